@@ -1,0 +1,348 @@
+/*
+ * state: the tables of schema journey_state, made by journey.attach() with the
+ * shop's key type, as the journey owner.
+ *
+ * Appended, not updated: a timer or an outbox row is consumed by moving the
+ * slice's progress past it, never by deleting it.  Rows that do change
+ * (enrollment, message) have no index on a changing column, so updates are HOT.
+ *
+ * Only the holder of a slice's row lock (journey_state.slice) writes the
+ * enrollments, timers, verdicts, messages and outbox rows of its contacts.
+ */
+CREATE FUNCTION journey._create_state(key_type regtype, slices integer)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $create$
+DECLARE
+	k text := pg_catalog.format_type(key_type, NULL);
+	log record;
+BEGIN
+	EXECUTE pg_catalog.format($ddl$
+		CREATE SEQUENCE journey_state.event_id_seq;
+		CREATE SEQUENCE journey_state.enrollment_id_seq;
+		CREATE SEQUENCE journey_state.message_id_seq;
+		CREATE SEQUENCE journey_state.row_id_seq;	-- every other id
+
+		CREATE TABLE journey_state.slice
+		(
+			slice			smallint	PRIMARY KEY
+		);
+		COMMENT ON TABLE journey_state.slice IS 'Contacts are hashed to slices; whoever locks a slice''s row works on it alone. Rows are never updated.';
+
+		CREATE TABLE journey_state.progress
+		(
+			slice			smallint	NOT NULL,
+			lane			text		NOT NULL CHECK (lane IN ('engine', 'outbox')),
+			seq				bigint		NOT NULL,
+			at				timestamptz	NOT NULL,
+			seen			pg_snapshot,
+			upto			pg_snapshot,
+			after_event		bigint,
+			due_at			timestamptz	NOT NULL,
+			due_id			bigint		NOT NULL,
+			PRIMARY KEY (slice, lane, seq)
+		);
+		COMMENT ON TABLE journey_state.progress IS 'How far each slice has got; the row with the highest seq counts. Events visible in seen are done, those visible in upto are done up to event_id after_event; timers (lane engine) or outbox rows (lane outbox) are done up to (due_at, due_id).';
+
+		CREATE TABLE journey_state.event
+		(
+			slice			smallint	NOT NULL,
+			contact			%1$s		NOT NULL,
+			event_id		bigint		NOT NULL,
+			name			text		NOT NULL,
+			at				timestamptz	NOT NULL,
+			xid				xid8,
+			properties		jsonb		NOT NULL DEFAULT '{}',
+			PRIMARY KEY (contact, at, event_id)
+		) PARTITION BY RANGE (at);
+		CREATE INDEX event_slice_xid_idx ON journey_state.event (slice, xid, event_id);
+		COMMENT ON TABLE journey_state.event IS 'What happened to contacts; append only';
+		COMMENT ON COLUMN journey_state.event.xid IS 'the transaction that wrote the row: commit order, not id order, decides what is new; null when written in a copied database before journey.adopt()';
+
+		CREATE TABLE journey_state.event_key
+		(
+			contact			%1$s		NOT NULL,
+			key				text		NOT NULL,
+			event_id		bigint		NOT NULL,
+			at				timestamptz	NOT NULL,
+			PRIMARY KEY (contact, key)
+		);
+		COMMENT ON TABLE journey_state.event_key IS 'Ids given to journey.track(): a second event of a contact with the same id is not recorded';
+
+		CREATE TABLE journey_state.capture_error
+		(
+			error_id		bigint		PRIMARY KEY,
+			capture_id		integer		NOT NULL,
+			at				timestamptz	NOT NULL,
+			sqlstate		text		NOT NULL,
+			message			text		NOT NULL,
+			old_row			jsonb,
+			new_row			jsonb
+		);
+		COMMENT ON TABLE journey_state.capture_error IS 'Rows whose capture failed; the shop''s own statement went through. journey.retry_capture_errors() tries them again.';
+
+		CREATE TABLE journey_state.enrollment
+		(
+			slice			smallint	NOT NULL,
+			contact			%1$s		NOT NULL,
+			enrollment_id	bigint		NOT NULL,
+			journey_id		integer		NOT NULL,
+			version_id		integer		NOT NULL,
+			key				text		NOT NULL,
+			ordinal			integer		NOT NULL,
+			ghost			boolean		NOT NULL,
+			exposure_id		bigint		NOT NULL,
+			event_id		bigint		NOT NULL,
+			event_at		timestamptz	NOT NULL,
+			entered_at		timestamptz	NOT NULL,
+			status			text		NOT NULL CHECK (status IN ('active', 'parked', 'exited', 'completed')),
+			epoch			integer		NOT NULL DEFAULT 0,
+			listen_step		integer,
+			comparable		boolean		NOT NULL DEFAULT true,
+			ended_at		timestamptz,
+			end_reason		text,
+			parked_step		integer,
+			error			text,
+			PRIMARY KEY (contact, enrollment_id),
+			CHECK ((ended_at IS NOT NULL) = (status IN ('exited', 'completed')))
+		) WITH (fillfactor = 80);
+		CREATE UNIQUE INDEX enrollment_running_idx ON journey_state.enrollment (contact, journey_id, key) WHERE ended_at IS NULL;
+		COMMENT ON TABLE journey_state.enrollment IS 'One contact''s run through one version, for one key. A timer counts only if its epoch is the enrollment''s.';
+		COMMENT ON COLUMN journey_state.enrollment.ordinal IS 'how many runs of this journey, contact and key there were, this one included; part of the messages'' idempotency keys';
+		COMMENT ON COLUMN journey_state.enrollment.listen_step IS 'the WAIT FOR step this run stands at, if it stands at one';
+		COMMENT ON COLUMN journey_state.enrollment.comparable IS 'false once a ghost''s path depended on something only a real message can cause';
+
+		CREATE TABLE journey_state.refusal
+		(
+			contact			%1$s		NOT NULL,
+			refusal_id		bigint		NOT NULL,
+			at				timestamptz	NOT NULL,
+			journey_id		integer		NOT NULL,
+			version_id		integer		NOT NULL,
+			event_id		bigint		NOT NULL,
+			reason			text		NOT NULL CHECK (reason IN ('running', 'reentry', 'no_consent', 'no_address', 'suppressed', 'contact_gone', 'error')),
+			detail			text,
+			PRIMARY KEY (contact, at, refusal_id)
+		) PARTITION BY RANGE (at);
+		COMMENT ON TABLE journey_state.refusal IS 'Why a contact whose event matched an entry was not enrolled';
+
+		CREATE TABLE journey_state.exposure
+		(
+			contact			%1$s		NOT NULL,
+			exposure_id		bigint		NOT NULL,
+			layer			text		NOT NULL CHECK (layer IN ('global', 'journey', 'split')),
+			journey_id		integer		NOT NULL,
+			epoch			integer		NOT NULL,
+			unit_key		text		NOT NULL,
+			arm				text		NOT NULL CHECK (arm IN ('treatment', 'holdout')),
+			served_arm		text		NOT NULL CHECK (served_arm IN ('treatment', 'holdout')),
+			propensity		float8		NOT NULL CHECK (propensity > 0 AND propensity <= 1),
+			fraction		float8		NOT NULL,
+			exposed_at		timestamptz	NOT NULL,
+			enrollment_id	bigint		NOT NULL,
+			version_id		integer		NOT NULL,
+			event_id		bigint		NOT NULL,
+			baseline_orders	bigint		NOT NULL,
+			baseline_revenue numeric	NOT NULL,
+			baseline_days	float8		NOT NULL,
+			crossed			boolean		NOT NULL DEFAULT false,
+			PRIMARY KEY (contact, layer, journey_id, epoch)
+		);
+		COMMENT ON TABLE journey_state.exposure IS 'The assignment of a contact to an arm, written once at eligibility; outcomes are counted from exposed_at';
+
+		CREATE TABLE journey_state.conversion
+		(
+			contact			%1$s		NOT NULL,
+			journey_id		integer		NOT NULL,
+			event_id		bigint		NOT NULL,
+			at				timestamptz	NOT NULL,
+			value			numeric		NOT NULL,
+			exposure_id		bigint,
+			enrollment_id	bigint,
+			PRIMARY KEY (contact, journey_id, event_id)
+		);
+		COMMENT ON TABLE journey_state.conversion IS 'A goal event within the goal''s window of the exposure (exposure_id) or of the latest run entered before it (enrollment_id)';
+
+		CREATE TABLE journey_state.transition
+		(
+			contact			%1$s		NOT NULL,
+			transition_id	bigint		NOT NULL,
+			at				timestamptz	NOT NULL,
+			enrollment_id	bigint		NOT NULL,
+			version_id		integer		NOT NULL,
+			step_no			integer		NOT NULL,
+			cause			text		NOT NULL,
+			PRIMARY KEY (contact, at, transition_id)
+		) PARTITION BY RANGE (at);
+		COMMENT ON TABLE journey_state.transition IS 'Each arrival of a run at a step; step_no 0 is the end, cause then the reason';
+
+		CREATE TABLE journey_state.timer
+		(
+			slice			smallint	NOT NULL,
+			due_at			timestamptz	NOT NULL,
+			timer_id		bigint		NOT NULL,
+			contact			%1$s		NOT NULL,
+			enrollment_id	bigint,
+			version_id		integer,
+			step_no			integer,
+			epoch			integer,
+			event_id		bigint,
+			event_at		timestamptz,
+			PRIMARY KEY (slice, due_at, timer_id, contact),
+			CHECK ((enrollment_id IS NULL) <> (event_id IS NULL))
+		) PARTITION BY RANGE (due_at);
+		COMMENT ON TABLE journey_state.timer IS 'What falls due when: a run standing at a wait step, or an event dated in the future. Append only.';
+
+		CREATE TABLE journey_state.message
+		(
+			slice			smallint	NOT NULL,
+			contact			%1$s		NOT NULL,
+			message_id		bigint		NOT NULL,
+			decided_at		timestamptz	NOT NULL,
+			idempotency_key	text		NOT NULL,
+			enrollment_id	bigint		NOT NULL,
+			journey_id		integer		NOT NULL,
+			version_id		integer		NOT NULL,
+			step_no			integer		NOT NULL,
+			visit			integer		NOT NULL,
+			channel			text		NOT NULL,
+			template		text		NOT NULL,
+			topic			text		NOT NULL,
+			priority		integer		NOT NULL,
+			expires_at		timestamptz	NOT NULL,
+			status			text		NOT NULL CHECK (status IN ('pending', 'claimed', 'sent', 'withheld', 'bounced', 'failed', 'parked')),
+			attempt			integer		NOT NULL DEFAULT 0,
+			claimed_at		timestamptz,
+			lease_until		timestamptz,
+			relay			text,
+			recipient		text,
+			finished_at		timestamptz,
+			reason			text,
+			PRIMARY KEY (contact, decided_at, message_id)
+		) PARTITION BY RANGE (decided_at);
+		COMMENT ON TABLE journey_state.message IS 'A message that the gate let through; decided once, handed to a relay at least once, always with the same idempotency_key';
+		COMMENT ON COLUMN journey_state.message.claimed_at IS 'first hand-over to a relay; frequency caps count from here';
+
+		CREATE TABLE journey_state.outbox
+		(
+			slice			smallint	NOT NULL,
+			available_at	timestamptz	NOT NULL,
+			outbox_id		bigint		NOT NULL,
+			contact			%1$s		NOT NULL,
+			message_id		bigint		NOT NULL,
+			decided_at		timestamptz	NOT NULL,
+			attempt			integer		NOT NULL,
+			PRIMARY KEY (slice, available_at, outbox_id, contact)
+		) PARTITION BY RANGE (available_at);
+		COMMENT ON TABLE journey_state.outbox IS 'When a message is to be offered to a relay: at once, after a lease ran out, or for a retry. A row counts only if its attempt is the message''s. Append only.';
+
+		CREATE TABLE journey_state.held
+		(
+			slice			smallint	NOT NULL,
+			contact			%1$s		NOT NULL,
+			held_id			bigint		NOT NULL,
+			journey_id		integer		NOT NULL,
+			enrollment_id	bigint,
+			version_id		integer,
+			step_no			integer,
+			epoch			integer,
+			message_id		bigint,
+			decided_at		timestamptz,
+			attempt			integer,
+			PRIMARY KEY (contact, held_id)
+		);
+		CREATE INDEX held_slice_idx ON journey_state.held (slice, journey_id);
+		COMMENT ON TABLE journey_state.held IS 'Timers and outbox rows that fell due while their journey was paused';
+
+		CREATE TABLE journey_state.verdict
+		(
+			contact			%1$s		NOT NULL,
+			verdict_id		bigint		NOT NULL,
+			at				timestamptz	NOT NULL,
+			enrollment_id	bigint		NOT NULL,
+			version_id		integer		NOT NULL,
+			step_no			integer		NOT NULL,
+			visit			integer		NOT NULL,
+			ghost			boolean		NOT NULL,
+			comparable		boolean		NOT NULL,
+			stage			text		NOT NULL CHECK (stage IN ('decide', 'claim')),
+			verdict			text		NOT NULL CHECK (verdict IN ('sent', 'deferred', 'withheld')),
+			reason			text		CHECK ((reason IS NULL) = (verdict = 'sent')),
+			message_id		bigint,
+			evidence		jsonb		NOT NULL,
+			PRIMARY KEY (contact, at, verdict_id)
+		) PARTITION BY RANGE (at);
+		COMMENT ON TABLE journey_state.verdict IS 'Every answer of the gate, with what it decided on. stage claim: the second look, when a relay asks for the message.';
+
+		CREATE TABLE journey_state.receipt
+		(
+			contact			%1$s		NOT NULL,
+			receipt_id		bigint		NOT NULL,
+			at				timestamptz	NOT NULL,
+			message_id		bigint		NOT NULL,
+			attempt			integer		NOT NULL,
+			kind			text		NOT NULL CHECK (kind IN ('claimed', 'sent', 'deferred', 'bounced', 'rejected', 'failed', 'delivered', 'opened', 'clicked', 'complained', 'unsubscribed')),
+			relay			text,
+			code			text,
+			response		text,
+			PRIMARY KEY (contact, at, receipt_id)
+		) PARTITION BY RANGE (at);
+		COMMENT ON TABLE journey_state.receipt IS 'What relays reported of messages; append only';
+
+		CREATE TABLE journey_state.consent
+		(
+			contact			%1$s		NOT NULL,
+			channel			text		NOT NULL,
+			topic			text		NOT NULL,
+			granted			boolean		NOT NULL,
+			source			text		NOT NULL,
+			at				timestamptz	NOT NULL,
+			PRIMARY KEY (contact, channel, topic)
+		) WITH (fillfactor = 80);
+		COMMENT ON TABLE journey_state.consent IS 'The current consent of a contact by channel and topic; topic * stands for all. No row means no consent.';
+
+		CREATE TABLE journey_state.consent_log
+		(
+			contact			%1$s		NOT NULL,
+			consent_id		bigint		NOT NULL,
+			channel			text		NOT NULL,
+			topic			text		NOT NULL,
+			granted			boolean		NOT NULL,
+			source			text		NOT NULL,
+			at				timestamptz	NOT NULL,
+			set_by			name		NOT NULL,
+			PRIMARY KEY (contact, consent_id)
+		);
+		COMMENT ON TABLE journey_state.consent_log IS 'Every consent ever given or withdrawn; append only';
+
+		CREATE TABLE journey_state.suppression
+		(
+			channel			text		NOT NULL,
+			address			text		NOT NULL,
+			contact			%1$s,
+			reason			text		NOT NULL,
+			at				timestamptz	NOT NULL,
+			PRIMARY KEY (channel, address)
+		);
+		COMMENT ON TABLE journey_state.suppression IS 'Addresses that must not be written to, with the reason; addresses in lower case';
+
+		CREATE TABLE journey_state.relay
+		(
+			name			text		PRIMARY KEY,
+			epoch			bigint		NOT NULL,
+			opened_at		timestamptz	NOT NULL
+		);
+		COMMENT ON TABLE journey_state.relay IS 'Relays that presented the site token; a relay that opens again makes its older sessions stale';
+	$ddl$, k);
+
+	FOR log IN SELECT v.name FROM (VALUES ('event'), ('refusal'), ('transition'), ('timer'), ('message'), ('outbox'), ('verdict'), ('receipt')) AS v (name) LOOP
+		EXECUTE pg_catalog.format('CREATE TABLE journey_state.%I PARTITION OF journey_state.%I DEFAULT', log.name || '_default', log.name);
+	END LOOP;
+	EXECUTE 'ALTER TABLE journey_state.message_default SET (fillfactor = 80)';
+
+	INSERT INTO journey_state.slice SELECT pg_catalog.generate_series(0, slices OPERATOR(pg_catalog.-) 1);
+END
+$create$;
+REVOKE ALL ON FUNCTION journey._create_state(regtype, integer) FROM PUBLIC;
+COMMENT ON FUNCTION journey._create_state(regtype, integer) IS 'internal: makes the tables of journey_state; called by journey.attach() as the journey owner';

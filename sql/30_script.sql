@@ -1,0 +1,106 @@
+/*
+ * script: journeys, their immutable versions, and the graph of steps each
+ * version compiles to.
+ */
+
+CREATE TABLE journey.journey
+(
+	journey_id			integer		GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	name				text		NOT NULL UNIQUE,
+	status				text		NOT NULL CHECK (status IN ('draft', 'active', 'paused', 'dropped')),
+	version_id			integer,
+	holdout_epoch		integer		NOT NULL DEFAULT 1,
+	created_at			timestamptz	NOT NULL
+);
+COMMENT ON TABLE journey.journey IS 'A journey; version_id is the version that new entries get';
+
+CREATE TABLE journey.version
+(
+	version_id			integer		GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	journey_id			integer		NOT NULL REFERENCES journey.journey,
+	version				integer		NOT NULL,
+	script				text		NOT NULL,
+	topic				text		NOT NULL REFERENCES journey.topic,
+	priority			integer		NOT NULL,
+	holdout				float8		NOT NULL CHECK (holdout >= 0 AND holdout < 1),
+	holdout_by			integer,
+	key_expression		integer,
+	reentry				text		NOT NULL CHECK (reentry IN ('never', 'always', 'after', 'once per key')),
+	reentry_after		interval,
+	goal_event			text,
+	goal_condition		integer,
+	goal_within			interval,
+	goal_value			integer,
+	created_at			timestamptz	NOT NULL,
+	UNIQUE (journey_id, version)
+);
+COMMENT ON TABLE journey.version IS 'An immutable version of a journey. Columns of type integer that name an expression refer to journey.expression (version_id, expression_no).';
+
+CREATE TABLE journey.expression
+(
+	version_id			integer		NOT NULL REFERENCES journey.version,
+	expression_no		integer		NOT NULL,
+	line				integer		NOT NULL,
+	source				text		NOT NULL,
+	result				text		NOT NULL CHECK (result IN ('boolean', 'text', 'numeric', 'timestamptz', 'interval')),
+	statement			text		NOT NULL,
+	PRIMARY KEY (version_id, expression_no)
+);
+COMMENT ON TABLE journey.expression IS 'An expression of a script and the set-based statement it compiles to';
+
+CREATE TABLE journey.entry
+(
+	version_id			integer		NOT NULL REFERENCES journey.version,
+	entry_no			integer		NOT NULL,
+	kind				text		NOT NULL CHECK (kind IN ('event', 'call')),
+	event				text,
+	condition			integer,
+	PRIMARY KEY (version_id, entry_no),
+	CHECK ((kind = 'event') = (event IS NOT NULL))
+);
+COMMENT ON TABLE journey.entry IS 'What starts a run of a version';
+
+CREATE TABLE journey.exit_rule
+(
+	version_id			integer		NOT NULL REFERENCES journey.version,
+	exit_no				integer		NOT NULL,
+	event				text		NOT NULL,
+	condition			integer,
+	PRIMARY KEY (version_id, exit_no)
+);
+COMMENT ON TABLE journey.exit_rule IS 'An event that ends every run of a version at once';
+
+/*
+ * One row per step.  Steps are numbered in the order of the text, from 1; 0 in
+ * next_step or else_step is the end of the journey.
+ *
+ *	 wait		duration; since_event restarts it (SINCE LAST event)
+ *	 wait_until	condition = expression of type timestamptz; past_action says what
+ *				happens when the instant has passed already
+ *	 wait_for	event (of the message sent at of_step, if set) or, without event,
+ *				condition; next_step = THEN, else_step = ELSE (after duration)
+ *	 send		channel, template, priority, duration = EXPIRES
+ *	 if			condition; next_step when true, else_step when false or null
+ *	 exit		ends the run
+ */
+CREATE TABLE journey.step
+(
+	version_id			integer		NOT NULL REFERENCES journey.version,
+	step_no				integer		NOT NULL CHECK (step_no > 0),
+	kind				text		NOT NULL CHECK (kind IN ('wait', 'wait_until', 'wait_for', 'send', 'if', 'exit')),
+	label				text,
+	line				integer		NOT NULL,
+	next_step			integer		NOT NULL,
+	else_step			integer,
+	duration			interval,
+	since_event			text,
+	event				text,
+	of_step				integer,
+	condition			integer,
+	past_action			text		CHECK (past_action IN ('continue', 'skip', 'exit')),
+	channel				text,
+	template			text,
+	priority			integer,
+	PRIMARY KEY (version_id, step_no)
+);
+COMMENT ON TABLE journey.step IS 'The graph of steps a version compiles to; 0 as a successor is the end of the journey';

@@ -1,0 +1,39 @@
+/*-------------------------------------------------------------------------
+ *
+ * box.h
+ *	  Run what a user wrote, so that it can neither act nor leak.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGJ_BOX_H
+#define PGJ_BOX_H
+
+#include "contact/site.h"
+
+typedef void (*BoxBody) (void *arg);
+
+/*
+ * Call body(arg) as the journey owner in a read-only, security-restricted
+ * subtransaction with its own GUC level and an armed time-out
+ * (pg_journey.expression_timeout), and roll that subtransaction back whether it
+ * succeeded or not: NOTIFY, locks and settings vanish with it.
+ *
+ * body must SPI_connect by itself and copy results into a context that outlives
+ * the call (keep MemoryContext in arg; the current one at entry is fine).
+ *
+ * Returns NULL, or the error, copied into the current context.  A cancel that
+ * did not come from our time-out is thrown on.  An evaluation that catches the
+ * cancel and goes on ends its session (FATAL) at twice the time-out; "place"
+ * (e.g. "expression 3 of version 7"; version_id, expression_no) is remembered in
+ * shared memory, and the next evaluation there fails at once instead.
+ */
+extern ErrorData *pgj_box_run(const Site *site, int version_id, int expression_no,
+							  BoxBody body, void *arg);
+
+/* Forget that evaluations of a version ended their session. */
+extern void pgj_box_forgive(int version_id);
+
+extern void pgj_box_shmem_request(void);
+extern void pgj_box_shmem_init(void);
+
+#endif							/* PGJ_BOX_H */
