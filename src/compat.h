@@ -16,4 +16,33 @@
 #include "varatt.h"
 #endif
 
+/* what capture/event.c needs of the executor */
+#if PG_VERSION_NUM >= 160000
+#define pgj_ExecInsertIndexTuples(rri, slot, estate) \
+	ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL, false)
+#define pgj_RootToPartitionMap(rri, estate) ExecGetRootToChildMap(rri, estate)
+#else
+#define pgj_ExecInsertIndexTuples(rri, slot, estate) \
+	ExecInsertIndexTuples(rri, slot, estate, false, false, NULL, NIL)
+#define pgj_RootToPartitionMap(rri, estate) ((rri)->ri_RootToPartitionMap)
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define pgj_ExecInitRangeTable(estate, rte) \
+	do { \
+		List *perminfos_ = NIL; \
+		addRTEPermissionInfo(&perminfos_, rte); \
+		ExecInitRangeTable(estate, list_make1(rte), perminfos_, bms_make_singleton(1)); \
+	} while (0)
+#elif PG_VERSION_NUM >= 160000
+#define pgj_ExecInitRangeTable(estate, rte) \
+	do { \
+		List *perminfos_ = NIL; \
+		addRTEPermissionInfo(&perminfos_, rte); \
+		ExecInitRangeTable(estate, list_make1(rte), perminfos_); \
+	} while (0)
+#else
+#define pgj_ExecInitRangeTable(estate, rte) ExecInitRangeTable(estate, list_make1(rte))
+#endif
+
 #endif							/* PGJ_COMPAT_H */

@@ -26,4 +26,10 @@ typedef struct EventRow
  */
 extern void pgj_event_append(const Site *site, EventRow *rows, int nrows);
 
+/* Throws 22023 or 42939 when users may not give an event this name. */
+extern void pgj_event_check_name(const char *name);
+
+/* Why an event cannot be recorded, as a message to show; NULL if it can. */
+extern const char *pgj_event_problem(TimestampTz at, Datum properties);
+
 #endif							/* PGJ_EVENT_H */
