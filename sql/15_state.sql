@@ -38,12 +38,13 @@ BEGIN
 			at				timestamptz	NOT NULL,
 			seen			pg_snapshot,
 			upto			pg_snapshot,
+			after_xid		xid8,
 			after_event		bigint,
 			due_at			timestamptz	NOT NULL,
 			due_id			bigint		NOT NULL,
 			PRIMARY KEY (slice, lane, seq)
 		);
-		COMMENT ON TABLE journey_state.progress IS 'How far each slice has got; the row with the highest seq counts. Events visible in seen are done, those visible in upto are done up to event_id after_event; timers (lane engine) or outbox rows (lane outbox) are done up to (due_at, due_id).';
+		COMMENT ON TABLE journey_state.progress IS 'How far each slice has got; the row with the highest seq counts. Events visible in seen are done, those visible in upto are done up to (after_xid, after_event); timers (lane engine) or outbox rows (lane outbox) are done up to (due_at, due_id).';
 
 		CREATE TABLE journey_state.event
 		(
@@ -247,6 +248,7 @@ BEGIN
 			version_id		integer,
 			step_no			integer,
 			epoch			integer,
+			fired			boolean,
 			message_id		bigint,
 			decided_at		timestamptz,
 			attempt			integer,
