@@ -1,4 +1,70 @@
 # pg_journey: the extension (PGXS) and the relay (plain make, src/relay)
+#
+# Building and installing follow PostgreSQL's custom: make, make install,
+# make installcheck, with PG_CONFIG naming the server.  The targets of the first
+# half make their own throw-away installation and need no PostgreSQL yet.
+
+SANDBOX_TARGETS = help check check-% demo bench bench-% crash fuzz format format-check lint
+
+GOALS = $(or $(MAKECMDGOALS),all)
+ifeq ($(filter-out $(SANDBOX_TARGETS),$(GOALS)),)
+
+help:
+	@echo 'make                  build the extension and the relay'
+	@echo 'make install          install them where PG_CONFIG says'
+	@echo 'make installcheck     regress, isolation and TAP tests of what is installed'
+	@echo 'make clean            remove what was built'
+	@echo 'make symbols          fail if the library exports more than it should'
+	@echo
+	@echo 'On Debian 12, installing packages as needed, in a throw-away installation:'
+	@echo 'make demo             a year of a real shop in a minute'
+	@echo 'make check            every test'
+	@echo 'make check-SUITE      one suite: house unit regress isolation tap fuzz crash'
+	@echo 'make crash            kill and recover for CYCLES=200 cycles'
+	@echo 'make fuzz             run the fuzz targets for SECONDS=60 each'
+	@echo 'make bench            all figures; BENCH_SHORT=1 for a quick look'
+	@echo 'make bench-NAME       one: tick churn latency relay capture'
+	@echo
+	@echo 'make format           format C sources (clang-format 14)'
+	@echo 'make format-check     fail if formatting would change something'
+	@echo 'make lint             clang-tidy, cppcheck and shellcheck, those that are installed'
+
+check:
+	@test/run.sh
+
+check-%:
+	@test/run.sh $*
+
+demo:
+	@demo/run.sh
+
+crash:
+	@CRASH_CYCLES=$(or $(CYCLES),200) test/run.sh crash
+
+fuzz:
+	@FUZZ_SECONDS=$(or $(SECONDS),60) test/run.sh fuzz
+
+bench:
+	@test/bench/run.sh
+
+bench-%:
+	@test/bench/run.sh $*
+
+format:
+	clang-format -i $(C_SOURCES)
+
+format-check:
+	clang-format --dry-run --Werror $(C_SOURCES)
+
+lint:
+	@tools/lint.sh
+
+C_SOURCES = $(sort $(wildcard src/*.[ch] src/*/*.[ch]))
+C_SOURCES := $(filter-out %_gram.c %_gram.h %_scan.c,$(C_SOURCES))
+
+.PHONY: $(filter-out %-%,$(SANDBOX_TARGETS)) format-check
+
+else
 
 EXTENSION  = pg_journey
 EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
@@ -22,6 +88,8 @@ ISOLATION_OPTS = --inputdir=test/isolation --temp-instance=tmp_check_iso --temp-
 TAP_TESTS     = 1
 PROVE_TESTS   = test/t/*.pl
 
+EXTRA_CLEAN = $(OBJS:.o=.d) $(wildcard src/*/*_gram.[ch] src/*/*_scan.c) tmp_check_regress tmp_check_iso
+
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
@@ -31,6 +99,34 @@ include $(PGXS)
 $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) $(EXTENSION).control
 	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
 
+# the language
+ifneq (,$(wildcard src/script/script_gram.y))
+src/script/script_gram.c: BISONFLAGS += -d
+src/script/script_gram.h: src/script/script_gram.c
+	touch $@
+$(patsubst %.c,%.o,$(wildcard src/script/*.c)) src/script/script_scan.o: | src/script/script_gram.h
+endif
+
+# the relay is no server module: its own make, with pkg-config
+ifneq (,$(wildcard src/relay/Makefile))
+all: relay
+install: install-relay
+clean: clean-relay
+endif
+relay:
+	$(MAKE) -C src/relay
+install-relay: relay
+	$(MAKE) -C src/relay install bindir='$(bindir)' DESTDIR='$(DESTDIR)'
+clean-relay:
+	$(MAKE) -C src/relay clean
+
+symbols: $(MODULE_big).so
+	test/house/symbols.sh $<
+
+.PHONY: relay install-relay clean-relay symbols
+
 # PGXS tracks headers only if the server was configured to; do it ourselves
 override CFLAGS += -MMD -MP
 -include $(OBJS:.o=.d)
+
+endif

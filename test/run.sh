@@ -1,0 +1,103 @@
+#!/bin/bash
+# Run test suites in a throw-away installation and sum them up.
+#
+# Usage: test/run.sh [SUITE…]		default: all of them
+#
+#	house		rules of the source tree
+#	unit		the relay's own tests
+#	regress, isolation, tap
+#	fuzz		FUZZ_SECONDS each (10)
+#	crash		CRASH_CYCLES (20)
+#
+# Prints "N passed, N failed" last; exits 1 when anything failed.  PGJ_TEST_DATA
+# names the directory of test data that may not be shipped (../shared/data if
+# that exists); tests that need it are skipped without.  PGJ_KEEP=1 keeps the
+# sandbox, PGJ_WERROR=1 makes warnings errors.
+set -uo pipefail
+. "$(dirname "$0")/../tools/sandbox.sh"
+
+all=(house unit regress isolation tap fuzz crash)
+suites=("$@")
+[ ${#suites[@]} -gt 0 ] || suites=("${all[@]}")
+for suite in "${suites[@]}"; do
+	[[ " ${all[*]} " == *" $suite "* ]] || { echo "no suite \"$suite\"; there are: ${all[*]}" >&2; exit 2; }
+done
+
+if [ -z "${PGJ_TEST_DATA:-}" ] && [ -d "$root/../shared/data" ]; then
+	PGJ_TEST_DATA=$root/../shared/data
+fi
+if [ -n "${PGJ_TEST_DATA:-}" ]; then
+	PGJ_TEST_DATA=$(realpath "$PGJ_TEST_DATA")
+	export PGJ_TEST_DATA
+fi
+
+passed=0
+failed=0
+log=
+
+# add PASSED FAILED STATUS: a suite that ends badly counts as one failure at least
+add() {
+	local p=$1 f=$2
+	if [ "$3" -ne 0 ] && [ "$f" -eq 0 ]; then f=1; fi
+	passed=$((passed + p))
+	failed=$((failed + f))
+	printf '   %d passed, %d failed\n' "$p" "$f"
+}
+
+count() { grep -cE "$1" "$log" || true; }
+
+# "test name ... ok" of PostgreSQL 15, "ok 1 - name" of later ones
+pg_regress_suite() {
+	as_user "$@" >"$log" 2>&1
+	local status=$?
+	grep -vE '^(make|CREATE DATABASE|ALTER DATABASE|running on port|\+\+\+ |\(using|============|=+$)|\.\.\. ok |^ok |^$|^ All [0-9]+ tests passed' "$log"
+	if [ $status -ne 0 ]; then
+		find "$sandbox/src" -maxdepth 3 -name regression.diffs -newer "$sandbox/started" -exec cat {} \;
+		find "$sandbox/src" -maxdepth 5 -path '*log/initdb.log' -newer "$sandbox/started" -exec tail -n 5 {} \;
+	fi
+	add "$(count '(\.\.\. ok +[0-9]+ ms|^ok [0-9]+ )')" "$(count '(\.\.\. FAILED|^not ok [0-9]+ )')" $status
+}
+
+# TAP: top-level lines only; "not ok … # TODO" is no failure, a skip no pass
+tap_suite() {
+	"$@" >"$log" 2>&1
+	local status=$?
+	grep -vE '^(ok [0-9]+|1\.\.[0-9]+$|# Postmaster PID|make\[|### |# Running:|waiting for server|server (started|stopped))' "$log" | grep -E '^(not ok|# |.*\.t|.*\.pl|Result|Files|.*[Ss][Kk][Ii][Pp])' | grep -v '^.*\.\. *$'
+	if [ $status -ne 0 ]; then tail -n 60 "$log"; fi
+	add "$(grep -E '^ok [0-9]+' "$log" | grep -cviE '# skip')" "$(grep -E '^not ok' "$log" | grep -cviE '# todo')" $status
+}
+
+suite_house() { tap_suite as_user bash -c 'cd "$0" && test/house/check.sh' "$sandbox/src"; }
+suite_unit() { tap_suite as_user make -s -C "$sandbox/src/src/relay" check; }
+suite_regress() { pg_regress_suite make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck ISOLATION= TAP_TESTS=; }
+suite_isolation() { pg_regress_suite make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck REGRESS= TAP_TESTS=; }
+suite_tap() { tap_suite as_user make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck REGRESS= ISOLATION= PROVE_FLAGS=-v; }
+suite_fuzz() { tap_suite as_user "$sandbox/src/test/fuzz/run.sh" "${FUZZ_SECONDS:-10}"; }
+suite_crash() { tap_suite as_user "$sandbox/src/test/crash/run.sh" "${CRASH_CYCLES:-20}"; }
+
+finish() {
+	local status=$?
+	sandbox_remove
+	exit $status
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+sandbox_make check
+touch "$sandbox/started"
+log=$sandbox/output.log
+echo "== build"
+if ! sandbox_build; then
+	echo "0 passed, 1 failed"
+	exit 1
+fi
+
+for suite in "${suites[@]}"; do
+	started=$SECONDS
+	echo "== $suite"
+	"suite_$suite"
+	echo "   $((SECONDS - started)) s"
+done
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
