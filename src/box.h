@@ -21,6 +21,9 @@ typedef void (*BoxBody) (void *arg);
  * body must SPI_connect by itself and copy results into a context that outlives
  * the call (keep MemoryContext in arg; the current one at entry is fine).
  *
+ * An active snapshot is pushed for body: it sees all that was committed when
+ * the box was entered, and what this transaction wrote so far.
+ *
  * Returns NULL, or the error, copied into the current context.  A cancel that
  * did not come from our time-out is thrown on.  An evaluation that catches the
  * cancel and goes on ends its session (FATAL) at twice the time-out; "place"

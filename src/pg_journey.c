@@ -15,6 +15,7 @@
 #include "storage/ipc.h"
 
 #include "board.h"
+#include "box.h"
 #include "guc.h"
 #include "pg_journey.h"
 #include "wakeup.h"
@@ -32,6 +33,7 @@ shmem_request(void)
 	if (prev_shmem_request_hook)
 		prev_shmem_request_hook();
 	pgj_board_shmem_request();
+	pgj_box_shmem_request();
 }
 
 static void
@@ -40,6 +42,7 @@ shmem_startup(void)
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
 	pgj_board_shmem_init();
+	pgj_box_shmem_init();
 }
 
 void
