@@ -88,7 +88,7 @@ ISOLATION_OPTS = --inputdir=test/isolation --temp-instance=tmp_check_iso --temp-
 TAP_TESTS     = 1
 PROVE_TESTS   = test/t/*.pl
 
-EXTRA_CLEAN = $(OBJS:.o=.d) $(wildcard src/*/*_gram.[ch] src/*/*_scan.c) tmp_check_regress tmp_check_iso
+EXTRA_CLEAN = $(OBJS:.o=.d) $(wildcard src/*/*_gram.[ch] src/*/*_scan.c) tmp_check_regress tmp_check_iso $(BOX_TEST:.so=.[ods]*)
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -106,6 +106,12 @@ src/script/script_gram.h: src/script/script_gram.c
 	touch $@
 $(patsubst %.c,%.o,$(wildcard src/script/*.c)) src/script/script_scan.o: | src/script/script_gram.h
 endif
+
+# the box is tested through a library of its own, so that ours needs no door
+BOX_TEST = test/modules/box_test/box_test.so
+$(BOX_TEST): $(BOX_TEST:.so=.o) src/box.o
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^
+installcheck: $(BOX_TEST)
 
 # the relay is no server module: its own make, with pkg-config
 ifneq (,$(wildcard src/relay/Makefile))
