@@ -222,6 +222,7 @@ BEGIN
 			reason			text,
 			PRIMARY KEY (contact, decided_at, message_id)
 		) PARTITION BY RANGE (decided_at);
+		CREATE INDEX message_id_idx ON journey_state.message (message_id);
 		COMMENT ON TABLE journey_state.message IS 'A message that the gate let through; decided once, handed to a relay at least once, always with the same idempotency_key';
 		COMMENT ON COLUMN journey_state.message.claimed_at IS 'first hand-over to a relay; frequency caps count from here';
 

@@ -44,4 +44,23 @@ typedef struct MessageRow
 extern void pgj_outbox_put(const Site *site, MessageRow *rows, int n,
 						   bool assume_sent);
 
+/*
+ * Offer messages to relays at available_at, or at once if the slice's progress is
+ * past that.  For the holder of the slices' locks.
+ */
+typedef struct OutboxRow
+{
+	int			slice;
+	Datum		contact;
+	int64		message_id;
+	TimestampTz decided_at;
+	int			attempt;
+	TimestampTz available_at;
+} OutboxRow;
+
+extern void pgj_outbox_offer(const Site *site, const OutboxRow *rows, int n);
+
+/* SHA-256 in hexadecimal. */
+extern char *pgj_sha256_hex(const char *data, size_t len);
+
 #endif							/* PGJ_OUTBOX_H */

@@ -1,0 +1,229 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox.c
+ *	  Write messages, once, in the transaction of the step that decided them.
+ *
+ * The holder of a slice's lock writes its messages and outbox rows.  Outbox
+ * rows are consumed in the order (available_at, outbox_id) by moving the slice's
+ * progress past them, so a row must never be written behind the progress: one
+ * whose time has passed already is put at the progress' own time, where its
+ * higher id places it after.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/cryptohash.h"
+#include "common/sha2.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "outbox/outbox.h"
+#include "pg_journey.h"
+#include "plan.h"
+#include "wakeup.h"
+
+/* Between the parts of an idempotency key; in no sane part. */
+#define SEPARATOR	'\x1F'
+
+char *
+pgj_sha256_hex(const char *data, size_t len)
+{
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	char	   *text = palloc(2 * sizeof(digest) + 1);
+	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA256);
+
+	if (hash == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_OUT_OF_MEMORY),
+				errmsg("out of memory"));
+	if (pg_cryptohash_init(hash) < 0 ||
+		pg_cryptohash_update(hash, (const uint8 *) data, len) < 0 ||
+		pg_cryptohash_final(hash, digest, sizeof(digest)) < 0)
+	{
+		const char *why = pstrdup(pg_cryptohash_error(hash));
+
+		/* under OpenSSL the context is not palloc'd: free it before leaving */
+		pg_cryptohash_free(hash);
+		ereport(ERROR,
+				errcode(ERRCODE_INTERNAL_ERROR),
+				errmsg("could not compute SHA-256 hash: %s", why));
+	}
+	pg_cryptohash_free(hash);
+
+	hex_encode((const char *) digest, sizeof(digest), text);
+	text[2 * sizeof(digest)] = '\0';
+	return text;
+}
+
+/*
+ * The journey goes in by name and the step by label where it has one: these
+ * survive a restore and a new version, ids do not.  In UTF-8, whatever the
+ * encoding of the server.
+ */
+static char *
+idempotency_key(const Site *site, const MessageRow *row)
+{
+	StringInfoData text;
+	char	   *contact = pgj_key_to_text(site, row->contact);
+	char	   *utf8;
+	char	   *key;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "%s%c%s%c%s%c%s%c%d%c", site->site_id, SEPARATOR,
+					 row->journey, SEPARATOR, contact, SEPARATOR, row->key, SEPARATOR,
+					 row->ordinal, SEPARATOR);
+	if (row->label != NULL)
+		appendStringInfoString(&text, row->label);
+	else
+		appendStringInfo(&text, "%d", row->step_no);
+	appendStringInfo(&text, "%c%d%c%s", SEPARATOR, row->visit, SEPARATOR, row->channel);
+	utf8 = pg_server_to_any(text.data, text.len, PG_UTF8);
+	key = pgj_sha256_hex(utf8, strlen(utf8));
+	if (utf8 != text.data)
+		pfree(utf8);
+	pfree(text.data);
+	pfree(contact);
+	return key;
+}
+
+static void
+assign_ids(const Site *site, MessageRow *rows, int n)
+{
+	static KeptPlan plan = {
+		.sql = "SELECT pg_catalog.nextval('journey_state.message_id_seq') FROM pg_catalog.generate_series(1, $1)"
+	};
+	Params		params;
+
+	pgj_params_init(&params, site, 0);
+	pgj_params_scalar(&params, INT4OID, Int32GetDatum(n));
+	(void) pgj_plan_execute(&plan, &params);
+	for (int i = 0; i < n; i++)
+		rows[i].message_id = DatumGetInt64(pgj_row_value(i, 1));
+}
+
+static void
+insert_messages(const Site *site, const MessageRow *rows, int n, bool assume_sent)
+{
+	static KeptPlan plan = {
+		.sql = "INSERT INTO journey_state.message (slice, contact, message_id, decided_at, idempotency_key, enrollment_id, journey_id, "
+		"version_id, step_no, visit, channel, template, topic, priority, expires_at, status, attempt, claimed_at, finished_at) "
+		"SELECT r.slice, r.contact, r.message_id, r.decided_at, r.idempotency_key, r.enrollment_id, r.journey_id, "
+		"r.version_id, r.step_no, r.visit, r.channel, r.template, r.topic, r.priority, r.expires_at, "
+		"CASE WHEN $16 THEN 'sent' ELSE 'pending' END, CASE WHEN $16 THEN 1 ELSE 0 END, "
+		"CASE WHEN $16 THEN r.decided_at END, CASE WHEN $16 THEN r.decided_at END "
+		"FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) "
+		"AS r (slice, contact, message_id, decided_at, idempotency_key, enrollment_id, journey_id, "
+		"version_id, step_no, visit, channel, template, topic, priority, expires_at)"
+	};
+	static const Oid types[15] = {
+		INT2OID, InvalidOid, INT8OID, TIMESTAMPTZOID, TEXTOID, INT8OID, INT4OID,
+		INT4OID, INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID
+	};
+	Params		params;
+	Datum	   *column[15];
+
+	pgj_params_init(&params, site, n);
+	for (int i = 0; i < 15; i++)
+		column[i] = pgj_params_column(&params, OidIsValid(types[i]) ? types[i] : site->key_type, NULL);
+	pgj_params_scalar(&params, BOOLOID, BoolGetDatum(assume_sent));
+	for (int i = 0; i < n; i++)
+	{
+		const MessageRow *row = &rows[i];
+
+		column[0][i] = Int16GetDatum(row->slice);
+		column[1][i] = row->contact;
+		column[2][i] = Int64GetDatum(row->message_id);
+		column[3][i] = TimestampTzGetDatum(row->decided_at);
+		column[4][i] = CStringGetTextDatum(idempotency_key(site, row));
+		column[5][i] = Int64GetDatum(row->enrollment_id);
+		column[6][i] = Int32GetDatum(row->journey_id);
+		column[7][i] = Int32GetDatum(row->version_id);
+		column[8][i] = Int32GetDatum(row->step_no);
+		column[9][i] = Int32GetDatum(row->visit);
+		column[10][i] = CStringGetTextDatum(row->channel);
+		column[11][i] = CStringGetTextDatum(row->template);
+		column[12][i] = CStringGetTextDatum(row->topic);
+		column[13][i] = Int32GetDatum(row->priority);
+		column[14][i] = TimestampTzGetDatum(row->expires_at);
+	}
+	(void) pgj_plan_execute(&plan, &params);
+}
+
+void
+pgj_outbox_offer(const Site *site, const OutboxRow *rows, int n)
+{
+	static KeptPlan plan = {
+		.sql = "INSERT INTO journey_state.outbox (slice, available_at, outbox_id, contact, message_id, decided_at, attempt) "
+		"SELECT r.slice, GREATEST(r.available_at, p.due_at), pg_catalog.nextval('journey_state.row_id_seq'), "
+		"r.contact, r.message_id, r.decided_at, r.attempt "
+		"FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6) AS r (slice, contact, message_id, decided_at, attempt, available_at) "
+		"LEFT JOIN (SELECT s.slice, "
+		"(SELECT g.due_at FROM journey_state.progress AS g WHERE g.slice OPERATOR(pg_catalog.=) s.slice "
+		"AND g.lane OPERATOR(pg_catalog.=) 'outbox' ORDER BY g.seq DESC LIMIT 1) AS due_at "
+		"FROM (SELECT DISTINCT u.slice FROM pg_catalog.unnest($1) AS u (slice)) AS s) AS p "
+		"ON p.slice OPERATOR(pg_catalog.=) r.slice"
+	};
+	Params		params;
+	Datum	   *slice,
+			   *contact,
+			   *message,
+			   *decided,
+			   *attempt,
+			   *available;
+
+	if (n == 0)
+		return;
+	SPI_connect();
+	pgj_params_init(&params, site, n);
+	slice = pgj_params_column(&params, INT2OID, NULL);
+	contact = pgj_params_column(&params, site->key_type, NULL);
+	message = pgj_params_column(&params, INT8OID, NULL);
+	decided = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	attempt = pgj_params_column(&params, INT4OID, NULL);
+	available = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		slice[i] = Int16GetDatum(rows[i].slice);
+		contact[i] = rows[i].contact;
+		message[i] = Int64GetDatum(rows[i].message_id);
+		decided[i] = TimestampTzGetDatum(rows[i].decided_at);
+		attempt[i] = Int32GetDatum(rows[i].attempt);
+		available[i] = TimestampTzGetDatum(rows[i].available_at);
+	}
+	(void) pgj_plan_execute(&plan, &params);
+	SPI_finish();
+}
+
+void
+pgj_outbox_put(const Site *site, MessageRow *rows, int n, bool assume_sent)
+{
+	OutboxRow  *offers;
+
+	if (n == 0)
+		return;
+	SPI_connect();
+	assign_ids(site, rows, n);
+	insert_messages(site, rows, n, assume_sent);
+	SPI_finish();
+	if (assume_sent)
+		return;
+
+	offers = palloc_array(OutboxRow, n);
+	for (int i = 0; i < n; i++)
+	{
+		offers[i].slice = rows[i].slice;
+		offers[i].contact = rows[i].contact;
+		offers[i].message_id = rows[i].message_id;
+		offers[i].decided_at = rows[i].decided_at;
+		offers[i].attempt = 0;
+		offers[i].available_at = rows[i].decided_at;
+	}
+	pgj_outbox_offer(site, offers, n);
+	pfree(offers);
+	pgj_notify_relays();
+}
