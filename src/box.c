@@ -57,6 +57,7 @@
 #include "utils/timestamp.h"
 
 #include "box.h"
+#include "clock.h"
 #include "guc.h"
 #include "pg_journey.h"
 
@@ -416,7 +417,7 @@ arm(int version_id, int expression_no)
 	limit_memory();
 	box.active = true;
 	enable_timeout_every(box_timeout,
-						 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), pgj_expression_timeout),
+						 TimestampTzPlusMilliseconds(pgj_clock_now(), pgj_expression_timeout),
 						 pgj_expression_timeout);
 }
 

@@ -62,12 +62,12 @@ pg_regress_suite() {
 tap_suite() {
 	"$@" >"$log" 2>&1
 	local status=$?
-	grep -vE '^(ok [0-9]+|1\.\.[0-9]+$|# Postmaster PID|make\[|### |# Running:|waiting for server|server (started|stopped))' "$log" | grep -E '^(not ok|# |.*\.t|.*\.pl|Result|Files|.*[Ss][Kk][Ii][Pp])' | grep -v '^.*\.\. *$'
+	grep -vE '^(ok|1\.\.[0-9]+$|# Postmaster PID|make\[|### |# Running:|waiting for server|server (started|stopped))' "$log" | grep -E '^(not ok|# |.*\.t|.*\.pl|Result|Files|.*[Ss][Kk][Ii][Pp])' | grep -v '^.*\.\. *$'
 	if [ $status -ne 0 ]; then tail -n 60 "$log"; fi
-	add "$(grep -E '^ok [0-9]+' "$log" | grep -cviE '# skip')" "$(grep -E '^not ok' "$log" | grep -cviE '# todo')" $status
+	add "$(grep -E '^ok\b' "$log" | grep -cviE '# skip')" "$(grep -E '^not ok\b' "$log" | grep -cviE '# todo')" $status
 }
 
-suite_house() { tap_suite as_user bash -c 'cd "$0" && test/house/check.sh' "$sandbox/src"; }
+suite_house() { tap_suite as_user bash -c 'cd "$0" && test/house/symbols.sh pg_journey.so; perl test/house/check.pl' "$sandbox/src"; }
 suite_unit() { tap_suite as_user make -s -C "$sandbox/src/src/relay" check; }
 suite_regress() { pg_regress_suite make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck ISOLATION= TAP_TESTS=; }
 suite_isolation() { pg_regress_suite make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck REGRESS= TAP_TESTS=; }
