@@ -7,7 +7,7 @@ seconds=${BENCH_SECONDS:-120}
 if [ -n "${BENCH_SHORT:-}" ]; then contacts=5000; seconds=10; fi
 
 psql -X -q -v contacts=$contacts -f "$here/setup.sql"
-PGUSER=shop psql -X -q -v contacts=$contacts -f "$here/churn.sql" <<<""
+PGUSER=shop psql -X -q -v contacts=$contacts -f "$here/churn.sql"
 waits=$((contacts > 5000 ? 3000 : 2000))
 PGUSER=shop psql -X -q -v ON_ERROR_STOP=1 >/dev/null <<SQL
 SELECT journey.create_journey('churn', 'ON EVENT started TOPIC promotions ' || repeat(E'WAIT ''1 second'';\n', $waits));

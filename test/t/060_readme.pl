@@ -1,0 +1,103 @@
+# Every SQL example of the README and of the pages in doc/ runs, and prints what
+# they say it prints.
+#
+# In a page, the ```sql blocks of one page run in order in one session; a
+# ``` block right after one is its result.  A page whose examples need the shop
+# of the README says so with "<!-- examples: shop -->", after which the README's
+# blocks run first; a page that says "<!-- examples: none -->" is left out; so
+# is a block after "<!-- not run -->".
+#
+# PGJ_UPDATE=1 writes the results into the pages instead of comparing them.
+use strict;
+use warnings;
+
+use FindBin;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $root = "$FindBin::RealBin/../..";
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "timezone = 'UTC'\nfsync = off\n");
+$node->start;
+
+sub blocks
+{
+	my ($text) = @_;
+	my @blocks;
+	while ($text =~ /^(<!-- not run -->\n)?```sql\n(.*?)^```\n(?:\n?```\n(.*?)^```\n)?/msg)
+	{
+		push @blocks, { sql => $2, result => $3, from => $-[3], to => $+[3] } if !$1;
+	}
+	return @blocks;
+}
+
+sub trim
+{
+	my ($text) = @_;
+	$text =~ s/[ \t]+$//mg;
+	$text =~ s/\A\n+//;
+	$text =~ s/\n+\z//;
+	return $text;
+}
+
+# Run blocks in one session of a new database; returns what each printed.
+my $databases = 0;
+
+sub run_blocks
+{
+	my ($name, @blocks) = @_;
+	my $database = 'page' . ++$databases;
+	$node->safe_psql('postgres', "CREATE DATABASE $database");
+
+	my $script = join '', map { "\\echo == block $_\n$blocks[$_]{sql}\n" } 0 .. $#blocks;
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=default', '-d', $node->connstr($database), '-f', '-' ],
+		'<', \$script, '>', \$out, '2>', \$err);
+	my $status = $?;
+	$err =~ s/^.*NOTICE:.*\n(?:(?:DETAIL|HINT):.*\n)*//mg;
+	is("$status $err", '0 ', "$name: every example runs");
+
+	my %printed;
+	my @parts = split /^== block (\d+)\n/m, $out;
+	shift @parts;
+	while (my ($n, $text) = splice @parts, 0, 2)
+	{
+		$printed{$n} = $text;
+	}
+	return \%printed;
+}
+
+my @setup = blocks(slurp_file("$root/README.md"));
+
+foreach my $path ('README.md', map { s{^\Q$root\E/}{}r } sort glob "$root/doc/*.md")
+{
+	my $text = slurp_file("$root/$path");
+	my @blocks = blocks($text);
+	next if !@blocks || $text =~ /<!-- examples: none -->/;
+
+	my @before = $text =~ /<!-- examples: shop -->/ ? @setup : ();
+	my $printed = run_blocks($path, @before, @blocks);
+	foreach my $n (reverse 0 .. $#blocks)
+	{
+		next if !defined $blocks[$n]{result};
+		my $found = trim($printed->{ $n + @before } // '(did not run)');
+		if ($ENV{PGJ_UPDATE})
+		{
+			substr($text, $blocks[$n]{from}, $blocks[$n]{to} - $blocks[$n]{from}) = "$found\n";
+			next;
+		}
+		my $what = (split /\n/, $blocks[$n]{sql})[0];
+		is($found, trim($blocks[$n]{result}), "$path: $what");
+	}
+	if ($ENV{PGJ_UPDATE})
+	{
+		open my $file, '>', "$root/$path" or die "$path: $!";
+		print $file $text;
+		close $file;
+	}
+}
+
+$node->stop;
+done_testing();
