@@ -1,0 +1,11 @@
+/*
+ * preview: what a template makes of data, without sending anything.
+ */
+
+CREATE FUNCTION journey.render(source text, data jsonb, html boolean DEFAULT false)
+RETURNS text
+LANGUAGE c STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_render';
+REVOKE ALL ON FUNCTION journey.render(text, jsonb, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION journey.render(text, jsonb, boolean) IS 'Render Liquid source over data; html escapes what it writes';
