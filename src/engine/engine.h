@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * engine.h
- *	  What callers of the engine need: slices and the intake of events.
+ *	  Slices, their progress, and the passes over them.
  *
  *-------------------------------------------------------------------------
  */
@@ -22,18 +22,51 @@ extern bool pgj_slice_lock(const Site *site, int slice, bool skip_locked);
 
 /*
  * Process all committed events of a locked slice up to "at" (exits, goals,
- * waits, entries), but no timers: what claim needs so that a committed order
- * stops a message no relay has claimed.  Returns false when more events are
- * left than one batch takes; the caller then must not claim from this slice.
+ * waits, entries and the steps they lead to), but no timers: what claim needs
+ * so that a committed order stops a message no relay has claimed.  Returns false
+ * when more events are left than one batch takes; the caller then must not
+ * claim from this slice.
  */
 extern bool pgj_engine_intake(const Site *site, int slice, TimestampTz at);
 
-/* Progress of a lane (the newest row) and a new row for it. */
+/* How far the engine has got in a slice: its newest row of journey_state.progress. */
 typedef struct Progress
 {
-	bool		found;
-	TimestampTz due_at;
+	Datum		seen;			/* pg_snapshot: events visible in it are done */
+	Datum		upto;			/* the one in work; 0 = none */
+	Datum		after_xid;		/* xid8 and id of the last event done in it */
+	int64		after_event;
+	TimestampTz due_at;			/* the last timer done */
 	int64		due_id;
+	bool		changed;
 } Progress;
+
+typedef struct PassCounts
+{
+	int64		events;
+	int64		steps;
+	int64		messages;
+	bool		more;			/* something is left that is due */
+} PassCounts;
+
+/* One batch of events and, when all events are done, one of timers. */
+extern void pgj_slice_tick(const Site *site, int slice, TimestampTz at,
+						   PassCounts *counts);
+
+/* Everything up to "until", each item decided at its own time. */
+extern void pgj_slice_replay(const Site *site, int slice, TimestampTz until,
+							 bool assume_sent, PassCounts *counts);
+
+/* intake.c */
+struct Batch;
+extern void pgj_progress_load(const Site *site, int slice, Progress *progress);
+extern void pgj_progress_store(const Site *site, int slice, TimestampTz at,
+							   const Progress *progress);
+extern bool pgj_take_events(struct Batch *batch, Progress *progress);
+extern bool pgj_take_timers(struct Batch *batch, Progress *progress,
+							TimestampTz until);
+extern void pgj_take_held(struct Batch *batch);
+extern void pgj_events_to_timers(const Site *site, int slice,
+								 Progress *progress);
 
 #endif							/* PGJ_ENGINE_H */

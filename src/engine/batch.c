@@ -1,0 +1,601 @@
+/*-------------------------------------------------------------------------
+ *
+ * batch.c
+ *	  The items and runs of a batch in memory, and writing what became of them.
+ *
+ * Everything a batch decides is written in the transaction that moves the
+ * slice's progress past its items.  A crash leaves either both or neither.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "engine/batch.h"
+
+/* ---- contacts by key -------------------------------------------------- */
+
+typedef struct WorkEntry
+{
+	Datum		contact;
+	Work	   *work;
+	uint32		hash;
+	char		status;
+} WorkEntry;
+
+#define SH_PREFIX worktable
+#define SH_ELEMENT_TYPE WorkEntry
+#define SH_KEY_TYPE Datum
+#define SH_KEY contact
+#define SH_HASH_KEY(tb, key) \
+	datum_image_hash(key, ((const Site *) (tb)->private_data)->key_typbyval, \
+					 ((const Site *) (tb)->private_data)->key_typlen)
+#define SH_EQUAL(tb, a, b) \
+	datum_image_eq(a, b, ((const Site *) (tb)->private_data)->key_typbyval, \
+				   ((const Site *) (tb)->private_data)->key_typlen)
+#define SH_STORE_HASH
+#define SH_GET_HASH(tb, entry) (entry)->hash
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* ---- statements ------------------------------------------------------- */
+
+static Statement next_row_id = {
+	"SELECT pg_catalog.nextval('journey_state.row_id_seq') FROM pg_catalog.generate_series(1, $1)",
+	1, {INT4OID}
+};
+
+static Statement load_runs = {
+	"SELECT i.n, e.enrollment_id, e.version_id, e.key, e.ordinal, e.ghost, e.exposure_id,"
+	" e.event_id, e.event_at, e.entered_at, e.status = 'parked', e.epoch, e.listen_step,"
+	" e.comparable, e.parked_step"
+	" FROM pg_catalog.unnest($1, $2) AS i (n, contact)"
+	" JOIN journey_state.enrollment e ON e.contact = i.contact AND e.ended_at IS NULL",
+	2, {INT4ARRAYOID, KEYARRAYOID}
+};
+
+static Statement insert_runs = {
+	"INSERT INTO journey_state.enrollment (slice, contact, enrollment_id, journey_id, version_id, key, ordinal,"
+	" ghost, exposure_id, event_id, event_at, entered_at, status, epoch, listen_step, comparable, ended_at,"
+	" end_reason, parked_step, error)"
+	" SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+	20, {INT2ARRAYOID, KEYARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
+		BOOLARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
+		INT4ARRAYOID, INT4ARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}
+};
+
+static Statement update_runs = {
+	"UPDATE journey_state.enrollment AS e SET status = i.status, epoch = i.epoch, listen_step = i.listen_step,"
+	" comparable = i.comparable, ended_at = i.ended_at, end_reason = i.end_reason, parked_step = i.parked_step,"
+	" error = i.error"
+	" FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+	" AS i (contact, enrollment_id, status, epoch, listen_step, comparable, ended_at, end_reason, parked_step, error)"
+	" WHERE e.contact = i.contact AND e.enrollment_id = i.enrollment_id",
+	10, {KEYARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, BOOLARRAYOID,
+		TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}
+};
+
+static Statement insert_timers = {
+	"INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, enrollment_id, version_id, step_no, epoch)"
+	" SELECT i.slice, i.due_at, pg_catalog.nextval('journey_state.row_id_seq'), i.contact, i.enrollment_id,"
+	" i.version_id, i.step_no, i.epoch"
+	" FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7)"
+	" AS i (slice, due_at, contact, enrollment_id, version_id, step_no, epoch)",
+	7, {INT2ARRAYOID, TIMESTAMPTZARRAYOID, KEYARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID}
+};
+
+static Statement insert_transitions = {
+	"INSERT INTO journey_state.transition (contact, transition_id, at, enrollment_id, version_id, step_no, cause)"
+	" SELECT i.contact, pg_catalog.nextval('journey_state.row_id_seq'), i.at, i.enrollment_id, i.version_id, i.step_no, i.cause"
+	" FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6) AS i (contact, at, enrollment_id, version_id, step_no, cause)",
+	6, {KEYARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID}
+};
+
+static Statement insert_refusals = {
+	"INSERT INTO journey_state.refusal (contact, refusal_id, at, journey_id, version_id, event_id, reason, detail)"
+	" SELECT i.contact, pg_catalog.nextval('journey_state.row_id_seq'), i.at, i.journey_id, i.version_id, i.event_id,"
+	" i.reason, i.detail"
+	" FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7) AS i (contact, at, journey_id, version_id, event_id, reason, detail)",
+	7, {KEYARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
+};
+
+static Statement insert_held = {
+	"INSERT INTO journey_state.held (slice, contact, held_id, journey_id, enrollment_id, version_id, step_no, epoch, fired)"
+	" SELECT i.slice, i.contact, pg_catalog.nextval('journey_state.row_id_seq'), i.journey_id, i.enrollment_id,"
+	" i.version_id, i.step_no, i.epoch, i.fired"
+	" FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8)"
+	" AS i (slice, contact, journey_id, enrollment_id, version_id, step_no, epoch, fired)",
+	8, {INT2ARRAYOID, KEYARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, BOOLARRAYOID}
+};
+
+static Statement insert_exposures = {
+	"INSERT INTO journey_state.exposure (contact, exposure_id, layer, journey_id, epoch, unit_key, arm, served_arm,"
+	" propensity, fraction, exposed_at, enrollment_id, version_id, event_id, baseline_orders, baseline_revenue, baseline_days)"
+	" SELECT i.contact, i.exposure_id, 'journey', i.journey_id, i.epoch, i.unit_key, i.arm, i.arm, i.propensity,"
+	" i.fraction, i.exposed_at, i.enrollment_id, i.version_id, i.event_id, i.orders, i.revenue, i.days"
+	" FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+	" AS i (contact, exposure_id, journey_id, epoch, unit_key, arm, propensity, fraction, exposed_at, enrollment_id,"
+	" version_id, event_id, orders, revenue, days)",
+	15, {KEYARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, FLOAT8ARRAYOID,
+		FLOAT8ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
+		NUMERICARRAYOID, FLOAT8ARRAYOID}
+};
+
+static Statement insert_conversions = {
+	"INSERT INTO journey_state.conversion (contact, journey_id, event_id, at, value, exposure_id, enrollment_id)"
+	" SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7)"
+	" ON CONFLICT (contact, journey_id, event_id) DO NOTHING",
+	7, {KEYARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, NUMERICARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
+};
+
+/* ---- begin and end ---------------------------------------------------- */
+
+Batch *
+pgj_batch_begin(const Site *site, Definitions *definitions, int slice,
+				TimestampTz at, bool replay, bool assume_sent)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "pg_journey batch",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Batch	   *batch = palloc0_object(Batch);
+
+	batch->site = site;
+	batch->definitions = definitions;
+	batch->context = context;
+	batch->slice = slice;
+	batch->at = at;
+	batch->replay = replay;
+	batch->assume_sent = assume_sent;
+	batch->horizon = DT_NOBEGIN;
+	batch->capacity = 256;
+	batch->works = palloc_array(Work *, batch->capacity);
+	batch->table = worktable_create(context, 256, (void *) site);
+
+	pgj_rows_init(&batch->timers, &insert_timers, context);
+	pgj_rows_init(&batch->transitions, &insert_transitions, context);
+	pgj_rows_init(&batch->runs_new, &insert_runs, context);
+	pgj_rows_init(&batch->runs_changed, &update_runs, context);
+	pgj_rows_init(&batch->refusals, &insert_refusals, context);
+	pgj_rows_init(&batch->held, &insert_held, context);
+	pgj_rows_init(&batch->exposures, &insert_exposures, context);
+	pgj_rows_init(&batch->conversions, &insert_conversions, context);
+	MemoryContextSwitchTo(old);
+	return batch;
+}
+
+/* Write what the batch decided and free it. */
+void
+pgj_batch_end(Batch *batch)
+{
+	pgj_batch_write_runs(batch);
+	pgj_rows_flush(batch->site, &batch->exposures);
+	pgj_rows_flush(batch->site, &batch->conversions);
+	pgj_rows_flush(batch->site, &batch->transitions);
+	pgj_rows_flush(batch->site, &batch->timers);
+	pgj_rows_flush(batch->site, &batch->held);
+	pgj_rows_flush(batch->site, &batch->refusals);
+	MemoryContextDelete(batch->context);
+}
+
+/* ---- contacts, runs and items ----------------------------------------- */
+
+Work *
+pgj_batch_work(Batch *batch, Datum contact)
+{
+	bool		found;
+	WorkEntry  *entry;
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+
+	/* copied first: a toasted or short key must compare by its full image */
+	if (!batch->site->key_typbyval && batch->site->key_typlen == -1)
+		contact = PointerGetDatum(PG_DETOAST_DATUM_COPY(contact));
+	else
+		contact = datumCopy(contact, batch->site->key_typbyval,
+							batch->site->key_typlen);
+
+	entry = worktable_insert(batch->table, contact, &found);
+	if (!found)
+	{
+		Work	   *work = palloc0_object(Work);
+
+		work->contact = contact;
+		slist_init(&work->runs);
+		entry->work = work;
+		if (batch->nworks == batch->capacity)
+		{
+			batch->capacity *= 2;
+			batch->works = repalloc(batch->works,
+									batch->capacity * sizeof(Work *));
+		}
+		batch->works[batch->nworks++] = work;
+	}
+	MemoryContextSwitchTo(old);
+	return entry->work;
+}
+
+/* Load the running and parked enrollments of every contact of the batch. */
+void
+pgj_batch_load_runs(Batch *batch)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	Datum	   *n = palloc_array(Datum, batch->nworks);
+	Datum	   *contacts = palloc_array(Datum, batch->nworks);
+	Datum		args[2];
+
+	for (int i = 0; i < batch->nworks; i++)
+	{
+		n[i] = Int32GetDatum(i);
+		contacts[i] = batch->works[i]->contact;
+	}
+	args[0] = pgj_array(INT4OID, n, NULL, batch->nworks);
+	args[1] = pgj_key_array(batch->site, contacts, batch->nworks);
+	pgj_statement_run(batch->site, &load_runs, args, NULL);
+
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		Work	   *work = batch->works[pgj_spi_int4(row, 1, 0)];
+		Run		   *run = palloc0_object(Run);
+		bool		isnull;
+
+		run->work = work;
+		run->id = pgj_spi_int8(row, 2, 0);
+		run->version = pgj_version(batch->definitions, pgj_spi_int4(row, 3, 0));
+		run->key = pgj_spi_text(row, 4);
+		run->ordinal = pgj_spi_int4(row, 5, 0);
+		run->ghost = DatumGetBool(pgj_spi_value(row, 6, &isnull));
+		run->exposure_id = pgj_spi_int8(row, 7, 0);
+		run->event_id = pgj_spi_int8(row, 8, 0);
+		run->event_at = pgj_spi_int8(row, 9, 0);
+		run->entered_at = pgj_spi_int8(row, 10, 0);
+		run->status = DatumGetBool(pgj_spi_value(row, 11, &isnull)) ?
+			RUN_PARKED : RUN_ACTIVE;
+		run->epoch = pgj_spi_int4(row, 12, 0);
+		run->listen_step = pgj_spi_int4(row, 13, 0);
+		run->comparable = DatumGetBool(pgj_spi_value(row, 14, &isnull));
+		run->parked_step = pgj_spi_int4(row, 15, 0);
+		slist_push_head(&work->runs, &run->link);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	MemoryContextSwitchTo(old);
+}
+
+Run *
+pgj_batch_run(Work *work, int64 enrollment_id)
+{
+	slist_iter	iter;
+
+	slist_foreach(iter, &work->runs)
+	{
+		Run		   *run = slist_container(Run, link, iter.cur);
+
+		if (run->id == enrollment_id)
+			return run;
+	}
+	return NULL;
+}
+
+/*
+ * Order of a contact's items.  In a tick all events come before all steps: a
+ * decision sees every event that has committed.  In a replay time rules, and at
+ * one instant events come first.
+ */
+static bool
+comes_before(const Batch *batch, const WorkItem *a, const WorkItem *b)
+{
+	if (batch->replay)
+	{
+		if (a->at != b->at)
+			return a->at < b->at;
+		if (a->kind != b->kind)
+			return a->kind < b->kind;
+	}
+	else
+	{
+		if (a->kind != b->kind)
+			return a->kind < b->kind;
+		if (a->at != b->at)
+			return a->at < b->at;
+	}
+	return a->id < b->id;
+}
+
+static void
+insert_item(Batch *batch, Work *work, WorkItem *item)
+{
+	int			at = list_length(work->items);
+
+	/* items mostly come in order: look from the end */
+	while (at > 0 && comes_before(batch, item, list_nth(work->items, at - 1)))
+		at--;
+	work->items = list_insert_nth(work->items, at, item);
+}
+
+void
+pgj_batch_event(Batch *batch, Datum contact, TimestampTz at, int64 event_id,
+				TimestampTz event_at, const char *event)
+{
+	Work	   *work = pgj_batch_work(batch, contact);
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	WorkItem   *item = palloc0_object(WorkItem);
+
+	item->at = at;
+	item->kind = ITEM_EVENT;
+	item->id = event_id;
+	item->event_id = event_id;
+	item->event_at = event_at;
+	item->event = pstrdup(event);
+	insert_item(batch, work, item);
+	MemoryContextSwitchTo(old);
+}
+
+void
+pgj_batch_step(Batch *batch, Run *run, TimestampTz at, int step, bool fired,
+			   int epoch, const char *cause)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	WorkItem   *item = palloc0_object(WorkItem);
+
+	item->at = at;
+	item->kind = ITEM_STEP;
+	item->id = ++batch->created;
+	item->run = run;
+	item->step = step;
+	item->epoch = epoch;
+	item->fired = fired;
+	item->cause = cause;
+	insert_item(batch, run->work, item);
+	MemoryContextSwitchTo(old);
+}
+
+/* The run goes on to a step, or to its end. */
+void
+pgj_batch_arrive(Batch *batch, Run *run, TimestampTz at, int step,
+				 const char *cause)
+{
+	if (step == 0)
+		pgj_run_end(batch, run, at, RUN_COMPLETED, "completed");
+	else
+		pgj_batch_step(batch, run, at, step, false, run->epoch, cause);
+}
+
+/*
+ * The run waits at a step until due_at.  Within a replay's horizon the timer
+ * fires in this very batch, else it is stored.
+ */
+void
+pgj_batch_timer(Batch *batch, Run *run, TimestampTz due_at, int step)
+{
+	Datum		values[7];
+
+	if (batch->replay && due_at <= batch->horizon)
+	{
+		pgj_batch_step(batch, run, due_at, step, true, run->epoch, NULL);
+		return;
+	}
+	values[0] = Int16GetDatum(batch->slice);
+	values[1] = TimestampTzGetDatum(due_at);
+	values[2] = run->work->contact;
+	values[3] = Int64GetDatum(run->id);
+	values[4] = Int32GetDatum(run->version->version_id);
+	values[5] = Int32GetDatum(step);
+	values[6] = Int32GetDatum(run->epoch);
+	pgj_rows_add(&batch->timers, values, NULL);
+}
+
+/* ---- what happens to runs --------------------------------------------- */
+
+static void
+add_transition(Batch *batch, Run *run, TimestampTz at, int step,
+			   const char *cause)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	Datum		values[6];
+
+	values[0] = run->work->contact;
+	values[1] = TimestampTzGetDatum(at);
+	values[2] = Int64GetDatum(run->id);
+	values[3] = Int32GetDatum(run->version->version_id);
+	values[4] = Int32GetDatum(step);
+	values[5] = CStringGetTextDatum(cause);
+	pgj_rows_add(&batch->transitions, values, NULL);
+	MemoryContextSwitchTo(old);
+}
+
+void
+pgj_run_arrived(Batch *batch, Run *run, TimestampTz at, int step,
+				const char *cause)
+{
+	add_transition(batch, run, at, step, cause);
+}
+
+void
+pgj_run_changed(Batch *batch, Run *run)
+{
+	run->is_dirty = true;
+	batch->runs_dirty = true;
+}
+
+void
+pgj_run_end(Batch *batch, Run *run, TimestampTz at, RunStatus status,
+			const char *reason)
+{
+	run->status = status;
+	run->epoch++;
+	run->listen_step = 0;
+	run->ended_at = at;
+	run->end_reason = MemoryContextStrdup(batch->context, reason);
+	pgj_run_changed(batch, run);
+	add_transition(batch, run, at, 0, reason);
+}
+
+void
+pgj_run_park(Batch *batch, Run *run, int step, const char *error)
+{
+	run->status = RUN_PARKED;
+	run->epoch++;
+	run->listen_step = 0;
+	run->parked_step = step;
+	run->error = MemoryContextStrdup(batch->context, error);
+	pgj_run_changed(batch, run);
+}
+
+void
+pgj_refuse(Batch *batch, const WorkItem *item, Datum contact, TimestampTz at,
+		   Version *version, const char *reason, const char *detail)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	Datum		values[7];
+	bool		nulls[7] = {0};
+
+	values[0] = contact;
+	values[1] = TimestampTzGetDatum(at);
+	values[2] = Int32GetDatum(version->journey_id);
+	values[3] = Int32GetDatum(version->version_id);
+	values[4] = Int64GetDatum(item->event_id);
+	values[5] = CStringGetTextDatum(reason);
+	nulls[6] = detail == NULL;
+	values[6] = detail == NULL ? (Datum) 0 : CStringGetTextDatum(detail);
+	pgj_rows_add(&batch->refusals, values, nulls);
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- writing runs ----------------------------------------------------- */
+
+static const char *
+status_text(RunStatus status)
+{
+	static const char *const names[] = {"active", "parked", "exited", "completed"};
+
+	return names[status];
+}
+
+static void
+text_or_null(const char *text, Datum *value, bool *isnull)
+{
+	*isnull = text == NULL;
+	*value = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+static void
+add_new_run(Batch *batch, Run *run)
+{
+	Datum		values[20];
+	bool		nulls[20] = {0};
+
+	values[0] = Int16GetDatum(batch->slice);
+	values[1] = run->work->contact;
+	values[2] = Int64GetDatum(run->id);
+	values[3] = Int32GetDatum(run->version->journey_id);
+	values[4] = Int32GetDatum(run->version->version_id);
+	values[5] = CStringGetTextDatum(run->key);
+	values[6] = Int32GetDatum(run->ordinal);
+	values[7] = BoolGetDatum(run->ghost);
+	values[8] = Int64GetDatum(run->exposure_id);
+	values[9] = Int64GetDatum(run->event_id);
+	values[10] = TimestampTzGetDatum(run->event_at);
+	values[11] = TimestampTzGetDatum(run->entered_at);
+	values[12] = CStringGetTextDatum(status_text(run->status));
+	values[13] = Int32GetDatum(run->epoch);
+	nulls[14] = run->listen_step == 0;
+	values[14] = Int32GetDatum(run->listen_step);
+	values[15] = BoolGetDatum(run->comparable);
+	nulls[16] = run->end_reason == NULL;
+	values[16] = TimestampTzGetDatum(run->ended_at);
+	text_or_null(run->end_reason, &values[17], &nulls[17]);
+	nulls[18] = run->status != RUN_PARKED;
+	values[18] = Int32GetDatum(run->parked_step);
+	text_or_null(run->error, &values[19], &nulls[19]);
+	pgj_rows_add(&batch->runs_new, values, nulls);
+}
+
+static void
+add_changed_run(Batch *batch, Run *run)
+{
+	Datum		values[10];
+	bool		nulls[10] = {0};
+
+	values[0] = run->work->contact;
+	values[1] = Int64GetDatum(run->id);
+	values[2] = CStringGetTextDatum(status_text(run->status));
+	values[3] = Int32GetDatum(run->epoch);
+	nulls[4] = run->listen_step == 0;
+	values[4] = Int32GetDatum(run->listen_step);
+	values[5] = BoolGetDatum(run->comparable);
+	nulls[6] = run->end_reason == NULL;
+	values[6] = TimestampTzGetDatum(run->ended_at);
+	text_or_null(run->end_reason, &values[7], &nulls[7]);
+	nulls[8] = run->status != RUN_PARKED;
+	values[8] = Int32GetDatum(run->parked_step);
+	text_or_null(run->error, &values[9], &nulls[9]);
+	pgj_rows_add(&batch->runs_changed, values, nulls);
+}
+
+/* Bring the table up to the runs in memory, before a statement reads it. */
+void
+pgj_batch_write_runs(Batch *batch)
+{
+	MemoryContext old;
+
+	if (!batch->runs_dirty)
+		return;
+	old = MemoryContextSwitchTo(batch->context);
+	for (int i = 0; i < batch->nworks; i++)
+	{
+		slist_iter	iter;
+
+		slist_foreach(iter, &batch->works[i]->runs)
+		{
+			Run		   *run = slist_container(Run, link, iter.cur);
+
+			if (!run->is_dirty)
+				continue;
+			if (run->is_new)
+				add_new_run(batch, run);
+			else
+				add_changed_run(batch, run);
+			run->is_new = false;
+			run->is_dirty = false;
+		}
+	}
+	MemoryContextSwitchTo(old);
+
+	/* ended runs first: they free (contact, journey, key) for new ones */
+	pgj_rows_flush(batch->site, &batch->runs_changed);
+	pgj_rows_flush(batch->site, &batch->runs_new);
+	batch->runs_dirty = false;
+}
+
+/* ---- ids -------------------------------------------------------------- */
+
+/*
+ * n values of a sequence, by a statement that yields them one a row.  Returns a
+ * palloc'd array.
+ */
+int64 *
+pgj_take_ids(const Site *site, Statement *statement, int n)
+{
+	int64	   *ids = palloc_array(int64, n);
+	Datum		args[1] = {Int32GetDatum(n)};
+
+	pgj_statement_run(site, statement, args, NULL);
+	Assert(SPI_processed == n);
+	for (int i = 0; i < n; i++)
+		ids[i] = pgj_spi_int8(i, 1, 0);
+	SPI_freetuptable(SPI_tuptable);
+	return ids;
+}
+
+int64 *
+pgj_take_row_ids(const Site *site, int n)
+{
+	return pgj_take_ids(site, &next_row_id, n);
+}

@@ -1,0 +1,375 @@
+/*-------------------------------------------------------------------------
+ *
+ * definition.c
+ *	  Journeys as the engine reads them.
+ *
+ * Everything is loaded at once into one memory context when a tick starts and
+ * the cache is stale; changed definition tables invalidate it (statement
+ * triggers on them send a relcache invalidation, see sql/30_script.sql).  A
+ * change that commits while a tick runs is seen by the next one: versions are
+ * immutable, so all that can change under a tick is a journey's status.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "engine/definition.h"
+#include "engine/statement.h"
+#include "pg_journey.h"
+
+static const char *const definition_tables[] = {
+	"entry", "exit_rule", "expression", "journey", "step", "topic", "version"
+};
+
+static Definitions *cached = NULL;
+static bool valid = false;
+static Oid	watched[lengthof(definition_tables)];
+
+static void
+forget(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid)
+		valid = false;
+	for (int i = 0; i < lengthof(watched); i++)
+		if (watched[i] == relid)
+			valid = false;
+}
+
+static void
+watch(void)
+{
+	static bool registered = false;
+	Oid			schema = get_namespace_oid(PGJ_SCHEMA, false);
+
+	for (int i = 0; i < lengthof(watched); i++)
+		watched[i] = get_relname_relid(definition_tables[i], schema);
+	if (!registered)
+		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	registered = true;
+}
+
+static Interval *
+copy_interval(uint64 row, int col)
+{
+	bool		isnull;
+	Datum		value = pgj_spi_value(row, col, &isnull);
+	Interval   *copy;
+
+	if (isnull)
+		return NULL;
+	copy = palloc_object(Interval);
+	*copy = *DatumGetIntervalP(value);
+	return copy;
+}
+
+static int
+index_of(const char *what, const char *name, const char *const *names, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (strcmp(name, names[i]) == 0)
+			return i;
+	elog(ERROR, "unrecognized %s \"%s\"", what, name);
+	return -1;
+}
+
+static void
+select_rows(const char *sql)
+{
+	int			rc = SPI_execute(sql, true, 0);
+
+	if (rc != SPI_OK_SELECT)
+		elog(ERROR, "could not load journeys: %s", SPI_result_code_string(rc));
+}
+
+static void
+load_versions(Definitions *definitions)
+{
+	static const char *const statuses[] = {"draft", "active", "paused", "dropped"};
+	static const char *const reentries[] = {"never", "always", "after", "once per key"};
+
+	select_rows("SELECT v.version_id, v.journey_id, j.name, j.status, j.version_id, j.holdout_epoch,"
+				" v.topic, t.class, v.priority, v.holdout, v.holdout_by, v.key_expression,"
+				" v.reentry, v.reentry_after, v.goal_event, v.goal_condition, v.goal_within, v.goal_value"
+				" FROM journey.version v"
+				" JOIN journey.journey j ON j.journey_id = v.journey_id"
+				" JOIN journey.topic t ON t.name = v.topic"
+				" ORDER BY v.version_id");
+
+	definitions->all = palloc_array(Version *, SPI_processed + 1);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		int			version_id = pgj_spi_int4(row, 1, 0);
+		Version    *version = hash_search(definitions->versions, &version_id,
+										  HASH_ENTER, NULL);
+		bool		isnull;
+
+		memset(version, 0, sizeof(Version));
+		version->version_id = version_id;
+		version->journey_id = pgj_spi_int4(row, 2, 0);
+		version->journey = pgj_spi_text(row, 3);
+		version->status = index_of("status", pgj_spi_text(row, 4), statuses,
+								   lengthof(statuses));
+		version->newest = pgj_spi_int4(row, 5, 0) == version_id;
+		version->holdout_epoch = pgj_spi_int4(row, 6, 1);
+		version->topic = pgj_spi_text(row, 7);
+		version->transactional = strcmp(pgj_spi_text(row, 8), "transactional") == 0;
+		version->priority = pgj_spi_int4(row, 9, 0);
+		version->holdout = DatumGetFloat8(pgj_spi_value(row, 10, &isnull));
+		version->holdout_by = pgj_spi_int4(row, 11, 0);
+		version->key_expression = pgj_spi_int4(row, 12, 0);
+		version->reentry = index_of("reentry", pgj_spi_text(row, 13), reentries,
+									lengthof(reentries));
+		version->reentry_after = copy_interval(row, 14);
+		version->goal_event = pgj_spi_text(row, 15);
+		version->goal_condition = pgj_spi_int4(row, 16, 0);
+		version->goal_within = copy_interval(row, 17);
+		version->goal_value = pgj_spi_int4(row, 18, 0);
+		definitions->all[definitions->nall++] = version;
+	}
+}
+
+static void
+add_channel(Version *version, char *channel)
+{
+	for (int i = 0; i < version->nchannels; i++)
+		if (strcmp(version->channels[i], channel) == 0)
+			return;
+	version->channels[version->nchannels++] = channel;
+}
+
+static void
+load_steps(Definitions *definitions)
+{
+	static const char *const kinds[] = {"wait", "wait_until", "wait_for", "send", "if", "exit"};
+	static const char *const pasts[] = {"continue", "skip", "exit"};
+	Version    *version = NULL;
+
+	select_rows("SELECT s.version_id, s.step_no, s.kind, s.label, s.next_step, s.else_step,"
+				" s.duration, s.since_event, s.event, s.of_step, s.condition, s.past_action,"
+				" s.channel, s.template, s.priority,"
+				" max(s.step_no) OVER (PARTITION BY s.version_id)"
+				" FROM journey.step s ORDER BY s.version_id, s.step_no");
+
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		int			version_id = pgj_spi_int4(row, 1, 0);
+		char	   *past = pgj_spi_text(row, 12);
+		Step	   *step;
+
+		if (version == NULL || version->version_id != version_id)
+		{
+			version = pgj_version(definitions, version_id);
+			version->nsteps = pgj_spi_int4(row, 16, 0);
+			version->steps = palloc0_array(Step, version->nsteps + 1);
+			version->channels = palloc_array(char *, version->nsteps);
+		}
+		step = &version->steps[pgj_spi_int4(row, 2, 0)];
+		step->no = pgj_spi_int4(row, 2, 0);
+		step->kind = index_of("kind of step", pgj_spi_text(row, 3), kinds,
+							  lengthof(kinds));
+		step->label = pgj_spi_text(row, 4);
+		step->next = pgj_spi_int4(row, 5, 0);
+		step->otherwise = pgj_spi_int4(row, 6, 0);
+		step->duration = copy_interval(row, 7);
+		step->since_event = pgj_spi_text(row, 8);
+		step->event = pgj_spi_text(row, 9);
+		step->of_step = pgj_spi_int4(row, 10, 0);
+		step->condition = pgj_spi_int4(row, 11, 0);
+		step->past = past == NULL ? PAST_CONTINUE :
+			index_of("past action", past, pasts, lengthof(pasts));
+		step->channel = pgj_spi_text(row, 13);
+		step->template = pgj_spi_text(row, 14);
+		step->priority = pgj_spi_int4(row, 15, version->priority);
+
+		if (step->kind == STEP_SEND)
+			add_channel(version, step->channel);
+		if (step->kind == STEP_WAIT_FOR && step->event == NULL)
+			definitions->listens_to_all = true;
+	}
+}
+
+/* journey.entry and journey.exit_rule have the same shape. */
+static void
+load_rules(Definitions *definitions, const char *sql, bool exits)
+{
+	select_rows(sql);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		Version    *version = pgj_version(definitions, pgj_spi_int4(row, 1, 0));
+		Rule	  **rules = exits ? &version->exits : &version->entries;
+		int		   *nrules = exits ? &version->nexits : &version->nentries;
+		char	   *event = pgj_spi_text(row, 2);
+
+		if (*nrules == 0)
+			*rules = palloc_array(Rule, pgj_spi_int8(row, 4, 0));
+		(*rules)[*nrules].event = event ? event : pstrdup(PGJ_EVENT_CALL);
+		(*rules)[*nrules].condition = pgj_spi_int4(row, 3, 0);
+		(*nrules)++;
+	}
+}
+
+static Oid
+result_type(const char *name)
+{
+	static const char *const names[] = {"boolean", "text", "numeric", "timestamptz", "interval"};
+	static const Oid types[] = {BOOLOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID, INTERVALOID};
+
+	return types[index_of("result type", name, names, lengthof(names))];
+}
+
+static void
+load_expressions(Definitions *definitions)
+{
+	Version    *version = NULL;
+
+	select_rows("SELECT x.version_id, x.expression_no, x.statement, x.result,"
+				" max(x.expression_no) OVER (PARTITION BY x.version_id)"
+				" FROM journey.expression x ORDER BY x.version_id, x.expression_no");
+
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		int			version_id = pgj_spi_int4(row, 1, 0);
+		Expression *expression;
+
+		if (version == NULL || version->version_id != version_id)
+		{
+			version = pgj_version(definitions, version_id);
+			version->nexpressions = pgj_spi_int4(row, 5, 0);
+			version->expressions = palloc0_array(Expression,
+												 version->nexpressions + 1);
+		}
+		expression = &version->expressions[pgj_spi_int4(row, 2, 0)];
+		expression->no = pgj_spi_int4(row, 2, 0);
+		expression->statement = pgj_spi_text(row, 3);
+		expression->result = result_type(pgj_spi_text(row, 4));
+	}
+}
+
+static void
+release(Definitions *definitions)
+{
+	for (int i = 0; i < definitions->nall; i++)
+	{
+		Version    *version = definitions->all[i];
+
+		for (int no = 1; no <= version->nexpressions; no++)
+			if (version->expressions[no].plan != NULL)
+				SPI_freeplan(version->expressions[no].plan);
+	}
+	MemoryContextDelete(definitions->context);
+}
+
+Definitions *
+pgj_definitions(const Site *site)
+{
+	MemoryContext context;
+	MemoryContext old;
+	Definitions *definitions;
+	HASHCTL		ctl = {0};
+
+	/* take in invalidations of changes that have committed */
+	AcceptInvalidationMessages();
+	if (cached != NULL && valid)
+		return cached;
+	if (cached != NULL)
+	{
+		Definitions *stale = cached;
+
+		cached = NULL;
+		release(stale);
+	}
+	watch();
+
+	context = AllocSetContextCreate(CacheMemoryContext, "pg_journey definitions",
+									ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	definitions = palloc0_object(Definitions);
+	definitions->context = context;
+	ctl.keysize = sizeof(int);
+	ctl.entrysize = sizeof(Version);
+	ctl.hcxt = context;
+	definitions->versions = hash_create("pg_journey versions", 64, &ctl,
+										HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+	/* an invalidation that arrives from here on makes the next call reload */
+	valid = true;
+	PG_TRY();
+	{
+		load_versions(definitions);
+		load_steps(definitions);
+		load_rules(definitions,
+				   "SELECT version_id, event, condition, count(*) OVER (PARTITION BY version_id)"
+				   " FROM journey.entry ORDER BY version_id, entry_no", false);
+		load_rules(definitions,
+				   "SELECT version_id, event, condition, count(*) OVER (PARTITION BY version_id)"
+				   " FROM journey.exit_rule ORDER BY version_id, exit_no", true);
+		load_expressions(definitions);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(context);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(old);
+	cached = definitions;
+	return definitions;
+}
+
+Version *
+pgj_version(Definitions *definitions, int version_id)
+{
+	Version    *version = hash_search(definitions->versions, &version_id,
+									  HASH_FIND, NULL);
+
+	if (version == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_DATA_CORRUPTED),
+				errmsg("version %d of a journey is missing", version_id),
+				errhint("Were rows of the tables of schema journey deleted by hand?"));
+	return version;
+}
+
+static bool
+rules_name(const Rule *rules, int n, const char *event)
+{
+	for (int i = 0; i < n; i++)
+		if (strcmp(rules[i].event, event) == 0)
+			return true;
+	return false;
+}
+
+bool
+pgj_event_matters(Definitions *definitions, const char *event)
+{
+	if (definitions->listens_to_all ||
+		strncmp(event, PGJ_EVENT_PREFIX, strlen(PGJ_EVENT_PREFIX)) == 0)
+		return true;
+
+	for (int i = 0; i < definitions->nall; i++)
+	{
+		Version    *version = definitions->all[i];
+
+		if (rules_name(version->entries, version->nentries, event) ||
+			rules_name(version->exits, version->nexits, event) ||
+			(version->goal_event && strcmp(version->goal_event, event) == 0))
+			return true;
+		for (int no = 1; no <= version->nsteps; no++)
+			if (version->steps[no].kind == STEP_WAIT_FOR &&
+				version->steps[no].event &&
+				strcmp(version->steps[no].event, event) == 0)
+				return true;
+	}
+	return false;
+}

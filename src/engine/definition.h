@@ -1,0 +1,133 @@
+/*-------------------------------------------------------------------------
+ *
+ * definition.h
+ *	  Journeys as the engine reads them: versions, rules and steps in memory.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGJ_DEFINITION_H
+#define PGJ_DEFINITION_H
+
+#include "contact/site.h"
+#include "datatype/timestamp.h"
+#include "executor/spi.h"
+
+typedef enum StepKind
+{
+	STEP_WAIT,
+	STEP_WAIT_UNTIL,
+	STEP_WAIT_FOR,
+	STEP_SEND,
+	STEP_IF,
+	STEP_EXIT
+} StepKind;
+
+typedef enum PastAction
+{
+	PAST_CONTINUE,
+	PAST_SKIP,
+	PAST_EXIT
+} PastAction;
+
+typedef enum Reentry
+{
+	REENTRY_NEVER,
+	REENTRY_ALWAYS,
+	REENTRY_AFTER,
+	REENTRY_ONCE_PER_KEY
+} Reentry;
+
+typedef enum JourneyStatus
+{
+	JOURNEY_DRAFT,
+	JOURNEY_ACTIVE,
+	JOURNEY_PAUSED,
+	JOURNEY_DROPPED
+} JourneyStatus;
+
+typedef struct Expression
+{
+	int			no;
+	char	   *statement;
+	Oid			result;
+	SPIPlanPtr	plan;			/* NULL until first used */
+} Expression;
+
+typedef struct Step
+{
+	int			no;				/* 0 in an unused slot */
+	StepKind	kind;
+	char	   *label;
+	int			next;
+	int			otherwise;
+	Interval   *duration;
+	char	   *since_event;
+	char	   *event;
+	int			of_step;
+	int			condition;		/* expression number, 0 = none */
+	PastAction	past;
+	char	   *channel;
+	char	   *template;
+	int			priority;
+} Step;
+
+typedef struct Rule				/* ON … and EXIT ON … */
+{
+	char	   *event;
+	int			condition;
+} Rule;
+
+typedef struct Version
+{
+	int			version_id;		/* hash key */
+	int			journey_id;
+	char	   *journey;
+	JourneyStatus status;
+	bool		newest;			/* new entries get this version */
+	int			holdout_epoch;
+	char	   *topic;
+	bool		transactional;
+	int			priority;
+	double		holdout;
+	int			holdout_by;
+	int			key_expression;
+	Reentry		reentry;
+	Interval   *reentry_after;
+	char	   *goal_event;
+	int			goal_condition;
+	Interval   *goal_within;
+	int			goal_value;
+
+	int			nsteps;
+	Step	   *steps;			/* index = number; steps[0] unused */
+	int			nentries;
+	Rule	   *entries;		/* event PGJ_EVENT_CALL for ON CALL */
+	int			nexits;
+	Rule	   *exits;
+	int			nexpressions;
+	Expression *expressions;	/* index = number; [0] unused */
+	int			nchannels;
+	char	  **channels;		/* the distinct channels it sends on */
+} Version;
+
+typedef struct Definitions
+{
+	MemoryContext context;
+	HTAB	   *versions;
+	int			nall;
+	Version   **all;
+	bool		listens_to_all; /* some WAIT FOR (expr): any event matters */
+} Definitions;
+
+/*
+ * All versions, from a cache that lives until a definition changes.  The result
+ * stays valid to the end of the caller's command.
+ */
+extern Definitions *pgj_definitions(const Site *site);
+
+extern Version *pgj_version(Definitions *definitions, int version_id);
+
+/* Does any version react to an event of this name? */
+extern bool pgj_event_matters(Definitions *definitions, const char *event);
+
+#endif							/* PGJ_DEFINITION_H */

@@ -1,0 +1,656 @@
+/*-------------------------------------------------------------------------
+ *
+ * enter.c
+ *	  How runs start.
+ *
+ * One order for everybody: trigger and its WHERE → consent and a reachable
+ * address → re-entry → holdout → exposure → enrollment, real or ghost.  Whoever
+ * matched the trigger and was not enrolled gets a refusal row that says why.
+ *
+ * The exposure row is the assignment.  The hash decides only the first exposure
+ * of a contact to a journey (and epoch); re-entries, new versions and changed
+ * percentages read the row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+#include "utils/timestamp.h"
+
+#include "engine/batch.h"
+#include "engine/evaluate.h"
+#include "gate/gate.h"
+#include "measure/fraction.h"
+#include "pg_journey.h"
+
+typedef struct Candidate
+{
+	Work	   *work;
+	WorkItem   *item;
+	char	   *call_key;		/* ON CALL: the key given by the caller */
+	char	   *key;
+	int			ordinal;
+	char	   *unit_key;
+	bool		exposed;		/* before now */
+	int64		exposure_id;
+	bool		holdout;
+} Candidate;
+
+static void
+set_subject(Batch *batch, Subject *subject, const Candidate *c)
+{
+	memset(subject, 0, sizeof(Subject));
+	subject->contact = c->work->contact;
+	subject->now = pgj_decision_time(batch, c->item);
+	subject->event_id = c->item->event_id;
+	subject->event_at = c->item->event_at;
+}
+
+static void
+refuse(Batch *batch, Version *version, const Candidate *c, const char *reason,
+	   const char *detail)
+{
+	pgj_refuse(batch, c->item, c->work->contact,
+			   pgj_decision_time(batch, c->item), version, reason, detail);
+}
+
+/* ---- trigger ---------------------------------------------------------- */
+
+/* Whom a journey.call concerns: properties name the journey and the key. */
+static Statement call_properties = {
+	"SELECT i.n, v.properties ->> 'journey', v.properties ->> 'key'"
+	" FROM pg_catalog.unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
+	" JOIN journey_state.event v ON v.contact = i.contact AND v.at = i.at AND v.event_id = i.event_id",
+	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}
+};
+
+static int
+candidates_called(Batch *batch, Version *version, Work **works, int n,
+				  Candidate *c)
+{
+	Datum		args[4];
+	int			count = 0;
+
+	pgj_event_args(batch, works, n, args);
+	pgj_statement_run(batch->site, &call_properties, args, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		char	   *journey = pgj_spi_text(row, 2);
+
+		if (journey == NULL || strcmp(journey, version->journey) != 0)
+			continue;
+		memset(&c[count], 0, sizeof(Candidate));
+		c[count].work = works[pgj_spi_int4(row, 1, 0)];
+		c[count].item = c[count].work->current;
+		c[count].call_key = pgj_spi_text(row, 3);
+		count++;
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return count;
+}
+
+static int
+candidates_triggered(Batch *batch, Version *version, const Rule *entry,
+					 Work **works, int n, Candidate *c)
+{
+	Subject    *subjects;
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		memset(&c[i], 0, sizeof(Candidate));
+		c[i].work = works[i];
+		c[i].item = works[i]->current;
+	}
+	if (entry->condition == 0)
+		return n;
+
+	subjects = palloc_array(Subject, n);
+	for (int i = 0; i < n; i++)
+		set_subject(batch, &subjects[i], &c[i]);
+	pgj_evaluate(batch->site, version, entry->condition, subjects, n);
+	for (int i = 0; i < n; i++)
+	{
+		if (subjects[i].error != NULL)
+			refuse(batch, version, &c[i], "error",
+				   psprintf("ON EVENT … WHERE: %s", subjects[i].error));
+		else if (pgj_subject_true(&subjects[i]))
+			c[kept++] = c[i];
+	}
+	return kept;
+}
+
+/* ---- key -------------------------------------------------------------- */
+
+/* Evaluate a text expression into *field of each candidate; drop failures. */
+static int
+fill_text(Batch *batch, Version *version, int expression, const char *clause,
+		  Candidate *c, int n, size_t field)
+{
+	Subject    *subjects = palloc_array(Subject, n + 1);
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+		set_subject(batch, &subjects[i], &c[i]);
+	pgj_evaluate(batch->site, version, expression, subjects, n);
+	for (int i = 0; i < n; i++)
+	{
+		if (subjects[i].error != NULL || subjects[i].isnull)
+		{
+			refuse(batch, version, &c[i], "error",
+				   psprintf("%s: %s", clause, subjects[i].error ?
+							subjects[i].error : "the expression is null"));
+			continue;
+		}
+		*(char **) ((char *) &c[i] + field) =
+			TextDatumGetCString(subjects[i].value);
+		c[kept++] = c[i];
+	}
+	return kept;
+}
+
+static int
+find_keys(Batch *batch, Version *version, bool called, Candidate *c, int n)
+{
+	for (int i = 0; i < n; i++)
+		c[i].key = c[i].call_key ? c[i].call_key : "";
+	if (version->key_expression == 0 || called)
+		return n;
+	return fill_text(batch, version, version->key_expression, "KEY", c, n,
+					 offsetof(Candidate, key));
+}
+
+/* ---- consent and address ---------------------------------------------- */
+
+typedef struct Reach
+{
+	Batch	   *batch;
+	Version    *version;
+	Candidate  *candidates;
+	GateRequest *requests;		/* of one channel */
+	bool	   *reached;
+	const char **reasons;
+	char	  **errors;
+} Reach;
+
+static void
+reach_range(void *arg, int lo, int hi)
+{
+	Reach	   *r = arg;
+
+	pgj_gate_decide(r->batch->site, GATE_ENTRY, r->requests + lo, hi - lo);
+}
+
+static void
+reach_failed(void *arg, int i, char *error)
+{
+	((Reach *) arg)->errors[i] = error;
+}
+
+/* Keep those whom at least one of the version's channels may reach now. */
+static int
+keep_reachable(Batch *batch, Version *version, Candidate *c, int n)
+{
+	Reach		r = {batch, version, c};
+	int			kept = 0;
+
+	if (version->nchannels == 0 || n == 0)
+		return n;
+	r.requests = palloc_array(GateRequest, n);
+	r.reached = palloc0_array(bool, n);
+	r.reasons = palloc0_array(const char *, n);
+	r.errors = palloc0_array(char *, n);
+
+	for (int channel = 0; channel < version->nchannels; channel++)
+	{
+		memset(r.requests, 0, n * sizeof(GateRequest));
+		for (int i = 0; i < n; i++)
+		{
+			r.requests[i].contact = c[i].work->contact;
+			r.requests[i].at = pgj_decision_time(batch, c[i].item);
+			r.requests[i].channel = version->channels[channel];
+			r.requests[i].topic = version->topic;
+			r.requests[i].expires_at = DT_NOEND;
+		}
+		pgj_guard_range(reach_range, reach_failed, &r, n);
+		for (int i = 0; i < n; i++)
+		{
+			if (r.errors[i] == NULL && r.requests[i].granted)
+				r.reached[i] = true;
+			else if (r.reasons[i] == NULL)
+				r.reasons[i] = r.requests[i].reason;
+		}
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (r.reached[i])
+			c[kept++] = c[i];
+		else if (r.errors[i] != NULL)
+			refuse(batch, version, &c[i], "error", r.errors[i]);
+		else if (strcmp(r.reasons[i], "bad_address") == 0)
+			refuse(batch, version, &c[i], "no_address", "the address is malformed");
+		else
+			refuse(batch, version, &c[i], r.reasons[i], NULL);
+	}
+	return kept;
+}
+
+/* ---- re-entry --------------------------------------------------------- */
+
+static Statement earlier_runs = {
+	"SELECT i.n, count(e.enrollment_id), count(e.enrollment_id) FILTER (WHERE e.key = i.key),"
+	" max(e.entered_at)"
+	" FROM pg_catalog.unnest($1, $2, $3) AS i (n, contact, key)"
+	" JOIN journey_state.enrollment e ON e.contact = i.contact AND e.journey_id = $4"
+	" GROUP BY i.n",
+	4, {INT4ARRAYOID, KEYARRAYOID, TEXTARRAYOID, INT4OID}
+};
+
+typedef struct Earlier
+{
+	int64		runs;			/* of the contact in the journey */
+	int64		of_key;
+	TimestampTz last;
+} Earlier;
+
+static Earlier *
+find_earlier(Batch *batch, Version *version, Candidate *c, int n)
+{
+	Earlier    *earlier = palloc0_array(Earlier, n);
+	Datum	   *ordinals = palloc_array(Datum, n);
+	Datum	   *contacts = palloc_array(Datum, n);
+	char	  **keys = palloc_array(char *, n);
+	Datum		args[4];
+
+	for (int i = 0; i < n; i++)
+	{
+		ordinals[i] = Int32GetDatum(i);
+		contacts[i] = c[i].work->contact;
+		keys[i] = c[i].key;
+	}
+	args[0] = pgj_array(INT4OID, ordinals, NULL, n);
+	args[1] = pgj_key_array(batch->site, contacts, n);
+	args[2] = pgj_text_array(keys, n);
+	args[3] = Int32GetDatum(version->journey_id);
+
+	pgj_batch_write_runs(batch);
+	pgj_statement_run(batch->site, &earlier_runs, args, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		Earlier    *e = &earlier[pgj_spi_int4(row, 1, 0)];
+
+		e->runs = pgj_spi_int8(row, 2, 0);
+		e->of_key = pgj_spi_int8(row, 3, 0);
+		e->last = pgj_spi_int8(row, 4, 0);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return earlier;
+}
+
+static Run *
+running(const Candidate *c, const Version *version)
+{
+	slist_iter	iter;
+
+	slist_foreach(iter, &c->work->runs)
+	{
+		Run		   *run = slist_container(Run, link, iter.cur);
+
+		if (run->version->journey_id == version->journey_id &&
+			run->status <= RUN_PARKED && strcmp(run->key, c->key) == 0)
+			return run;
+	}
+	return NULL;
+}
+
+static bool
+may_reenter(const Version *version, const Earlier *earlier, TimestampTz at)
+{
+	switch (version->reentry)
+	{
+		case REENTRY_ALWAYS:
+			return true;
+		case REENTRY_NEVER:
+			return earlier->runs == 0;
+		case REENTRY_ONCE_PER_KEY:
+			return earlier->of_key == 0;
+		case REENTRY_AFTER:
+			return earlier->runs == 0 ||
+				DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														TimestampTzGetDatum(earlier->last),
+														IntervalPGetDatum(version->reentry_after))) <= at;
+	}
+	return false;
+}
+
+static int
+keep_enterable(Batch *batch, Version *version, Candidate *c, int n)
+{
+	Earlier    *earlier;
+	int			kept = 0;
+
+	if (n == 0)
+		return 0;
+	earlier = find_earlier(batch, version, c, n);
+	for (int i = 0; i < n; i++)
+	{
+		Run		   *run = running(&c[i], version);
+
+		if (run != NULL)
+		{
+			/* another ON of the same journey may have taken this very event */
+			if (run->event_id != c[i].item->event_id)
+				refuse(batch, version, &c[i], "running", NULL);
+		}
+		else if (!may_reenter(version, &earlier[i],
+							  pgj_decision_time(batch, c[i].item)))
+			refuse(batch, version, &c[i], "reentry", NULL);
+		else
+		{
+			c[i].ordinal = (int) earlier[i].of_key + 1;
+			c[kept++] = c[i];
+		}
+	}
+	return kept;
+}
+
+/* ---- holdout and exposure --------------------------------------------- */
+
+static Statement find_exposures = {
+	"SELECT i.n, x.exposure_id, x.served_arm = 'holdout'"
+	" FROM pg_catalog.unnest($1, $2) AS i (n, contact)"
+	" JOIN journey_state.exposure x ON x.contact = i.contact AND x.layer = 'journey'"
+	" AND x.journey_id = $3 AND x.epoch = $4",
+	4, {INT4ARRAYOID, KEYARRAYOID, INT4OID, INT4OID}
+};
+
+/*
+ * What the contact did in the 90 days before: the covariate of later analysis,
+ * as far back as events go.
+ */
+static Statement find_baseline = {
+	"SELECT i.n, b.orders, coalesce((SELECT pg_catalog.date_part('epoch', i.at - min(f.at)) / 86400"
+	"  FROM journey_state.event f WHERE f.contact = i.contact AND f.at < i.at), 0)"
+	" FROM pg_catalog.unnest($1, $2, $3) AS i (n, contact, at)"
+	" CROSS JOIN LATERAL (SELECT count(*) FROM journey_state.event v WHERE v.contact = i.contact"
+	"  AND v.name = $4 AND v.at < i.at AND v.at >= i.at - interval '90 days') AS b (orders)",
+	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}
+};
+
+static Statement find_baseline_events = {
+	"SELECT i.n, v.event_id, v.at"
+	" FROM pg_catalog.unnest($1, $2, $3) AS i (n, contact, at)"
+	" JOIN journey_state.event v ON v.contact = i.contact AND v.name = $4"
+	" AND v.at < i.at AND v.at >= i.at - interval '90 days'",
+	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}
+};
+
+typedef struct Baseline
+{
+	int64		orders;
+	Datum		revenue;		/* numeric */
+	double		days;
+} Baseline;
+
+static void
+baseline_args(Batch *batch, Version *version, Candidate **c, int n,
+			  Datum *args)
+{
+	Datum	   *ordinals = palloc_array(Datum, n);
+	Datum	   *contacts = palloc_array(Datum, n);
+	Datum	   *times = palloc_array(Datum, n);
+
+	for (int i = 0; i < n; i++)
+	{
+		ordinals[i] = Int32GetDatum(i);
+		contacts[i] = c[i]->work->contact;
+		times[i] = TimestampTzGetDatum(pgj_decision_time(batch, c[i]->item));
+	}
+	args[0] = pgj_array(INT4OID, ordinals, NULL, n);
+	args[1] = pgj_key_array(batch->site, contacts, n);
+	args[2] = pgj_array(TIMESTAMPTZOID, times, NULL, n);
+	args[3] = CStringGetTextDatum(version->goal_event ? version->goal_event : "");
+}
+
+/* Sum GOAL … VALUE over the goal events of the 90 days before. */
+static void
+baseline_revenue(Batch *batch, Version *version, Candidate **c, int n,
+				 Baseline *baselines)
+{
+	Datum		args[4];
+	Subject    *subjects;
+	int		   *owner;
+	int			count;
+
+	baseline_args(batch, version, c, n, args);
+	pgj_statement_run(batch->site, &find_baseline_events, args, NULL);
+	count = (int) SPI_processed;
+	subjects = palloc0_array(Subject, count + 1);
+	owner = palloc_array(int, count + 1);
+	for (int row = 0; row < count; row++)
+	{
+		owner[row] = pgj_spi_int4(row, 1, 0);
+		subjects[row].contact = c[owner[row]]->work->contact;
+		subjects[row].event_id = pgj_spi_int8(row, 2, 0);
+		subjects[row].event_at = pgj_spi_int8(row, 3, 0);
+		subjects[row].now = subjects[row].event_at;
+	}
+	SPI_freetuptable(SPI_tuptable);
+
+	pgj_evaluate(batch->site, version, version->goal_value, subjects, count);
+	for (int row = 0; row < count; row++)
+	{
+		Baseline   *b = &baselines[owner[row]];
+
+		/* a past order whose value cannot be read counts as nothing */
+		if (subjects[row].error == NULL && !subjects[row].isnull)
+			b->revenue = DirectFunctionCall2(numeric_add, b->revenue,
+											 subjects[row].value);
+	}
+}
+
+static Baseline *
+find_baselines(Batch *batch, Version *version, Candidate **c, int n)
+{
+	Baseline   *baselines = palloc0_array(Baseline, n);
+	Datum		args[4];
+
+	for (int i = 0; i < n; i++)
+		baselines[i].revenue = NumericGetDatum(int64_to_numeric(0));
+	baseline_args(batch, version, c, n, args);
+	pgj_statement_run(batch->site, &find_baseline, args, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		Baseline   *b = &baselines[pgj_spi_int4(row, 1, 0)];
+		bool		isnull;
+
+		b->orders = pgj_spi_int8(row, 2, 0);
+		b->days = DatumGetFloat8(pgj_spi_value(row, 3, &isnull));
+	}
+	SPI_freetuptable(SPI_tuptable);
+	if (version->goal_value != 0)
+		baseline_revenue(batch, version, c, n, baselines);
+	return baselines;
+}
+
+static void
+read_exposures(Batch *batch, Version *version, Candidate *c, int n)
+{
+	Datum	   *ordinals = palloc_array(Datum, n);
+	Datum	   *contacts = palloc_array(Datum, n);
+	Datum		args[4];
+
+	for (int i = 0; i < n; i++)
+	{
+		ordinals[i] = Int32GetDatum(i);
+		contacts[i] = c[i].work->contact;
+	}
+	args[0] = pgj_array(INT4OID, ordinals, NULL, n);
+	args[1] = pgj_key_array(batch->site, contacts, n);
+	args[2] = Int32GetDatum(version->journey_id);
+	args[3] = Int32GetDatum(version->holdout_epoch);
+
+	pgj_rows_flush(batch->site, &batch->exposures);
+	pgj_statement_run(batch->site, &find_exposures, args, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		Candidate  *candidate = &c[pgj_spi_int4(row, 1, 0)];
+		bool		isnull;
+
+		candidate->exposed = true;
+		candidate->exposure_id = pgj_spi_int8(row, 2, 0);
+		candidate->holdout = DatumGetBool(pgj_spi_value(row, 3, &isnull));
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static void
+add_exposure(Batch *batch, Version *version, Candidate *c, const Run *run,
+			 double holdout, double fraction, const Baseline *baseline)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	Datum		values[15];
+
+	values[0] = c->work->contact;
+	values[1] = Int64GetDatum(c->exposure_id);
+	values[2] = Int32GetDatum(version->journey_id);
+	values[3] = Int32GetDatum(version->holdout_epoch);
+	values[4] = CStringGetTextDatum(c->unit_key);
+	values[5] = CStringGetTextDatum(c->holdout ? "holdout" : "treatment");
+	values[6] = Float8GetDatum(c->holdout ? holdout : 1.0 - holdout);
+	values[7] = Float8GetDatum(fraction);
+	values[8] = TimestampTzGetDatum(run->entered_at);
+	values[9] = Int64GetDatum(run->id);
+	values[10] = Int32GetDatum(version->version_id);
+	values[11] = Int64GetDatum(c->item->event_id);
+	values[12] = Int64GetDatum(baseline->orders);
+	values[13] = PointerGetDatum(PG_DETOAST_DATUM_COPY(baseline->revenue));
+	values[14] = Float8GetDatum(baseline->days);
+	pgj_rows_add(&batch->exposures, values, NULL);
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- enrollment ------------------------------------------------------- */
+
+static Statement next_enrollment_id = {
+	"SELECT pg_catalog.nextval('journey_state.enrollment_id_seq') FROM pg_catalog.generate_series(1, $1)",
+	1, {INT4OID}
+};
+
+static Run *
+start_run(Batch *batch, Version *version, Candidate *c, int64 id)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	Run		   *run = palloc0_object(Run);
+
+	run->work = c->work;
+	run->id = id;
+	run->version = version;
+	run->key = pstrdup(c->key);
+	run->ordinal = c->ordinal;
+	run->ghost = c->holdout;
+	run->exposure_id = c->exposure_id;
+	run->event_id = c->item->event_id;
+	run->event_at = c->item->event_at;
+	run->entered_at = pgj_decision_time(batch, c->item);
+	run->status = RUN_ACTIVE;
+	run->comparable = true;
+	run->is_new = true;
+	slist_push_head(&c->work->runs, &run->link);
+	pgj_run_changed(batch, run);
+	MemoryContextSwitchTo(old);
+	return run;
+}
+
+static void
+enroll(Batch *batch, Version *version, Candidate *c, int n)
+{
+	/* transactional topics are exempt from holdouts */
+	double		holdout = version->transactional ? 0.0 : version->holdout;
+	char	   *salt = psprintf("jh:%s:e%d", version->journey,
+								version->holdout_epoch);
+	Candidate **fresh = palloc_array(Candidate *, n);
+	double	   *fractions = palloc0_array(double, n);
+	int			nfresh = 0;
+	int64	   *ids;
+	int64	   *exposure_ids;
+	Baseline   *baselines = NULL;
+
+	if (n == 0)
+		return;
+	read_exposures(batch, version, c, n);
+	for (int i = 0; i < n; i++)
+	{
+		if (c[i].exposed)
+			continue;
+		if (c[i].unit_key == NULL)
+			c[i].unit_key = pgj_key_to_text(batch->site, c[i].work->contact);
+		fractions[nfresh] = pgj_fraction(salt, c[i].unit_key);
+		c[i].holdout = fractions[nfresh] < holdout;
+		fresh[nfresh++] = &c[i];
+	}
+
+	ids = pgj_take_ids(batch->site, &next_enrollment_id, n);
+	if (nfresh > 0)
+	{
+		exposure_ids = pgj_take_row_ids(batch->site, nfresh);
+		for (int i = 0; i < nfresh; i++)
+			fresh[i]->exposure_id = exposure_ids[i];
+		baselines = find_baselines(batch, version, fresh, nfresh);
+	}
+
+	nfresh = 0;
+	for (int i = 0; i < n; i++)
+	{
+		Run		   *run = start_run(batch, version, &c[i], ids[i]);
+
+		if (!c[i].exposed)
+		{
+			add_exposure(batch, version, &c[i], run, holdout,
+						 fractions[nfresh], &baselines[nfresh]);
+			nfresh++;
+		}
+		pgj_batch_arrive(batch, run, run->entered_at,
+						 version->nsteps > 0 ? 1 : 0, "entered");
+	}
+}
+
+void
+pgj_enter(Batch *batch, const char *event, Work **works, int n)
+{
+	bool		called = strcmp(event, PGJ_EVENT_CALL) == 0;
+	Candidate  *c = NULL;
+
+	for (int v = 0; v < batch->definitions->nall; v++)
+	{
+		Version    *version = batch->definitions->all[v];
+
+		if (!version->newest || version->status != JOURNEY_ACTIVE)
+			continue;
+		for (int e = 0; e < version->nentries; e++)
+		{
+			int			count;
+
+			if (strcmp(version->entries[e].event, event) != 0)
+				continue;
+			if (c == NULL)
+				c = palloc_array(Candidate, n);
+			count = called ?
+				candidates_called(batch, version, works, n, c) :
+				candidates_triggered(batch, version, &version->entries[e],
+									 works, n, c);
+			count = find_keys(batch, version, called, c, count);
+			count = keep_reachable(batch, version, c, count);
+			count = keep_enterable(batch, version, c, count);
+			if (version->holdout_by != 0)
+				count = fill_text(batch, version, version->holdout_by,
+								  "HOLDOUT BY", c, count,
+								  offsetof(Candidate, unit_key));
+			enroll(batch, version, c, count);
+		}
+	}
+}

@@ -1,0 +1,490 @@
+/*-------------------------------------------------------------------------
+ *
+ * step.c
+ *	  One step for many runs that stand at it.
+ *
+ * An arrival appends the transition; what follows at once (IF, SEND, a wait
+ * that is over already) becomes the contact's next item, for the next wave.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "engine/batch.h"
+#include "engine/evaluate.h"
+#include "gate/gate.h"
+#include "guc.h"
+#include "outbox/outbox.h"
+
+static TimestampTz
+plus(TimestampTz at, const Interval *interval)
+{
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(at),
+												   IntervalPGetDatum(interval)));
+}
+
+static TimestampTz
+now_of(const Batch *batch, const Work *work)
+{
+	return pgj_decision_time(batch, work->current);
+}
+
+static void
+proceed(Batch *batch, Work *work, int next, const char *cause)
+{
+	pgj_batch_arrive(batch, work->current->run, now_of(batch, work), next,
+					 cause);
+}
+
+/* Evaluate the step's condition for runs with the event that started them. */
+static Subject *
+evaluate_for_runs(Batch *batch, Version *version, int condition, Work **works,
+				  int n)
+{
+	Subject    *subjects = palloc0_array(Subject, n);
+
+	for (int i = 0; i < n; i++)
+	{
+		Run		   *run = works[i]->current->run;
+
+		subjects[i].contact = works[i]->contact;
+		subjects[i].now = now_of(batch, works[i]);
+		subjects[i].event_id = run->event_id;
+		subjects[i].event_at = run->event_at;
+		subjects[i].enrollment_id = run->id;
+		subjects[i].key = run->key;
+		subjects[i].entered_at = run->entered_at;
+	}
+	pgj_evaluate(batch->site, version, condition, subjects, n);
+	return subjects;
+}
+
+/* ---- WAIT ------------------------------------------------------------- */
+
+static Statement find_last_event = {
+	"SELECT i.n, l.at FROM pg_catalog.unnest($1, $2, $3) AS i (n, contact, now)"
+	" CROSS JOIN LATERAL (SELECT v.at FROM journey_state.event v"
+	"  WHERE v.contact = i.contact AND v.name = $4 AND v.at <= i.now"
+	"  ORDER BY v.at DESC LIMIT 1) l",
+	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}
+};
+
+/*
+ * SINCE LAST event: the wait is looked at when it falls due, and goes on if such
+ * an event has come meanwhile.  Nothing has to be done when the event comes.
+ */
+static void
+wait_since(Batch *batch, Step *step, Work **works, int n)
+{
+	TimestampTz *last = palloc_array(TimestampTz, n);
+	Datum	   *ordinals = palloc_array(Datum, n);
+	Datum	   *contacts = palloc_array(Datum, n);
+	Datum	   *times = palloc_array(Datum, n);
+	Datum		args[4];
+
+	for (int i = 0; i < n; i++)
+	{
+		TimestampTz now = now_of(batch, works[i]);
+
+		ordinals[i] = Int32GetDatum(i);
+		contacts[i] = works[i]->contact;
+		times[i] = TimestampTzGetDatum(now);
+		/* without any such event the wait counts from the arrival */
+		last[i] = works[i]->current->fired ? DT_NOBEGIN : now;
+	}
+	args[0] = pgj_array(INT4OID, ordinals, NULL, n);
+	args[1] = pgj_key_array(batch->site, contacts, n);
+	args[2] = pgj_array(TIMESTAMPTZOID, times, NULL, n);
+	args[3] = CStringGetTextDatum(step->since_event);
+	pgj_statement_run(batch->site, &find_last_event, args, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		last[pgj_spi_int4(row, 1, 0)] = pgj_spi_int8(row, 2, 0);
+	SPI_freetuptable(SPI_tuptable);
+
+	for (int i = 0; i < n; i++)
+	{
+		TimestampTz now = now_of(batch, works[i]);
+		TimestampTz due = TIMESTAMP_IS_NOBEGIN(last[i]) ? now :
+			plus(last[i], step->duration);
+
+		if (due > now)
+			pgj_batch_timer(batch, works[i]->current->run, due, step->no);
+		else
+			proceed(batch, works[i], step->next, "next");
+	}
+}
+
+static void
+step_wait(Batch *batch, Step *step, Work **works, int n)
+{
+	if (step->since_event != NULL)
+	{
+		wait_since(batch, step, works, n);
+		return;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (works[i]->current->fired)
+			proceed(batch, works[i], step->next, "next");
+		else
+			pgj_batch_timer(batch, works[i]->current->run,
+							plus(now_of(batch, works[i]), step->duration),
+							step->no);
+	}
+}
+
+/* The instant has passed already: the step says what to do. */
+static void
+wait_is_past(Batch *batch, Version *version, Step *step, Work *work)
+{
+	switch (step->past)
+	{
+		case PAST_CONTINUE:
+			proceed(batch, work, step->next, "past");
+			break;
+		case PAST_SKIP:
+			proceed(batch, work,
+					step->next == 0 ? 0 : version->steps[step->next].next,
+					"skipped");
+			break;
+		case PAST_EXIT:
+			pgj_run_end(batch, work->current->run, now_of(batch, work),
+						RUN_COMPLETED, "past");
+			break;
+	}
+}
+
+static void
+step_wait_until(Batch *batch, Version *version, Step *step, Work **works,
+				int n)
+{
+	Work	  **arrived = palloc_array(Work *, n);
+	int			narrived = 0;
+	Subject    *subjects;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (works[i]->current->fired)
+			proceed(batch, works[i], step->next, "next");
+		else
+			arrived[narrived++] = works[i];
+	}
+	if (narrived == 0)
+		return;
+
+	subjects = evaluate_for_runs(batch, version, step->condition, arrived,
+								 narrived);
+	for (int i = 0; i < narrived; i++)
+	{
+		Run		   *run = arrived[i]->current->run;
+		TimestampTz until = DatumGetTimestampTz(subjects[i].value);
+
+		if (subjects[i].error != NULL)
+			pgj_run_park(batch, run, step->no, subjects[i].error);
+		else if (subjects[i].isnull)
+			pgj_run_park(batch, run, step->no, "WAIT UNTIL: the expression is null");
+		else if (TIMESTAMP_IS_NOEND(until))
+			pgj_run_park(batch, run, step->no, "WAIT UNTIL: the expression is infinity");
+		else if (until <= subjects[i].now)
+			wait_is_past(batch, version, step, arrived[i]);
+		else
+			pgj_batch_timer(batch, run, until, step->no);
+	}
+}
+
+/* ---- WAIT FOR --------------------------------------------------------- */
+
+static bool
+is_receipt(const char *event)
+{
+	static const char *const receipts[] = {"sent", "delivered", "opened",
+	"clicked", "bounced", "complained", "unsubscribed"};
+
+	for (int i = 0; i < lengthof(receipts); i++)
+		if (strcmp(event, receipts[i]) == 0)
+			return true;
+	return false;
+}
+
+/* Has a message of step of_step of the run got this receipt already? */
+static Statement find_receipt = {
+	"SELECT i.n FROM pg_catalog.unnest($1, $2, $3, $4) AS i (n, contact, now, enrollment_id)"
+	" WHERE EXISTS (SELECT FROM journey_state.message m"
+	"  JOIN journey_state.event v ON v.contact = m.contact AND v.name = $5 AND v.at >= m.decided_at AND v.at <= i.now"
+	"   AND v.properties ->> 'message_id' = m.message_id::pg_catalog.text"
+	"  WHERE m.contact = i.contact AND m.enrollment_id = i.enrollment_id AND m.step_no = $6)",
+	6, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTOID, INT4OID}
+};
+
+static bool *
+already_received(Batch *batch, Step *step, Work **works, int n)
+{
+	bool	   *received = palloc0_array(bool, n);
+	Datum	   *columns[4];
+	Datum		args[6];
+
+	for (int c = 0; c < 4; c++)
+		columns[c] = palloc_array(Datum, n);
+	for (int i = 0; i < n; i++)
+	{
+		columns[0][i] = Int32GetDatum(i);
+		columns[1][i] = works[i]->contact;
+		columns[2][i] = TimestampTzGetDatum(now_of(batch, works[i]));
+		columns[3][i] = Int64GetDatum(works[i]->current->run->id);
+	}
+	args[0] = pgj_array(INT4OID, columns[0], NULL, n);
+	args[1] = pgj_key_array(batch->site, columns[1], n);
+	args[2] = pgj_array(TIMESTAMPTZOID, columns[2], NULL, n);
+	args[3] = pgj_array(INT8OID, columns[3], NULL, n);
+	args[4] = CStringGetTextDatum(step->event);
+	args[5] = Int32GetDatum(step->of_step);
+	pgj_statement_run(batch->site, &find_receipt, args, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		received[pgj_spi_int4(row, 1, 0)] = true;
+	SPI_freetuptable(SPI_tuptable);
+	return received;
+}
+
+/*
+ * Arrivals listen; a timer that fires means the time ran out.  A condition
+ * without an event is looked at on arrival, at each of the contact's events
+ * (react.c) and a last time when the time runs out.
+ */
+static void
+step_wait_for(Batch *batch, Version *version, Step *step, Work **works, int n)
+{
+	bool		needs_message = step->of_step != 0 ||
+		(step->event != NULL && is_receipt(step->event));
+	bool	   *received = step->of_step != 0 ?
+		already_received(batch, step, works, n) : NULL;
+	Subject    *subjects = step->event == NULL ?
+		evaluate_for_runs(batch, version, step->condition, works, n) : NULL;
+
+	for (int i = 0; i < n; i++)
+	{
+		Run		   *run = works[i]->current->run;
+		TimestampTz now = now_of(batch, works[i]);
+
+		/* a ghost has no message that could be clicked */
+		if (needs_message && run->comparable)
+		{
+			run->comparable = false;
+			pgj_run_changed(batch, run);
+		}
+
+		if (subjects != NULL && subjects[i].error != NULL)
+			pgj_run_park(batch, run, step->no, subjects[i].error);
+		else if (subjects != NULL && pgj_subject_true(&subjects[i]))
+			pgj_wait_over(batch, run, step, now, true);
+		else if (received != NULL && received[i] && step->condition == 0)
+			pgj_wait_over(batch, run, step, now, true);
+		else if (works[i]->current->fired)
+			pgj_wait_over(batch, run, step, now, false);
+		else
+		{
+			run->listen_step = step->no;
+			run->epoch++;
+			pgj_run_changed(batch, run);
+			pgj_batch_timer(batch, run, plus(now, step->duration), step->no);
+		}
+	}
+}
+
+/* ---- IF --------------------------------------------------------------- */
+
+static void
+step_if(Batch *batch, Version *version, Step *step, Work **works, int n)
+{
+	Subject    *subjects = evaluate_for_runs(batch, version, step->condition,
+											 works, n);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (subjects[i].error != NULL)
+			pgj_run_park(batch, works[i]->current->run, step->no,
+						 subjects[i].error);
+		else if (pgj_subject_true(&subjects[i]))
+			proceed(batch, works[i], step->next, "then");
+		else
+			proceed(batch, works[i], step->otherwise, "else");
+	}
+}
+
+/* ---- SEND ------------------------------------------------------------- */
+
+typedef struct Sending
+{
+	Batch	   *batch;
+	Step	   *step;
+	Work	  **works;
+	GateRequest *requests;
+	char	  **errors;
+} Sending;
+
+static void
+decide_range(void *arg, int lo, int hi)
+{
+	Sending    *s = arg;
+
+	pgj_gate_decide(s->batch->site, GATE_DECIDE, s->requests + lo, hi - lo);
+}
+
+static void
+decide_failed(void *arg, int i, char *error)
+{
+	((Sending *) arg)->errors[i] = error;
+}
+
+static TimestampTz
+expiry_of(const Step *step, TimestampTz at)
+{
+	if (step->duration != NULL)
+		return plus(at, step->duration);
+	return at + (int64) pgj_message_expiry * USECS_PER_SEC;
+}
+
+static void
+fill_message(Batch *batch, Version *version, Step *step, Work *work,
+			 TimestampTz expires_at, MessageRow *row)
+{
+	Run		   *run = work->current->run;
+
+	memset(row, 0, sizeof(MessageRow));
+	row->contact = work->contact;
+	row->slice = batch->slice;
+	row->enrollment_id = run->id;
+	row->journey_id = version->journey_id;
+	row->journey = version->journey;
+	row->version_id = version->version_id;
+	row->key = run->key;
+	row->ordinal = run->ordinal;
+	row->step_no = step->no;
+	row->label = step->label;
+	row->visit = 1;				/* no construct leads back to a step yet */
+	row->channel = step->channel;
+	row->template = step->template;
+	row->topic = version->topic;
+	row->priority = step->priority;
+	row->decided_at = now_of(batch, work);
+	row->expires_at = expires_at;
+}
+
+static void
+fill_verdict(Batch *batch, Version *version, Step *step, Work *work,
+			 const GateRequest *request, int64 message_id, VerdictRow *row)
+{
+	Run		   *run = work->current->run;
+
+	memset(row, 0, sizeof(VerdictRow));
+	row->contact = work->contact;
+	row->at = now_of(batch, work);
+	row->enrollment_id = run->id;
+	row->version_id = version->version_id;
+	row->step_no = step->no;
+	row->visit = 1;
+	row->ghost = run->ghost;
+	row->comparable = run->comparable;
+	row->stage = GATE_DECIDE;
+	row->granted = request->granted;
+	row->reason = request->reason;
+	row->message_id = message_id;
+	row->evidence = request->evidence;
+}
+
+static void
+step_send(Batch *batch, Version *version, Step *step, Work **works, int n)
+{
+	Sending		s = {batch, step, works};
+	MessageRow *messages = palloc_array(MessageRow, n);
+	VerdictRow *verdicts = palloc_array(VerdictRow, n);
+	int		   *message_of = palloc_array(int, n);
+	int			nmessages = 0;
+	int			nverdicts = 0;
+
+	s.requests = palloc0_array(GateRequest, n);
+	s.errors = palloc0_array(char *, n);
+	for (int i = 0; i < n; i++)
+	{
+		s.requests[i].contact = works[i]->contact;
+		s.requests[i].at = now_of(batch, works[i]);
+		s.requests[i].channel = step->channel;
+		s.requests[i].topic = version->topic;
+		s.requests[i].expires_at = expiry_of(step, s.requests[i].at);
+	}
+	pgj_guard_range(decide_range, decide_failed, &s, n);
+
+	for (int i = 0; i < n; i++)
+	{
+		message_of[i] = -1;
+		if (s.errors[i] == NULL && s.requests[i].granted &&
+			!works[i]->current->run->ghost)
+		{
+			fill_message(batch, version, step, works[i],
+						 s.requests[i].expires_at, &messages[nmessages]);
+			message_of[i] = nmessages++;
+		}
+	}
+	if (nmessages > 0)
+		pgj_outbox_put(batch->site, messages, nmessages, batch->assume_sent);
+	batch->messages += nmessages;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (s.errors[i] != NULL)
+		{
+			pgj_run_park(batch, works[i]->current->run, step->no, s.errors[i]);
+			continue;
+		}
+		fill_verdict(batch, version, step, works[i], &s.requests[i],
+					 message_of[i] < 0 ? 0 : messages[message_of[i]].message_id,
+					 &verdicts[nverdicts++]);
+		proceed(batch, works[i], step->next, "next");
+	}
+	if (nverdicts > 0)
+		pgj_verdict_append(batch->site, verdicts, nverdicts);
+}
+
+/* ----------------------------------------------------------------------- */
+
+void
+pgj_step(Batch *batch, Version *version, Step *step, Work **works, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		WorkItem   *item = works[i]->current;
+
+		if (!item->fired)
+			pgj_run_arrived(batch, item->run, now_of(batch, works[i]),
+							step->no, item->cause);
+	}
+
+	switch (step->kind)
+	{
+		case STEP_WAIT:
+			step_wait(batch, step, works, n);
+			break;
+		case STEP_WAIT_UNTIL:
+			step_wait_until(batch, version, step, works, n);
+			break;
+		case STEP_WAIT_FOR:
+			step_wait_for(batch, version, step, works, n);
+			break;
+		case STEP_SEND:
+			step_send(batch, version, step, works, n);
+			break;
+		case STEP_IF:
+			step_if(batch, version, step, works, n);
+			break;
+		case STEP_EXIT:
+			for (int i = 0; i < n; i++)
+				pgj_run_end(batch, works[i]->current->run,
+							now_of(batch, works[i]), RUN_COMPLETED, "exit");
+			break;
+	}
+}

@@ -1,0 +1,272 @@
+/*-------------------------------------------------------------------------
+ *
+ * tick.c
+ *	  The one way into the engine: journey.tick() and journey.replay().
+ *
+ * A tick takes, slice by slice, one batch of new events and, when a slice has no
+ * more of those, one batch of due timers; every decision is taken at the tick's
+ * time.  Callers loop while "more" is true.  A slice locked by another session is
+ * passed over: that session is doing its work.
+ *
+ * A crash, a cancel or an error in the engine itself rolls the transaction back:
+ * the slices' progress with what was decided, so the next pass does it anew.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "engine/batch.h"
+#include "engine/engine.h"
+#include "pg_journey.h"
+#include "wakeup.h"
+
+PG_FUNCTION_INFO_V1(pgj_sql_tick);
+PG_FUNCTION_INFO_V1(pgj_sql_replay);
+
+static void
+finish_batch(Batch *batch, int slice, Progress *progress, PassCounts *counts)
+{
+	if (batch->nworks > 0)
+	{
+		pgj_batch_process(batch);
+		counts->events += batch->events;
+		counts->steps += batch->steps;
+		counts->messages += batch->messages;
+	}
+	if (progress->changed)
+		pgj_progress_store(batch->site, slice, batch->at, progress);
+	progress->changed = false;
+	pgj_batch_end(batch);
+}
+
+/* One batch of events; false when more are left. */
+static bool
+work_events(const Site *site, int slice, TimestampTz at, Progress *progress,
+			PassCounts *counts)
+{
+	Batch	   *batch = pgj_batch_begin(site, pgj_definitions(site), slice, at,
+										false, false);
+	bool		all = pgj_take_events(batch, progress);
+
+	if (batch->nworks > 0)
+		pgj_batch_load_runs(batch);
+	finish_batch(batch, slice, progress, counts);
+	return all;
+}
+
+bool
+pgj_engine_intake(const Site *site, int slice, TimestampTz at)
+{
+	Progress	progress;
+	PassCounts	counts = {0};
+
+	pgj_progress_load(site, slice, &progress);
+	return work_events(site, slice, at, &progress, &counts);
+}
+
+void
+pgj_slice_tick(const Site *site, int slice, TimestampTz at, PassCounts *counts)
+{
+	Progress	progress;
+	Batch	   *batch;
+
+	pgj_progress_load(site, slice, &progress);
+	if (!work_events(site, slice, at, &progress, counts))
+	{
+		counts->more = true;
+		return;
+	}
+
+	batch = pgj_batch_begin(site, pgj_definitions(site), slice, at, false, false);
+	pgj_take_held(batch);
+	if (batch->nworks > 0)
+	{
+		finish_batch(batch, slice, &progress, counts);
+		batch = pgj_batch_begin(site, pgj_definitions(site), slice, at, false, false);
+	}
+	if (!pgj_take_timers(batch, &progress, at))
+		counts->more = true;
+	finish_batch(batch, slice, &progress, counts);
+}
+
+void
+pgj_slice_replay(const Site *site, int slice, TimestampTz until,
+				 bool assume_sent, PassCounts *counts)
+{
+	Progress	progress;
+	bool		all;
+
+	pgj_progress_load(site, slice, &progress);
+	pgj_events_to_timers(site, slice, &progress);
+	do
+	{
+		Batch	   *batch = pgj_batch_begin(site, pgj_definitions(site), slice,
+											until, true, assume_sent);
+
+		CHECK_FOR_INTERRUPTS();
+		all = pgj_take_timers(batch, &progress, until);
+		finish_batch(batch, slice, &progress, counts);
+	} while (!all);
+}
+
+/*
+ * Checks and set-up common to both entries.  The site is copied: its cache may
+ * be rebuilt by any command.
+ */
+static void
+enter_engine(SavedUser *caller, Site *site)
+{
+	const Site *cached;
+
+	pgj_require_read_committed();
+	cached = pgj_site();
+	pgj_require_live(cached);
+	*site = *cached;
+	site->site_id = pstrdup(cached->site_id);
+	site->contact_name = pstrdup(cached->contact_name);
+	site->key_column = pstrdup(cached->key_column);
+	site->email_column = cached->email_column ? pstrdup(cached->email_column) : NULL;
+	site->phone_column = cached->phone_column ? pstrdup(cached->phone_column) : NULL;
+	site->timezone_column = cached->timezone_column ? pstrdup(cached->timezone_column) : NULL;
+	site->key_type_name = pstrdup(cached->key_type_name);
+	*caller = pgj_become_owner(site);
+}
+
+/* The slices that have something to do, without locking any. */
+static Statement slices_due = {
+	"SELECT d.slice FROM journey._due($1) d WHERE d.due ORDER BY d.slice",
+	1, {TIMESTAMPTZOID}
+};
+
+static int *
+find_slices(const Site *site, TimestampTz at, int *n)
+{
+	Datum		args[1] = {TimestampTzGetDatum(at)};
+	int		   *slices;
+
+	pgj_statement_run(site, &slices_due, args, NULL);
+	*n = (int) SPI_processed;
+	slices = palloc_array(int, *n + 1);
+	for (int i = 0; i < *n; i++)
+		slices[i] = pgj_spi_int4(i, 1, 0);
+	SPI_freetuptable(SPI_tuptable);
+	return slices;
+}
+
+static void
+check_slice(const Site *site, int slice)
+{
+	if (slice < 0 || slice >= site->slices)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("slice %d does not exist", slice),
+				errdetail("The site has slices 0 to %d.", site->slices - 1));
+}
+
+static void
+check_time(TimestampTz at, const char *name)
+{
+	if (TIMESTAMP_NOT_FINITE(at))
+		ereport(ERROR,
+				errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				errmsg("%s must be a finite time", name));
+}
+
+/*
+ * journey.tick(at, slice, OUT events, OUT steps, OUT messages, OUT more)
+ */
+Datum
+pgj_sql_tick(PG_FUNCTION_ARGS)
+{
+	TimestampTz at;
+	PassCounts	counts = {0};
+	SavedUser	caller;
+	Site		site;
+	int		   *slices;
+	int			nslices;
+	int			chosen;
+	TupleDesc	desc;
+	Datum		values[4];
+	bool		nulls[4] = {0};
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				errmsg("the time of a tick must not be null"));
+	at = PG_GETARG_TIMESTAMPTZ(0);
+	check_time(at, "the time of a tick");
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	SPI_connect();
+	enter_engine(&caller, &site);
+	if (PG_ARGISNULL(1))
+		slices = find_slices(&site, at, &nslices);
+	else
+	{
+		chosen = PG_GETARG_INT32(1);
+		check_slice(&site, chosen);
+		slices = &chosen;
+		nslices = 1;
+	}
+	for (int i = 0; i < nslices; i++)
+		if (pgj_slice_lock(&site, slices[i], true))
+			pgj_slice_tick(&site, slices[i], at, &counts);
+	if (counts.messages > 0)
+		pgj_notify_relays();
+	pgj_become_caller(caller);
+	SPI_finish();
+
+	values[0] = Int64GetDatum(counts.events);
+	values[1] = Int64GetDatum(counts.steps);
+	values[2] = Int64GetDatum(counts.messages);
+	values[3] = BoolGetDatum(counts.more);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
+}
+
+/*
+ * journey.replay(until, assume_sent, OUT events, OUT steps, OUT messages)
+ */
+Datum
+pgj_sql_replay(PG_FUNCTION_ARGS)
+{
+	TimestampTz until = PG_GETARG_TIMESTAMPTZ(0);
+	bool		assume_sent = PG_GETARG_BOOL(1);
+	PassCounts	counts = {0};
+	SavedUser	caller;
+	Site		site;
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {0};
+
+	check_time(until, "the end of a replay");
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	SPI_connect();
+	enter_engine(&caller, &site);
+	for (int slice = 0; slice < site.slices; slice++)
+	{
+		(void) pgj_slice_lock(&site, slice, false);
+		pgj_slice_replay(&site, slice, until, assume_sent, &counts);
+	}
+	if (counts.messages > 0 && !assume_sent)
+		pgj_notify_relays();
+	pgj_become_caller(caller);
+	SPI_finish();
+
+	values[0] = Int64GetDatum(counts.events);
+	values[1] = Int64GetDatum(counts.steps);
+	values[2] = Int64GetDatum(counts.messages);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
+													  values, nulls)));
+}
