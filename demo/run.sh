@@ -79,19 +79,39 @@ SELECT journey.replay('$end');
 SQL
 
 part "relay delivers the last week"
-token=$(database -U postgres -Atc "SELECT journey.issue_token()")
+token=$(database -U postgres -Atc "SELECT journey.issue_site_token()")
+as_user install -m 600 /dev/null "$sandbox/relay.ini"
 as_user tee "$sandbox/relay.ini" >/dev/null <<CONF
 [relay]
-name = demo
-database = host=$sandbox dbname=shop user=shop
-token = $token
+conninfo = host=$sandbox dbname=shop user=shop
+relay_name = demo
+site_token = $token
 CONF
-chmod 600 "$sandbox/relay.ini"
 as_user journey-relay --config "$sandbox/relay.ini" --once --at "$end" >"$sandbox/relay.log" 2>&1
 part
-trap - INT TERM
 
 title "Loaded"
-show -f "$sandbox/src/demo/loaded.sql"
-title "Three journeys, $(shop -Atc "SELECT date '2011-12-09' - date '2010-12-01'") days"
-show -f "$sandbox/src/demo/journeys_report.sql"
+show -c "SELECT (SELECT count(*) FROM shop.customers) AS customers, (SELECT count(*) FROM shop.orders) AS orders,
+	(SELECT sum(total) FROM shop.orders) AS revenue,
+	(SELECT count(*) FROM journey_state.event) AS events, (SELECT count(*) FROM journey_state.consent WHERE granted) AS consents,
+	(SELECT count(*) FROM journey_state.consent WHERE NOT granted) AS withdrawn"
+
+title "What three journeys did with a year of it"
+show -f "$sandbox/src/demo/report.sql"
+
+title "second_purchase: treatment against holdout, orders within 60 days"
+shop -At -v end="$end" -f "$sandbox/src/demo/lift.sql" | sed 's/^/  /'
+
+title "One of the $(ls "$sandbox/mail" | grep -c 'eml$') mails that the relay delivered"
+mail=$(ls "$sandbox"/mail/*.eml | head -n 1)
+tr -d '\r' <"$mail" | sed 's/^/  | /'
+
+contact=$(sed -n 's/^Delivered-To: c\([0-9]*\)@.*/\1/p' "$mail" | head -n 1)
+title "Why: SELECT * FROM journey.explain($contact)"
+show -v contact="$contact" -f "$sandbox/src/demo/explain.sql"
+
+title "Time"
+printf '%s' "$times"
+if [ -n "${PGJ_KEEP:-}" ]; then
+	printf '\nLook around: start the server with\n  %s/pg_ctl -D %s/db -l %s/server.log start\nthen\n  %s/psql -h %s -U shop shop\n' "$bindir" "$sandbox" "$sandbox" "$bindir" "$sandbox"
+fi
