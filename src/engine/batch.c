@@ -57,7 +57,7 @@ static Statement load_runs = {
 	"SELECT i.n, e.enrollment_id, e.version_id, e.key, e.ordinal, e.ghost, e.exposure_id,"
 	" e.event_id, e.event_at, e.entered_at, e.status = 'parked', e.epoch, e.listen_step,"
 	" e.comparable, e.parked_step"
-	" FROM pg_catalog.unnest($1, $2) AS i (n, contact)"
+	" FROM unnest($1, $2) AS i (n, contact)"
 	" JOIN journey_state.enrollment e ON e.contact = i.contact AND e.ended_at IS NULL",
 	2, {INT4ARRAYOID, KEYARRAYOID}
 };
@@ -66,7 +66,7 @@ static Statement insert_runs = {
 	"INSERT INTO journey_state.enrollment (slice, contact, enrollment_id, journey_id, version_id, key, ordinal,"
 	" ghost, exposure_id, event_id, event_at, entered_at, status, epoch, listen_step, comparable, ended_at,"
 	" end_reason, parked_step, error)"
-	" SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+	" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
 	20, {INT2ARRAYOID, KEYARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
 		BOOLARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
 		INT4ARRAYOID, INT4ARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}
@@ -76,7 +76,7 @@ static Statement update_runs = {
 	"UPDATE journey_state.enrollment AS e SET status = i.status, epoch = i.epoch, listen_step = i.listen_step,"
 	" comparable = i.comparable, ended_at = i.ended_at, end_reason = i.end_reason, parked_step = i.parked_step,"
 	" error = i.error"
-	" FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 	" AS i (contact, enrollment_id, status, epoch, listen_step, comparable, ended_at, end_reason, parked_step, error)"
 	" WHERE e.contact = i.contact AND e.enrollment_id = i.enrollment_id",
 	10, {KEYARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, BOOLARRAYOID,
@@ -87,7 +87,7 @@ static Statement insert_timers = {
 	"INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, enrollment_id, version_id, step_no, epoch)"
 	" SELECT i.slice, i.due_at, pg_catalog.nextval('journey_state.row_id_seq'), i.contact, i.enrollment_id,"
 	" i.version_id, i.step_no, i.epoch"
-	" FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7)"
+	" FROM unnest($1, $2, $3, $4, $5, $6, $7)"
 	" AS i (slice, due_at, contact, enrollment_id, version_id, step_no, epoch)",
 	7, {INT2ARRAYOID, TIMESTAMPTZARRAYOID, KEYARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID}
 };
@@ -95,7 +95,7 @@ static Statement insert_timers = {
 static Statement insert_transitions = {
 	"INSERT INTO journey_state.transition (contact, transition_id, at, enrollment_id, version_id, step_no, cause)"
 	" SELECT i.contact, pg_catalog.nextval('journey_state.row_id_seq'), i.at, i.enrollment_id, i.version_id, i.step_no, i.cause"
-	" FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6) AS i (contact, at, enrollment_id, version_id, step_no, cause)",
+	" FROM unnest($1, $2, $3, $4, $5, $6) AS i (contact, at, enrollment_id, version_id, step_no, cause)",
 	6, {KEYARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID}
 };
 
@@ -103,7 +103,7 @@ static Statement insert_refusals = {
 	"INSERT INTO journey_state.refusal (contact, refusal_id, at, journey_id, version_id, event_id, reason, detail)"
 	" SELECT i.contact, pg_catalog.nextval('journey_state.row_id_seq'), i.at, i.journey_id, i.version_id, i.event_id,"
 	" i.reason, i.detail"
-	" FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7) AS i (contact, at, journey_id, version_id, event_id, reason, detail)",
+	" FROM unnest($1, $2, $3, $4, $5, $6, $7) AS i (contact, at, journey_id, version_id, event_id, reason, detail)",
 	7, {KEYARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
 };
 
@@ -111,7 +111,7 @@ static Statement insert_held = {
 	"INSERT INTO journey_state.held (slice, contact, held_id, journey_id, enrollment_id, version_id, step_no, epoch, fired)"
 	" SELECT i.slice, i.contact, pg_catalog.nextval('journey_state.row_id_seq'), i.journey_id, i.enrollment_id,"
 	" i.version_id, i.step_no, i.epoch, i.fired"
-	" FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8)"
+	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
 	" AS i (slice, contact, journey_id, enrollment_id, version_id, step_no, epoch, fired)",
 	8, {INT2ARRAYOID, KEYARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, BOOLARRAYOID}
 };
@@ -121,7 +121,7 @@ static Statement insert_exposures = {
 	" propensity, fraction, exposed_at, enrollment_id, version_id, event_id, baseline_orders, baseline_revenue, baseline_days)"
 	" SELECT i.contact, i.exposure_id, 'journey', i.journey_id, i.epoch, i.unit_key, i.arm, i.arm, i.propensity,"
 	" i.fraction, i.exposed_at, i.enrollment_id, i.version_id, i.event_id, i.orders, i.revenue, i.days"
-	" FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 	" AS i (contact, exposure_id, journey_id, epoch, unit_key, arm, propensity, fraction, exposed_at, enrollment_id,"
 	" version_id, event_id, orders, revenue, days)",
 	15, {KEYARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, FLOAT8ARRAYOID,
@@ -131,7 +131,7 @@ static Statement insert_exposures = {
 
 static Statement insert_conversions = {
 	"INSERT INTO journey_state.conversion (contact, journey_id, event_id, at, value, exposure_id, enrollment_id)"
-	" SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7)"
+	" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)"
 	" ON CONFLICT (contact, journey_id, event_id) DO NOTHING",
 	7, {KEYARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, NUMERICARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
 };

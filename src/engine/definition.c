@@ -84,8 +84,10 @@ index_of(const char *what, const char *name, const char *const *names, int n)
 static void
 select_rows(const char *sql)
 {
+	MemoryContext context = CurrentMemoryContext;	/* SPI leaves its own */
 	int			rc = SPI_execute(sql, true, 0);
 
+	MemoryContextSwitchTo(context);
 	if (rc != SPI_OK_SELECT)
 		elog(ERROR, "could not load journeys: %s", SPI_result_code_string(rc));
 }

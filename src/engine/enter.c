@@ -63,7 +63,7 @@ refuse(Batch *batch, Version *version, const Candidate *c, const char *reason,
 /* Whom a journey.call concerns: properties name the journey and the key. */
 static Statement call_properties = {
 	"SELECT i.n, v.properties ->> 'journey', v.properties ->> 'key'"
-	" FROM pg_catalog.unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
+	" FROM unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
 	" JOIN journey_state.event v ON v.contact = i.contact AND v.at = i.at AND v.event_id = i.event_id",
 	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}
 };
@@ -244,7 +244,7 @@ keep_reachable(Batch *batch, Version *version, Candidate *c, int n)
 static Statement earlier_runs = {
 	"SELECT i.n, count(e.enrollment_id), count(e.enrollment_id) FILTER (WHERE e.key = i.key),"
 	" max(e.entered_at)"
-	" FROM pg_catalog.unnest($1, $2, $3) AS i (n, contact, key)"
+	" FROM unnest($1, $2, $3) AS i (n, contact, key)"
 	" JOIN journey_state.enrollment e ON e.contact = i.contact AND e.journey_id = $4"
 	" GROUP BY i.n",
 	4, {INT4ARRAYOID, KEYARRAYOID, TEXTARRAYOID, INT4OID}
@@ -362,7 +362,7 @@ keep_enterable(Batch *batch, Version *version, Candidate *c, int n)
 
 static Statement find_exposures = {
 	"SELECT i.n, x.exposure_id, x.served_arm = 'holdout'"
-	" FROM pg_catalog.unnest($1, $2) AS i (n, contact)"
+	" FROM unnest($1, $2) AS i (n, contact)"
 	" JOIN journey_state.exposure x ON x.contact = i.contact AND x.layer = 'journey'"
 	" AND x.journey_id = $3 AND x.epoch = $4",
 	4, {INT4ARRAYOID, KEYARRAYOID, INT4OID, INT4OID}
@@ -375,7 +375,7 @@ static Statement find_exposures = {
 static Statement find_baseline = {
 	"SELECT i.n, b.orders, coalesce((SELECT pg_catalog.date_part('epoch', i.at - min(f.at)) / 86400"
 	"  FROM journey_state.event f WHERE f.contact = i.contact AND f.at < i.at), 0)"
-	" FROM pg_catalog.unnest($1, $2, $3) AS i (n, contact, at)"
+	" FROM unnest($1, $2, $3) AS i (n, contact, at)"
 	" CROSS JOIN LATERAL (SELECT count(*) FROM journey_state.event v WHERE v.contact = i.contact"
 	"  AND v.name = $4 AND v.at < i.at AND v.at >= i.at - interval '90 days') AS b (orders)",
 	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}
@@ -383,7 +383,7 @@ static Statement find_baseline = {
 
 static Statement find_baseline_events = {
 	"SELECT i.n, v.event_id, v.at"
-	" FROM pg_catalog.unnest($1, $2, $3) AS i (n, contact, at)"
+	" FROM unnest($1, $2, $3) AS i (n, contact, at)"
 	" JOIN journey_state.event v ON v.contact = i.contact AND v.name = $4"
 	" AND v.at < i.at AND v.at >= i.at - interval '90 days'",
 	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}

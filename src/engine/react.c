@@ -145,7 +145,7 @@ run_exits(Batch *batch, Version *version, const char *event, Work **works,
 static Statement find_goal_subjects = {
 	"SELECT i.n, r.enrollment_id, r.version_id, r.key, r.entered_at,"
 	" x.exposure_id, x.exposed_at"
-	" FROM pg_catalog.unnest($1, $2, $3) AS i (n, contact, at)"
+	" FROM unnest($1, $2, $3) AS i (n, contact, at)"
 	" CROSS JOIN LATERAL (SELECT e.enrollment_id, e.version_id, e.key, e.entered_at"
 	"  FROM journey_state.enrollment e"
 	"  WHERE e.contact = i.contact AND e.journey_id = $4 AND e.entered_at < i.at"
@@ -353,7 +353,7 @@ run_goals(Batch *batch, int journey_id, const char *event, Work **works, int n)
 
 /* Events about a message: which step of which run sent it? */
 static Statement find_of_step = {
-	"SELECT i.n FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6)"
+	"SELECT i.n FROM unnest($1, $2, $3, $4, $5, $6)"
 	" AS i (n, contact, at, event_id, enrollment_id, of_step)"
 	" JOIN journey_state.event v ON v.contact = i.contact AND v.at = i.at AND v.event_id = i.event_id"
 	" JOIN journey_state.message m ON m.contact = i.contact AND m.enrollment_id = i.enrollment_id AND m.step_no = i.of_step"
@@ -446,7 +446,7 @@ run_waits(Batch *batch, Version *version, Step *step, Work **works, int n)
  */
 static Statement event_enrollment = {
 	"SELECT i.n, r.enrollment_id, t.step_no"
-	" FROM pg_catalog.unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
+	" FROM unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
 	" JOIN journey_state.event v ON v.contact = i.contact AND v.at = i.at AND v.event_id = i.event_id"
 	" CROSS JOIN LATERAL (SELECT (v.properties ->> 'enrollment')::pg_catalog.int8) r (enrollment_id)"
 	" LEFT JOIN LATERAL (SELECT s.step_no FROM journey_state.transition s"

@@ -62,6 +62,7 @@ void
 pgj_statement_run(const Site *site, Statement *statement, Datum *args,
 				  const char *nulls)
 {
+	MemoryContext context = CurrentMemoryContext;	/* SPI leaves its own */
 	int			nestlevel = NewGUCNestLevel();
 	int			rc;
 
@@ -70,6 +71,7 @@ pgj_statement_run(const Site *site, Statement *statement, Datum *args,
 	price_out("enable_mergejoin");
 	price_out("enable_seqscan");
 	price_out("enable_sort");
+	price_out("jit");			/* what is priced out looks expensive */
 
 	if (statement->plan == NULL || statement->plan_key != site->key_type)
 		prepare(site, statement);
@@ -80,6 +82,7 @@ pgj_statement_run(const Site *site, Statement *statement, Datum *args,
 			 SPI_result_code_string(rc));
 
 	AtEOXact_GUC(true, nestlevel);
+	MemoryContextSwitchTo(context);
 }
 
 Datum

@@ -68,7 +68,7 @@ evaluate_for_runs(Batch *batch, Version *version, int condition, Work **works,
 /* ---- WAIT ------------------------------------------------------------- */
 
 static Statement find_last_event = {
-	"SELECT i.n, l.at FROM pg_catalog.unnest($1, $2, $3) AS i (n, contact, now)"
+	"SELECT i.n, l.at FROM unnest($1, $2, $3) AS i (n, contact, now)"
 	" CROSS JOIN LATERAL (SELECT v.at FROM journey_state.event v"
 	"  WHERE v.contact = i.contact AND v.name = $4 AND v.at <= i.now"
 	"  ORDER BY v.at DESC LIMIT 1) l",
@@ -214,7 +214,7 @@ is_receipt(const char *event)
 
 /* Has a message of step of_step of the run got this receipt already? */
 static Statement find_receipt = {
-	"SELECT i.n FROM pg_catalog.unnest($1, $2, $3, $4) AS i (n, contact, now, enrollment_id)"
+	"SELECT i.n FROM unnest($1, $2, $3, $4) AS i (n, contact, now, enrollment_id)"
 	" WHERE EXISTS (SELECT FROM journey_state.message m"
 	"  JOIN journey_state.event v ON v.contact = m.contact AND v.name = $5 AND v.at >= m.decided_at AND v.at <= i.now"
 	"   AND v.properties ->> 'message_id' = m.message_id::pg_catalog.text"
