@@ -139,7 +139,7 @@ read_messages(const Site *site, CapWork *work, const Check *checks, int n, int n
 {
 	static KeptPlan plan = {
 		.sql = "SELECT r.n, m.message_id, m.channel, m.claimed_at "
-		"FROM pg_catalog.unnest($1, $2, $3, $4) AS r (n, contact, since, at) "
+		"FROM unnest($1, $2, $3, $4) AS r (n, contact, since, at) "
 		"JOIN journey_state.message AS m ON m.contact = r.contact "
 		"AND m.decided_at OPERATOR(pg_catalog.>) r.since "
 		"WHERE (m.claimed_at IS NOT NULL OR "

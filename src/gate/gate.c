@@ -95,7 +95,7 @@ read_definitions(const Site *site, Check *checks, int n)
 {
 	static KeptPlan plan = {
 		.sql = "SELECT r.n, t.class OPERATOR(pg_catalog.=) 'transactional', h.address OPERATOR(pg_catalog.=) 'phone' "
-		"FROM pg_catalog.unnest($1, $2, $3) AS r (n, topic, channel) "
+		"FROM unnest($1, $2, $3) AS r (n, topic, channel) "
 		"LEFT JOIN journey.topic AS t ON t.name OPERATOR(pg_catalog.=) r.topic "
 		"LEFT JOIN journey.channel AS h ON h.name OPERATOR(pg_catalog.=) r.channel"
 	};
@@ -170,7 +170,7 @@ lock_consent(const Params *params)
 {
 	static KeptPlan plan = {
 		.sql = "SELECT FROM journey_state.consent AS k "
-		"WHERE (k.contact, k.channel) IN (SELECT r.contact, r.channel FROM pg_catalog.unnest($1, $2, $3, $4) AS r (n, contact, channel, topic)) "
+		"WHERE (k.contact, k.channel) IN (SELECT r.contact, r.channel FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, topic)) "
 		"ORDER BY k.contact, k.channel, k.topic FOR SHARE"
 	};
 
@@ -212,7 +212,7 @@ check_consent(const Site *site, GateStage stage, Check *checks, int n)
 {
 	static KeptPlan plan = {
 		.sql = "SELECT r.n, k.topic OPERATOR(pg_catalog.=) '*', k.granted, k.source, k.at "
-		"FROM pg_catalog.unnest($1, $2, $3, $4) AS r (n, contact, channel, topic) "
+		"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, topic) "
 		"JOIN journey_state.consent AS k ON k.contact = r.contact "
 		"AND k.channel OPERATOR(pg_catalog.=) r.channel "
 		"AND k.topic OPERATOR(pg_catalog.=) ANY (ARRAY[r.topic, '*'])"
@@ -285,7 +285,7 @@ read_addresses_body(void *arg)
 		contact[k++] = read->checks[i].request->contact;
 	}
 	plan.sql = psprintf("SELECT r.n, %s%s::pg_catalog.text, %s%s::pg_catalog.text "
-						"FROM pg_catalog.unnest($1, $2) AS r (n, contact) JOIN %s AS c ON c.%s = r.contact",
+						"FROM unnest($1, $2) AS r (n, contact) JOIN %s AS c ON c.%s = r.contact",
 						site->email_column ? "c." : "", site->email_column ? site->email_column : "NULL",
 						site->phone_column ? "c." : "", site->phone_column ? site->phone_column : "NULL",
 						site->contact_name, site->key_column);
@@ -376,7 +376,7 @@ static void
 check_suppression(const Site *site, Check *checks, int n)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT r.n, s.reason, s.at FROM pg_catalog.unnest($1, $2, $3) AS r (n, channel, address) "
+		.sql = "SELECT r.n, s.reason, s.at FROM unnest($1, $2, $3) AS r (n, channel, address) "
 		"JOIN journey_state.suppression AS s ON s.channel OPERATOR(pg_catalog.=) r.channel "
 		"AND s.address OPERATOR(pg_catalog.=) pg_catalog.lower(r.address)"
 	};

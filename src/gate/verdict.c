@@ -31,7 +31,7 @@ pgj_verdict_append(const Site *site, const VerdictRow *rows, int n)
 		"ghost, comparable, stage, verdict, reason, message_id, evidence) "
 		"SELECT r.contact, pg_catalog.nextval('journey_state.row_id_seq'), r.at, r.enrollment_id, r.version_id, r.step_no, r.visit, "
 		"r.ghost, r.comparable, r.stage, r.verdict, r.reason, r.message_id, r.evidence "
-		"FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
 		"AS r (contact, at, enrollment_id, version_id, step_no, visit, ghost, comparable, stage, verdict, reason, message_id, evidence)"
 	};
 	Params		params;

@@ -116,7 +116,7 @@ insert_messages(const Site *site, const MessageRow *rows, int n, bool assume_sen
 		"r.version_id, r.step_no, r.visit, r.channel, r.template, r.topic, r.priority, r.expires_at, "
 		"CASE WHEN $16 THEN 'sent' ELSE 'pending' END, CASE WHEN $16 THEN 1 ELSE 0 END, "
 		"CASE WHEN $16 THEN r.decided_at END, CASE WHEN $16 THEN r.decided_at END "
-		"FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) "
 		"AS r (slice, contact, message_id, decided_at, idempotency_key, enrollment_id, journey_id, "
 		"version_id, step_no, visit, channel, template, topic, priority, expires_at)"
 	};
@@ -161,11 +161,11 @@ pgj_outbox_offer(const Site *site, const OutboxRow *rows, int n)
 		.sql = "INSERT INTO journey_state.outbox (slice, available_at, outbox_id, contact, message_id, decided_at, attempt) "
 		"SELECT r.slice, GREATEST(r.available_at, p.due_at), pg_catalog.nextval('journey_state.row_id_seq'), "
 		"r.contact, r.message_id, r.decided_at, r.attempt "
-		"FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6) AS r (slice, contact, message_id, decided_at, attempt, available_at) "
+		"FROM unnest($1, $2, $3, $4, $5, $6) AS r (slice, contact, message_id, decided_at, attempt, available_at) "
 		"LEFT JOIN (SELECT s.slice, "
 		"(SELECT g.due_at FROM journey_state.progress AS g WHERE g.slice OPERATOR(pg_catalog.=) s.slice "
 		"AND g.lane OPERATOR(pg_catalog.=) 'outbox' ORDER BY g.seq DESC LIMIT 1) AS due_at "
-		"FROM (SELECT DISTINCT u.slice FROM pg_catalog.unnest($1) AS u (slice)) AS s) AS p "
+		"FROM (SELECT DISTINCT u.slice FROM unnest($1) AS u (slice)) AS s) AS p "
 		"ON p.slice OPERATOR(pg_catalog.=) r.slice"
 	};
 	Params		params;
