@@ -76,10 +76,13 @@ COMMENT ON TABLE journey.exit_rule IS 'An event that ends every run of a version
  *
  *	 wait		duration; since_event restarts it (SINCE LAST event)
  *	 wait_until	condition = expression of type timestamptz; past_action says what
- *				happens when the instant has passed already
+ *				happens when the instant has passed already: continue with
+ *				next_step, skip the step that was waited for and go to
+ *				else_step, or exit
  *	 wait_for	event (of the message sent at of_step, if set) or, without event,
  *				condition; next_step = THEN, else_step = ELSE (after duration)
- *	 send		channel, template, priority, duration = EXPIRES
+ *	 send		channel, template, priority (that of the journey unless the step
+ *				says otherwise), duration = EXPIRES
  *	 if			condition; next_step when true, else_step when false or null
  *	 exit		ends the run
  */
@@ -104,3 +107,62 @@ CREATE TABLE journey.step
 	PRIMARY KEY (version_id, step_no)
 );
 COMMENT ON TABLE journey.step IS 'The graph of steps a version compiles to; 0 as a successor is the end of the journey';
+
+/*
+ * Caches of definitions, in every backend, are dropped when a change of one of
+ * these tables commits.  The tables of later parts hang themselves on below.
+ */
+CREATE FUNCTION journey._definitions_changed()
+RETURNS trigger
+LANGUAGE c
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_definitions_changed';
+REVOKE ALL ON FUNCTION journey._definitions_changed() FROM PUBLIC;
+COMMENT ON FUNCTION journey._definitions_changed() IS 'internal: tells all backends to drop what they cached of a definition table';
+
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.journey
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.version
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.step
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
+
+-- No SET search_path: names in expressions resolve by the author's.
+CREATE FUNCTION journey.create_journey(name text, script text, at timestamptz DEFAULT clock_timestamp())
+RETURNS integer
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pgj_sql_create_journey';
+REVOKE ALL ON FUNCTION journey.create_journey(text, text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.create_journey(text, text, timestamptz) IS 'Compile a script to a new version of a journey, and make the journey (as a draft) if there is none of that name. Returns the version; journey.activate() puts it to work.';
+
+CREATE FUNCTION journey.activate(name text)
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_activate';
+REVOKE ALL ON FUNCTION journey.activate(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.activate(text) IS 'Let contacts enter the newest version of a journey; those in flight stay on theirs';
+
+CREATE FUNCTION journey.pause(name text)
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_pause';
+REVOKE ALL ON FUNCTION journey.pause(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.pause(text) IS 'Hold a journey: nobody enters, nothing is decided or sent, until journey.resume()';
+
+CREATE FUNCTION journey.resume(name text)
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_resume';
+REVOKE ALL ON FUNCTION journey.resume(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.resume(text) IS 'Go on with a paused journey';
+
+CREATE FUNCTION journey.drop_journey(name text)
+RETURNS void
+LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_drop_journey';
+REVOKE ALL ON FUNCTION journey.drop_journey(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.drop_journey(text) IS 'End a journey and every run of it. What happened stays on record; journey.create_journey() of the same name goes on with the next version.';

@@ -37,8 +37,8 @@ typedef enum ExpressionScope
  * value has type "result" (boolean must be boolean; text takes anything; the
  * others take what has an assignment cast).  Runs in the box.
  *
- * Returns the statement, or NULL with *error set (position is an offset into
- * script): not an expression, unknown column, wrong type, aggregate, window or
+ * Returns the statement, or NULL with *error set (cursorpos is then the byte
+ * offset into script, from 0): not an expression, unknown column, wrong type, aggregate, window or
  * set-returning function, volatile function, a relation the owner cannot read.
  */
 extern char *pgj_expression_compile(const Site *site, const char *script,

@@ -1,0 +1,373 @@
+/*-------------------------------------------------------------------------
+ *
+ * script_check.c
+ *	  Check a script as a whole, and report everything wrong at once.
+ *
+ * In two rounds: while there are syntax errors nothing else is looked at, since
+ * half of what would be said then is a consequence of them.  What is found is
+ * collected and reported as one error: message, caret and hint are those of
+ * the problem that stands first in the text, the others follow in the detail.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/formatting.h"
+
+#include "script/script_compile.h"
+
+#define DEFAULT_TOPIC		"promotions"
+#define DEFAULT_PRIORITY	50
+#define MAX_PRIORITY		100
+
+/* -------- problems -------- */
+
+void
+pgj_problem_add(Compilation *c, int offset, int sqlstate, char *message, char *hint)
+{
+	Problem    *problem = palloc0(sizeof(Problem));
+
+	problem->offset = offset;
+	problem->sqlstate = sqlstate;
+	problem->message = message;
+	problem->hint = hint;
+	c->problems = lappend(c->problems, problem);
+}
+
+/* The line an offset lies on, from 1. */
+int
+pgj_script_line(const char *text, int offset)
+{
+	int			line = 1;
+	int			i;
+
+	for (i = 0; i < offset && text[i]; i++)
+	{
+		if (text[i] == '\n')
+			line++;
+	}
+	return line;
+}
+
+static int
+compare_problems(const ListCell *a, const ListCell *b)
+{
+	return ((Problem *) lfirst(a))->offset - ((Problem *) lfirst(b))->offset;
+}
+
+static void
+report_problems(Compilation *c)
+{
+	Problem    *first;
+	StringInfoData detail;
+	int			i;
+
+	if (c->problems == NIL)
+		return;
+
+	list_sort(c->problems, compare_problems);
+	first = linitial(c->problems);
+	initStringInfo(&detail);
+	if (first->detail)
+		appendStringInfoString(&detail, first->detail);
+	for (i = 1; i < list_length(c->problems); i++)
+	{
+		Problem    *problem = list_nth(c->problems, i);
+
+		if (i == SCRIPT_MAX_ERRORS)
+		{
+			appendStringInfo(&detail, "\nand %d more.", list_length(c->problems) - i);
+			break;
+		}
+		appendStringInfo(&detail, "%sline %d: %s.", detail.len > 0 ? "\n" : "",
+						 pgj_script_line(c->text, problem->offset), problem->message);
+		if (problem->hint)
+			appendStringInfo(&detail, " %s", problem->hint);
+	}
+
+	ereport(ERROR,
+			errcode(first->sqlstate),
+			errmsg("line %d: %s", pgj_script_line(c->text, first->offset), first->message),
+			detail.len > 0 ? errdetail_internal("%s", detail.data) : 0,
+			first->hint ? errhint("%s", first->hint) : 0,
+			internalerrquery(c->text),
+			internalerrposition(pg_mbstrlen_with_len(c->text, first->offset) + 1));
+}
+
+static char *
+upper_case(const char *word)
+{
+	return asc_toupper(word, strlen(word));
+}
+
+static void
+add_syntax_errors(Compilation *c, ScriptParser *parser)
+{
+	ScriptError *error;
+	List	   *keywords = NIL;
+	const char *const *keyword;
+
+	for (keyword = pgj_script_keywords(); *keyword; keyword++)
+		keywords = lappend(keywords, upper_case(*keyword));
+
+	for (error = parser->errors; error; error = error->next)
+	{
+		int			sqlstate = ERRCODE_SYNTAX_ERROR;
+		char	   *hint = NULL;
+
+		if (error->kind == SCRIPT_UNSUPPORTED)
+			sqlstate = ERRCODE_FEATURE_NOT_SUPPORTED;
+		else if (error->kind == SCRIPT_LIMIT)
+			sqlstate = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		if (error->word)
+		{
+			char	   *word = upper_case(error->word);
+
+			hint = pgj_script_hint(word, keywords);
+			/* a keyword in the wrong place is spelled right */
+			if (hint && strstr(hint, psprintf("\"%s\"", word)))
+				hint = NULL;
+		}
+		pgj_problem_add(c, error->offset, sqlstate, error->message, hint);
+	}
+}
+
+/* -------- clauses -------- */
+
+static Interval *
+check_interval(Compilation *c, const ScriptText *text)
+{
+	const char *problem = NULL;
+	Interval   *result;
+
+	if (text == NULL)
+		return NULL;
+	result = pgj_interval_parse(text->text, &problem);
+	if (result == NULL)
+		pgj_problem_add(c, text->offset, ERRCODE_INVALID_PARAMETER_VALUE,
+						psprintf("%s: '%s'", problem, text->text),
+						pstrdup("Write a duration such as '90 minutes', '1 day' or '2 weeks'."));
+	return result;
+}
+
+/* Write a plain number; the scanner lets no other characters through. */
+static double
+number_of(const ScriptText *text)
+{
+	return strtod(text->text, NULL);
+}
+
+static int
+check_priority(Compilation *c, const ScriptText *text, int otherwise)
+{
+	double		value;
+
+	if (text == NULL)
+		return otherwise;
+	value = number_of(text);
+	if (value < 0 || value > MAX_PRIORITY || value != floor(value))
+	{
+		pgj_problem_add(c, text->offset, ERRCODE_INVALID_PARAMETER_VALUE,
+						psprintf("a priority must be a whole number from 0 to %d", MAX_PRIORITY),
+						NULL);
+		return otherwise;
+	}
+	return (int) value;
+}
+
+static void
+check_clauses(Compilation *c)
+{
+	Script	   *script = c->script;
+
+	if (script->entries == NULL)
+		pgj_problem_add(c, 0, ERRCODE_SYNTAX_ERROR,
+						pstrdup("nothing starts this journey"),
+						pstrdup("Begin with ON EVENT name, or ON CALL."));
+	if (script->steps == NULL)
+		pgj_problem_add(c, strlen(c->text), ERRCODE_SYNTAX_ERROR,
+						pstrdup("the journey has no step"), NULL);
+	if (c->nsteps > SCRIPT_MAX_STEPS)
+		pgj_problem_add(c, 0, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+						psprintf("the journey has more than %d steps", SCRIPT_MAX_STEPS), NULL);
+
+	if (script->holdout)
+	{
+		c->holdout = number_of(script->holdout) / 100;
+		if (!(c->holdout >= 0 && c->holdout < 1))
+			pgj_problem_add(c, script->holdout->offset, ERRCODE_INVALID_PARAMETER_VALUE,
+							pstrdup("a holdout must be at least 0% and less than 100%"), NULL);
+	}
+	if (script->reentry == REENTRY_ONCE_PER_KEY && script->key == NULL)
+		pgj_problem_add(c, 0, ERRCODE_SYNTAX_ERROR,
+						pstrdup("REENTRY ONCE PER KEY needs a KEY clause"),
+						pstrdup("Without a key, REENTRY NEVER lets a contact in once."));
+	c->topic = script->topic ? script->topic->text : DEFAULT_TOPIC;
+	c->priority = check_priority(c, script->priority, DEFAULT_PRIORITY);
+	c->goal_within = check_interval(c, script->goal_within);
+	c->reentry_after = check_interval(c, script->reentry_after);
+}
+
+static void
+check_steps(Compilation *c)
+{
+	int			i;
+
+	for (i = 0; i < c->nsteps; i++)
+	{
+		StepRow    *row = &c->steps[i];
+
+		row->duration = check_interval(c, row->step->duration);
+		row->priority = check_priority(c, row->step->priority, c->priority);
+	}
+}
+
+/* -------- expressions -------- */
+
+static void
+add_expression(Compilation *c, ScriptExpr *expr, ExpressionScope scope, Oid result)
+{
+	CompiledExpression *compiled;
+
+	if (expr == NULL)
+		return;
+	compiled = palloc0(sizeof(CompiledExpression));
+	compiled->expr = expr;
+	compiled->scope = scope;
+	compiled->result = result;
+	c->expressions = lappend(c->expressions, compiled);
+}
+
+static int
+compare_expressions(const ListCell *a, const ListCell *b)
+{
+	return ((CompiledExpression *) lfirst(a))->expr->offset -
+		((CompiledExpression *) lfirst(b))->expr->offset;
+}
+
+/* All expressions, numbered in the order of the text. */
+static void
+collect_expressions(Compilation *c)
+{
+	Script	   *script = c->script;
+	ScriptEntry *entry;
+	ScriptExit *rule;
+	ListCell   *lc;
+	int			i;
+
+	for (entry = script->entries; entry; entry = entry->next)
+		add_expression(c, entry->condition, EXPRESSION_ENTRY, BOOLOID);
+	for (rule = script->exits; rule; rule = rule->next)
+		add_expression(c, rule->condition, EXPRESSION_RUN_EVENT, BOOLOID);
+	add_expression(c, script->key, EXPRESSION_ENTRY, TEXTOID);
+	add_expression(c, script->holdout_by, EXPRESSION_ENTRY, TEXTOID);
+	add_expression(c, script->goal_condition, EXPRESSION_RUN_EVENT, BOOLOID);
+	add_expression(c, script->goal_value, EXPRESSION_RUN_EVENT, NUMERICOID);
+
+	for (i = 0; i < c->nsteps; i++)
+	{
+		const ScriptStep *step = c->steps[i].step;
+
+		switch (step->kind)
+		{
+			case STEP_IF:
+				add_expression(c, c->steps[i].arm->condition, EXPRESSION_RUN, BOOLOID);
+				break;
+			case STEP_WAIT_UNTIL:
+				add_expression(c, step->condition, EXPRESSION_RUN, TIMESTAMPTZOID);
+				break;
+			case STEP_WAIT_INTERVAL:
+				add_expression(c, step->condition, EXPRESSION_RUN, INTERVALOID);
+				break;
+			case STEP_WAIT_FOR:
+				add_expression(c, step->condition,
+							   step->event ? EXPRESSION_RUN_EVENT : EXPRESSION_RUN, BOOLOID);
+				break;
+			default:
+				break;
+		}
+	}
+
+	list_sort(c->expressions, compare_expressions);
+	i = 0;
+	foreach(lc, c->expressions)
+		((CompiledExpression *) lfirst(lc))->expr->expression_no = ++i;
+}
+
+static char *
+compile_one(Compilation *c, const char *source, int offset, ExpressionScope scope, Oid result)
+{
+	ErrorData  *error;
+	Problem    *problem;
+	char	   *statement = pgj_expression_compile(c->site, c->text, source, offset,
+												   scope, result, &error);
+
+	if (statement == NULL)
+	{
+		pgj_problem_add(c, error->cursorpos, error->sqlerrcode, error->message, error->hint);
+		problem = llast(c->problems);
+		problem->detail = error->detail;
+	}
+	return statement;
+}
+
+static void
+compile_expressions(Compilation *c)
+{
+	ListCell   *lc;
+
+	foreach(lc, c->expressions)
+	{
+		CompiledExpression *e = lfirst(lc);
+
+		CHECK_FOR_INTERRUPTS();
+		e->statement = compile_one(c, e->expr->source, e->expr->offset, e->scope, e->result);
+
+		/*
+		 * WAIT (interval) waits until now() + interval.  The text has just been
+		 * seen to be one expression of that type; the line end is for a comment
+		 * at its end.
+		 */
+		if (e->statement && e->result == INTERVALOID)
+		{
+			static const char prefix[] = "pg_catalog.now() OPERATOR(pg_catalog.+) (";
+
+			e->result = TIMESTAMPTZOID;
+			e->statement = compile_one(c, psprintf("%s%s\n)::pg_catalog.interval", prefix, e->expr->source),
+									   e->expr->offset - (int) strlen(prefix),
+									   e->scope, TIMESTAMPTZOID);
+		}
+	}
+}
+
+Compilation *
+pgj_script_compile(const Site *site, const char *text)
+{
+	Compilation *c = palloc0(sizeof(Compilation));
+	ScriptParser *parser = pgj_script_parse(text, strlen(text));
+
+	c->site = site;
+	c->text = text;
+	c->script = parser->script;
+	add_syntax_errors(c, parser);
+	report_problems(c);
+
+	c->nsteps = c->script->nsteps;
+	pgj_script_number(c->script);
+	c->steps = pgj_script_graph(c);
+	check_clauses(c);
+	check_steps(c);
+	pgj_script_check_reachable(c);
+	pgj_script_check_names(c);
+	collect_expressions(c);
+	compile_expressions(c);
+	report_problems(c);
+	return c;
+}

@@ -1,0 +1,90 @@
+/*-------------------------------------------------------------------------
+ *
+ * script_compile.h
+ *	  From a script's tree to the rows of a version.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGJ_SCRIPT_COMPILE_H
+#define PGJ_SCRIPT_COMPILE_H
+
+#include "contact/site.h"
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+#include "script/expression.h"
+#include "script/script.h"
+
+/* Something wrong in a script. */
+typedef struct Problem
+{
+	int			offset;			/* byte in the script */
+	int			sqlstate;
+	char	   *message;
+	char	   *detail;			/* or NULL */
+	char	   *hint;			/* or NULL */
+} Problem;
+
+/* An expression, where it stands and what it must yield. */
+typedef struct CompiledExpression
+{
+	ScriptExpr *expr;
+	ExpressionScope scope;
+	Oid			result;
+	char	   *statement;		/* set-based; NULL until compiled */
+} CompiledExpression;
+
+/* A row of journey.step. */
+typedef struct StepRow
+{
+	const ScriptStep *step;
+	const ScriptArm *arm;		/* of an IF; else NULL */
+	const char *label;			/* or NULL */
+	int			next_step;		/* 0 = the end of the journey */
+	int			else_step;		/* -1 = none */
+	int			of_step;		/* 0 = none */
+	Interval   *duration;		/* or NULL */
+	int			priority;		/* of a SEND */
+} StepRow;
+
+typedef struct Compilation
+{
+	const Site *site;
+	const char *text;
+	Script	   *script;
+	List	   *problems;		/* of Problem */
+	List	   *expressions;	/* of CompiledExpression, in the order of the text */
+	StepRow    *steps;			/* nsteps; step_no 1 is steps[0] */
+	int			nsteps;
+
+	/* clauses, checked */
+	double		holdout;		/* fraction */
+	int			priority;
+	const char *topic;
+	Interval   *goal_within;
+	Interval   *reentry_after;
+} Compilation;
+
+/*
+ * Compile a script.  Throws one error that lists everything found wrong.
+ * To be called as the journey owner, with SPI connected.
+ */
+extern Compilation *pgj_script_compile(const Site *site, const char *text);
+
+/* script_check.c */
+extern void pgj_problem_add(Compilation *c, int offset, int sqlstate,
+							char *message, char *hint);
+extern int	pgj_script_line(const char *text, int offset);
+
+/* script_graph.c: numbers, successors, what can never be reached */
+extern void pgj_script_number(Script *script);
+extern StepRow *pgj_script_graph(Compilation *c);
+extern void pgj_script_check_reachable(Compilation *c);
+
+/* script_names.c */
+extern void pgj_script_check_names(Compilation *c);
+extern char *pgj_script_hint(const char *word, List *names);
+
+/* interval.c: a literal that must last, in any calendar; NULL when it does not */
+extern Interval *pgj_interval_parse(const char *text, const char **problem);
+
+#endif							/* PGJ_SCRIPT_COMPILE_H */

@@ -1,0 +1,309 @@
+/*-------------------------------------------------------------------------
+ *
+ * script_names.c
+ *	  Names in a script: channels, templates, topics, labels, events.
+ *
+ * All names of a kind are read once; a journey is created rarely, and the
+ * lists serve the hints too.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/varlena.h"
+
+#include "pg_journey.h"
+#include "script/script_compile.h"
+
+typedef struct NamedTemplate
+{
+	char	   *name;
+	char	   *channel;
+} NamedTemplate;
+
+typedef struct Names
+{
+	List	   *channels;		/* of char * */
+	List	   *topics;
+	List	   *templates;		/* of NamedTemplate */
+	List	   *labels;			/* of ScriptStep, labelled ones */
+	List	   *events;			/* of char *: captured, or receipts */
+	List	   *strange_events; /* of char *: already mentioned */
+} Names;
+
+static const char *const receipt_events[] = {
+	"sent", "delivered", "opened", "clicked", "bounced", "complained",
+	"unsubscribed"
+};
+
+/* The nearest of some names as a hint, or NULL if none is near. */
+char *
+pgj_script_hint(const char *word, List *names)
+{
+	const char *best = NULL;
+	int			length = strlen(word);
+	int			limit = Min(3, (length + 1) / 2);
+	ListCell   *lc;
+
+	if (length > NAMEDATALEN)
+		return NULL;
+	foreach(lc, names)
+	{
+		const char *name = lfirst(lc);
+		int			distance;
+
+		if (strlen(name) > NAMEDATALEN)
+			continue;
+		distance = varstr_levenshtein_less_equal(word, length, name, strlen(name),
+												 1, 1, 1, limit, true);
+		if (distance <= limit)
+		{
+			best = name;
+			limit = distance - 1;
+			if (limit < 0)
+				break;
+		}
+	}
+	return best ? psprintf("Perhaps you meant \"%s\".", best) : NULL;
+}
+
+static List *
+read_names(const char *query)
+{
+	List	   *names = NIL;
+	uint64		i;
+
+	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read names: %s", query);
+	for (i = 0; i < SPI_processed; i++)
+		names = lappend(names, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+	SPI_freetuptable(SPI_tuptable);
+	return names;
+}
+
+static List *
+read_templates(void)
+{
+	List	   *templates = NIL;
+	uint64		i;
+
+	if (SPI_execute("SELECT name, channel FROM journey.template ORDER BY name COLLATE pg_catalog.\"C\"",
+					false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read the templates");
+	for (i = 0; i < SPI_processed; i++)
+	{
+		NamedTemplate *template = palloc(sizeof(NamedTemplate));
+
+		template->name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		template->channel = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+		templates = lappend(templates, template);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return templates;
+}
+
+static bool
+is_member(List *names, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+	{
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+check_name(Compilation *c, const ScriptText *name, const char *kind, List *names)
+{
+	if (!is_member(names, name->text))
+		pgj_problem_add(c, name->offset, ERRCODE_UNDEFINED_OBJECT,
+						psprintf("%s \"%s\" does not exist", kind, name->text),
+						pgj_script_hint(name->text, names));
+}
+
+static void
+check_template(Compilation *c, Names *names, const ScriptStep *step)
+{
+	ListCell   *lc;
+	List	   *candidates = NIL;
+
+	foreach(lc, names->templates)
+	{
+		NamedTemplate *template = lfirst(lc);
+
+		if (strcmp(template->name, step->template->text) == 0)
+		{
+			if (strcmp(template->channel, step->channel->text) != 0 &&
+				is_member(names->channels, step->channel->text))
+				pgj_problem_add(c, step->template->offset, ERRCODE_INVALID_OBJECT_DEFINITION,
+								psprintf("template \"%s\" is of channel \"%s\", not \"%s\"",
+										 template->name, template->channel, step->channel->text),
+								NULL);
+			return;
+		}
+		if (strcmp(template->channel, step->channel->text) == 0)
+			candidates = lappend(candidates, template->name);
+	}
+	pgj_problem_add(c, step->template->offset, ERRCODE_UNDEFINED_OBJECT,
+					psprintf("template \"%s\" does not exist", step->template->text),
+					pgj_script_hint(step->template->text, candidates));
+}
+
+/*
+ * An event may come from journey.track(), so a name is never wrong; but one
+ * that nothing captures is worth a word.
+ */
+static void
+check_event(Compilation *c, Names *names, const ScriptText *event)
+{
+	char	   *hint;
+
+	if (strncmp(event->text, PGJ_EVENT_PREFIX, strlen(PGJ_EVENT_PREFIX)) == 0)
+	{
+		pgj_problem_add(c, event->offset, ERRCODE_RESERVED_NAME,
+						psprintf("event names that start with \"%s\" are reserved", PGJ_EVENT_PREFIX),
+						NULL);
+		return;
+	}
+	if (is_member(names->events, event->text) || is_member(names->strange_events, event->text))
+		return;
+	names->strange_events = lappend(names->strange_events, event->text);
+	hint = pgj_script_hint(event->text, names->events);
+	ereport(NOTICE,
+			errmsg("line %d: no capture makes the event \"%s\"",
+				   pgj_script_line(c->text, event->offset), event->text),
+			hint ? errhint("%s", hint) :
+			errhint("It can still come from journey.track()."));
+}
+
+/* -------- labels -------- */
+
+static ScriptStep *
+find_label(Names *names, const char *label)
+{
+	ListCell   *lc;
+
+	foreach(lc, names->labels)
+	{
+		ScriptStep *step = lfirst(lc);
+
+		if (strcmp(step->label->text, label) == 0)
+			return step;
+	}
+	return NULL;
+}
+
+static void
+collect_labels(Compilation *c, Names *names)
+{
+	int			i;
+
+	for (i = 0; i < c->nsteps; i++)
+	{
+		ScriptStep *step = unconstify(ScriptStep *, c->steps[i].step);
+		ScriptStep *other;
+
+		if (c->steps[i].label == NULL)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		other = find_label(names, step->label->text);
+		if (other)
+			pgj_problem_add(c, step->label->offset, ERRCODE_DUPLICATE_OBJECT,
+							psprintf("label \"%s\" is used twice", step->label->text),
+							psprintf("It stands already on line %d.",
+									 pgj_script_line(c->text, other->label->offset)));
+		else
+			names->labels = lappend(names->labels, step);
+	}
+}
+
+static void
+check_of(Compilation *c, Names *names, StepRow *row)
+{
+	const ScriptText *of = row->step->of;
+	ScriptStep *step = find_label(names, of->text);
+	ListCell   *lc;
+	List	   *candidates = NIL;
+
+	if (step && step->kind == STEP_SEND)
+	{
+		row->of_step = step->step_no;
+		return;
+	}
+	foreach(lc, names->labels)
+	{
+		ScriptStep *other = lfirst(lc);
+
+		if (other->kind == STEP_SEND)
+			candidates = lappend(candidates, other->label->text);
+	}
+	if (step)
+		pgj_problem_add(c, of->offset, ERRCODE_INVALID_OBJECT_DEFINITION,
+						psprintf("label \"%s\" does not stand before a SEND", of->text),
+						pgj_script_hint(of->text, candidates));
+	else
+		pgj_problem_add(c, of->offset, ERRCODE_UNDEFINED_OBJECT,
+						psprintf("label \"%s\" does not exist", of->text),
+						pgj_script_hint(of->text, candidates));
+}
+
+void
+pgj_script_check_names(Compilation *c)
+{
+	Script	   *script = c->script;
+	Names		names = {0};
+	ScriptEntry *entry;
+	ScriptExit *rule;
+	int			i;
+
+	names.channels = read_names("SELECT name FROM journey.channel ORDER BY name COLLATE pg_catalog.\"C\"");
+	names.topics = read_names("SELECT name FROM journey.topic ORDER BY name COLLATE pg_catalog.\"C\"");
+	names.templates = read_templates();
+	for (i = 0; i < lengthof(receipt_events); i++)
+		names.events = lappend(names.events, unconstify(char *, receipt_events[i]));
+	collect_labels(c, &names);
+
+	for (entry = script->entries; entry; entry = entry->next)
+	{
+		if (entry->event)
+			check_event(c, &names, entry->event);
+	}
+	for (rule = script->exits; rule; rule = rule->next)
+		check_event(c, &names, rule->event);
+	if (script->goal_event)
+		check_event(c, &names, script->goal_event);
+	if (script->topic)
+		check_name(c, script->topic, "topic", names.topics);
+
+	for (i = 0; i < c->nsteps; i++)
+	{
+		StepRow    *row = &c->steps[i];
+
+		CHECK_FOR_INTERRUPTS();
+		switch (row->step->kind)
+		{
+			case STEP_SEND:
+				check_name(c, row->step->channel, "channel", names.channels);
+				check_template(c, &names, row->step);
+				break;
+			case STEP_WAIT:
+				if (row->step->since)
+					check_event(c, &names, row->step->since);
+				break;
+			case STEP_WAIT_FOR:
+				if (row->step->event)
+					check_event(c, &names, row->step->event);
+				if (row->step->of)
+					check_of(c, &names, row);
+				break;
+			default:
+				break;
+		}
+	}
+}
