@@ -9,3 +9,11 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_render';
 REVOKE ALL ON FUNCTION journey.render(text, jsonb, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION journey.render(text, jsonb, boolean) IS 'Render Liquid source over data; html escapes what it writes';
+
+CREATE FUNCTION journey.preview(template text, contact anyelement)
+RETURNS TABLE (subject text, body text, html text)
+LANGUAGE c STRICT ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_preview';
+REVOKE ALL ON FUNCTION journey.preview(text, anyelement) FROM PUBLIC;
+COMMENT ON FUNCTION journey.preview(text, anyelement) IS 'What a contact would get from a template, for an event without properties';

@@ -515,7 +515,7 @@ pgj_liquid_loose_integer(const LiquidValue *v)
 int64
 pgj_liquid_integer(LiquidState *st, const LiquidValue *v)
 {
-	bool		ok = is_number(v);
+	bool		ok = v->type == LIQUID_INT;
 
 	if (v->type == LIQUID_STRING)
 	{

@@ -1,0 +1,165 @@
+/*-------------------------------------------------------------------------
+ *
+ * preview.c
+ *	  What a contact would get from a template.
+ *
+ * The contact's row is read as a claim reads it: by the journey owner, in the
+ * box, because row security of the shop may run anything.  There is no event,
+ * so whatever a template takes from one stays empty.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "box.h"
+#include "outbox/render.h"
+#include "pg_journey.h"
+
+PG_FUNCTION_INFO_V1(pgj_sql_preview);
+
+typedef struct Parts
+{
+	char	   *subject;
+	char	   *body;
+	char	   *html;			/* NULL: the template has none */
+} Parts;
+
+typedef struct ReadContact
+{
+	const Site *site;
+	Datum		key;
+	MemoryContext context;
+	Jsonb	   *data;			/* out; NULL: no such contact */
+} ReadContact;
+
+static void
+check_spi(int result, int expected)
+{
+	if (result != expected)
+		elog(ERROR, "SPI failed: %s", SPI_result_code_string(result));
+}
+
+/* The contact's columns, and an event without properties. */
+static void
+read_contact(void *arg)
+{
+	ReadContact *rc = arg;
+	char	   *sql = psprintf("SELECT pg_catalog.to_jsonb(c) OPERATOR(pg_catalog.||) '{\"event\": {\"properties\": {}}}'::pg_catalog.jsonb"
+							   " FROM %s c WHERE c.%s OPERATOR(pg_catalog.=) $1",
+							   rc->site->contact_name, rc->site->key_column);
+	Oid			type = rc->site->key_type;
+
+	check_spi(SPI_connect(), SPI_OK_CONNECT);
+	check_spi(SPI_execute_with_args(sql, 1, &type, &rc->key, NULL, true, 1), SPI_OK_SELECT);
+	if (SPI_processed > 0)
+	{
+		bool		isnull;
+		Datum		d = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		MemoryContext old = MemoryContextSwitchTo(rc->context);
+
+		rc->data = DatumGetJsonbPCopy(d);
+		MemoryContextSwitchTo(old);
+	}
+	check_spi(SPI_finish(), SPI_OK_FINISH);
+}
+
+static char *
+column_text(MemoryContext context, int column)
+{
+	char	   *s = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column);
+
+	return s ? MemoryContextStrdup(context, s) : NULL;
+}
+
+static void
+read_template(const char *name, Parts *parts)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			type = TEXTOID;
+	Datum		value = CStringGetTextDatum(name);
+
+	check_spi(SPI_connect(), SPI_OK_CONNECT);
+	check_spi(SPI_execute_with_args("SELECT subject, body, html FROM journey.template WHERE name OPERATOR(pg_catalog.=) $1",
+									1, &type, &value, NULL, true, 1), SPI_OK_SELECT);
+	if (SPI_processed == 0)
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_OBJECT),
+				errmsg("template \"%s\" does not exist", name));
+	parts->subject = column_text(context, 1);
+	parts->body = column_text(context, 2);
+	parts->html = column_text(context, 3);
+	check_spi(SPI_finish(), SPI_OK_FINISH);
+}
+
+/* The key as text, whatever type it came in: an integer for a bigint will do. */
+static char *
+argument_text(FunctionCallInfo fcinfo, int n)
+{
+	Oid			output;
+	bool		varlena;
+
+	getTypeOutputInfo(get_fn_expr_argtype(fcinfo->flinfo, n), &output, &varlena);
+	return OidOutputFunctionCall(output, PG_GETARG_DATUM(n));
+}
+
+static Jsonb *
+contact_data(const Site *site, const char *key)
+{
+	ReadContact rc = {site, pgj_key_from_text(site, key), CurrentMemoryContext, NULL};
+	ErrorData  *error = pgj_box_run(site, 0, 0, read_contact, &rc);
+
+	if (error != NULL)
+		ReThrowError(error);
+	if (rc.data == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_NO_DATA_FOUND),
+				errmsg("contact \"%s\" does not exist", key));
+	return rc.data;
+}
+
+static Datum
+text_or_null(const char *s, bool *isnull)
+{
+	*isnull = s == NULL;
+	return s ? CStringGetTextDatum(s) : (Datum) 0;
+}
+
+/* journey.preview(template text, contact anyelement) */
+Datum
+pgj_sql_preview(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	const Site *site = pgj_site();
+	SavedUser	saved;
+	Parts		parts;
+	Jsonb	   *data;
+	Datum		values[3];
+	bool		nulls[3];
+
+	pgj_require_member(site);
+	InitMaterializedSRF(fcinfo, 0);
+
+	/* an error on the way restores the user with its (sub)transaction */
+	saved = pgj_become_owner(site);
+	read_template(text_to_cstring(PG_GETARG_TEXT_PP(0)), &parts);
+	data = contact_data(site, argument_text(fcinfo, 1));
+	pgj_become_caller(saved);
+
+	parts.subject = pgj_template_render(parts.subject, data, RENDER_HEADER);
+	parts.body = pgj_template_render(parts.body, data, RENDER_TEXT);
+	if (parts.html)
+		parts.html = pgj_template_render(parts.html, data, RENDER_HTML);
+	values[0] = text_or_null(parts.subject, &nulls[0]);
+	values[1] = text_or_null(parts.body, &nulls[1]);
+	values[2] = text_or_null(parts.html, &nulls[2]);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	return (Datum) 0;
+}
