@@ -88,7 +88,7 @@ ISOLATION_OPTS = --inputdir=test/isolation --temp-instance=tmp_check_iso --temp-
 TAP_TESTS     = 1
 PROVE_TESTS   = test/t/*.pl
 
-EXTRA_CLEAN = $(OBJS:.o=.d) $(wildcard src/*/*_gram.[ch] src/*/*_scan.c) tmp_check_regress tmp_check_iso $(BOX_TEST:.so=.[ods]*)
+EXTRA_CLEAN = $(OBJS:.o=.d) $(wildcard test/modules/*/*.[od] test/modules/*/*.so) $(wildcard src/*/*_gram.[ch] src/*/*_scan.c) tmp_check_regress tmp_check_iso $(BOX_TEST:.so=.[ods]*)
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -125,6 +125,12 @@ install-relay: relay
 	$(MAKE) -C src/relay install BINDIR='$(bindir)' DESTDIR='$(DESTDIR)'
 clean-relay:
 	$(MAKE) -C src/relay clean
+
+# libraries of tests, beside the objects they test
+TEST_MODULES = test/modules/box_test/box_test.so
+installcheck: $(TEST_MODULES)
+test/modules/box_test/box_test.so: test/modules/box_test/box_test.o src/box.o src/clock.o
+	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_SL) -shared -o $@
 
 symbols: $(MODULE_big).so
 	test/house/symbols.sh $<
