@@ -109,7 +109,7 @@ endif
 
 # the box is tested through a library of its own, so that ours needs no door
 BOX_TEST = test/modules/box_test/box_test.so
-$(BOX_TEST): $(BOX_TEST:.so=.o) src/box.o
+$(BOX_TEST): $(BOX_TEST:.so=.o) src/box.o src/clock.o
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^
 installcheck: $(BOX_TEST)
 
@@ -125,12 +125,6 @@ install-relay: relay
 	$(MAKE) -C src/relay install BINDIR='$(bindir)' DESTDIR='$(DESTDIR)'
 clean-relay:
 	$(MAKE) -C src/relay clean
-
-# libraries of tests, beside the objects they test
-TEST_MODULES = test/modules/box_test/box_test.so
-installcheck: $(TEST_MODULES)
-test/modules/box_test/box_test.so: test/modules/box_test/box_test.o src/box.o src/clock.o
-	$(CC) $(CFLAGS) $^ $(LDFLAGS) $(LDFLAGS_SL) -shared -o $@
 
 symbols: $(MODULE_big).so
 	test/house/symbols.sh $<
