@@ -11,3 +11,117 @@ CREATE TABLE journey.cap
 	created_at			timestamptz	NOT NULL
 );
 COMMENT ON TABLE journey.cap IS 'A rolling frequency cap per contact: at most max_messages handed over in any window of length per, over one channel or all';
+
+CREATE FUNCTION journey.set_consent(contact anyelement, channel text, topic text, granted boolean, source text, at timestamptz DEFAULT clock_timestamp())
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_set_consent';
+REVOKE ALL ON FUNCTION journey.set_consent(anyelement, text, text, boolean, text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.set_consent(anyelement, text, text, boolean, text, timestamptz) IS 'gives or withdraws consent of a contact by channel and topic (* for all topics); what is older than the present state only goes to the log';
+
+CREATE FUNCTION journey.suppress(channel text, address text, reason text, at timestamptz DEFAULT clock_timestamp())
+RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_suppress';
+REVOKE ALL ON FUNCTION journey.suppress(text, text, text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.suppress(text, text, text, timestamptz) IS 'nothing is sent to this address over this channel any more, not even transactional messages';
+
+CREATE FUNCTION journey.unsuppress(channel text, address text)
+RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_unsuppress';
+REVOKE ALL ON FUNCTION journey.unsuppress(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.unsuppress(text, text) IS 'allows an address again; false if it was not suppressed';
+
+-- Names that scripts refer to without quotes.
+CREATE FUNCTION journey._check_name(kind text, name text)
+RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF name IS NULL OR name OPERATOR(pg_catalog.!~) '^[[:lower:]_][[:lower:][:digit:]_]{0,62}$' THEN
+		RAISE EXCEPTION '% is not a valid name of a %', COALESCE(pg_catalog.quote_literal(name), 'null'), kind
+			USING ERRCODE = 'invalid_name',
+			HINT = 'A name starts with a small letter or an underscore, goes on with small letters, digits and underscores, and has at most 63 of them.';
+	END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION journey._check_name(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION journey._check_name(text, text) IS 'internal: refuses a name that a script could not write without quotes';
+
+CREATE FUNCTION journey.create_topic(name text, class text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	present text;
+BEGIN
+	PERFORM journey._check_name('topic', name);
+	IF class IS NULL OR class OPERATOR(pg_catalog.<>) ALL (ARRAY['promotional', 'educational', 'transactional']) THEN
+		RAISE EXCEPTION 'class of topic "%" must be promotional, educational or transactional', name
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Transactional messages need no consent and skip frequency caps; use that class for receipts and the like only.';
+	END IF;
+	INSERT INTO journey.topic AS t VALUES (create_topic.name, create_topic.class) ON CONFLICT DO NOTHING;
+	SELECT t.class INTO present FROM journey.topic AS t WHERE t.name OPERATOR(pg_catalog.=) create_topic.name;
+	IF present OPERATOR(pg_catalog.<>) class THEN
+		RAISE EXCEPTION 'topic "%" already exists with class %', name, present
+			USING ERRCODE = 'duplicate_object',
+			HINT = 'The class decides what consent means, so it does not change. Create another topic.';
+	END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION journey.create_topic(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.create_topic(text, text) IS 'makes a topic of class promotional, educational or transactional';
+
+CREATE FUNCTION journey.create_cap(name text, max_messages integer, per interval, channel text DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF name IS NULL OR max_messages IS NULL OR per IS NULL THEN
+		RAISE EXCEPTION 'name, max_messages and per must not be null'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	IF max_messages OPERATOR(pg_catalog.<) 0 THEN
+		RAISE EXCEPTION 'max_messages must not be negative'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF per OPERATOR(pg_catalog.<=) interval '0' OR per OPERATOR(pg_catalog.>) interval '10 years' THEN
+		RAISE EXCEPTION 'per must be longer than nothing and at most 10 years'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF channel IS NOT NULL AND NOT EXISTS (SELECT FROM journey.channel AS h WHERE h.name OPERATOR(pg_catalog.=) create_cap.channel) THEN
+		RAISE EXCEPTION 'channel "%" does not exist', channel
+			USING ERRCODE = 'undefined_object',
+			HINT = 'Create it with journey.create_channel(), or leave it out to count all channels.';
+	END IF;
+	INSERT INTO journey.cap AS k VALUES (create_cap.name, create_cap.max_messages, create_cap.per, create_cap.channel, pg_catalog.clock_timestamp())
+	ON CONFLICT ON CONSTRAINT cap_pkey DO UPDATE SET max_messages = EXCLUDED.max_messages, per = EXCLUDED.per, channel = EXCLUDED.channel;
+END
+$$;
+REVOKE ALL ON FUNCTION journey.create_cap(text, integer, interval, text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.create_cap(text, integer, interval, text) IS 'at most max_messages per contact in any window of length per; replaces a cap of that name';
+
+CREATE FUNCTION journey.drop_cap(name text)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM journey.cap AS k WHERE k.name OPERATOR(pg_catalog.=) drop_cap.name;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'cap "%" does not exist', name
+			USING ERRCODE = 'undefined_object',
+			HINT = 'The caps are in journey.cap.';
+	END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION journey.drop_cap(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.drop_cap(text) IS 'removes a frequency cap';

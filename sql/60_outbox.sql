@@ -22,3 +22,149 @@ CREATE TABLE journey.template
 	created_at			timestamptz	NOT NULL
 );
 COMMENT ON TABLE journey.template IS 'A message in Liquid: subject, plain-text body and optional HTML body';
+
+CREATE FUNCTION journey._is_email(address text)
+RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_is_email';
+REVOKE ALL ON FUNCTION journey._is_email(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey._is_email(text) IS 'internal: is this an address the gate lets through to an e-mail channel?';
+
+CREATE FUNCTION journey._is_mailbox(mailbox text)
+RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_is_mailbox';
+REVOKE ALL ON FUNCTION journey._is_mailbox(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey._is_mailbox(text) IS 'internal: is this an address or "Name <address>"?';
+
+CREATE FUNCTION journey._is_phone(number text)
+RETURNS boolean
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_is_phone';
+REVOKE ALL ON FUNCTION journey._is_phone(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey._is_phone(text) IS 'internal: is this a number in E.164 form?';
+
+CREATE FUNCTION journey._check_template(source text)
+RETURNS void
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_template_check';
+REVOKE ALL ON FUNCTION journey._check_template(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey._check_template(text) IS 'internal: refuses a malformed Liquid template';
+
+CREATE FUNCTION journey._check_smtp_settings(name text, settings jsonb)
+RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	setting record;
+	required text;
+	url text := settings OPERATOR(pg_catalog.->>) 'url';
+	parts text[] := pg_catalog.regexp_match(url, '^smtps?://([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?$');
+BEGIN
+	IF settings IS NULL OR pg_catalog.jsonb_typeof(settings) OPERATOR(pg_catalog.<>) 'object' THEN
+		RAISE EXCEPTION 'settings of channel "%" must be a JSON object', name
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	FOR setting IN SELECT s.key, s.value FROM pg_catalog.jsonb_each(settings) AS s LOOP
+		IF setting.key OPERATOR(pg_catalog.<>) ALL (ARRAY['url', 'from', 'address', 'domain']) THEN
+			RAISE EXCEPTION 'channel "%" has no setting "%"', name, setting.key
+				USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'The settings of provider smtp are url, from, address and domain. User and password belong in the configuration of the relay.';
+		END IF;
+		IF pg_catalog.jsonb_typeof(setting.value) OPERATOR(pg_catalog.<>) 'string' THEN
+			RAISE EXCEPTION 'setting "%" of channel "%" must be a string', setting.key, name
+				USING ERRCODE = 'invalid_parameter_value';
+		END IF;
+	END LOOP;
+	FOREACH required IN ARRAY ARRAY['url', 'from'] LOOP
+		IF NOT settings OPERATOR(pg_catalog.?) required THEN
+			RAISE EXCEPTION 'channel "%" needs the setting "%"', name, required
+				USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'For example {"url": "smtp://localhost:25", "from": "Shop <hi@shop.example>"}.';
+		END IF;
+	END LOOP;
+
+	IF url OPERATOR(pg_catalog.~) '@' THEN
+		RAISE EXCEPTION 'the URL of channel "%" must not contain a user or a password', name
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Secrets live with the relay: put them into its configuration, under the name of the channel.';
+	END IF;
+	IF parts IS NULL OR parts[2]::integer OPERATOR(pg_catalog.=) 0 OR parts[2]::integer OPERATOR(pg_catalog.>) 65535 THEN
+		RAISE EXCEPTION 'the URL of channel "%" must be smtp://host:port or smtps://host:port', name
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF NOT journey._is_mailbox(settings OPERATOR(pg_catalog.->>) 'from') THEN
+		RAISE EXCEPTION 'setting "from" of channel "%" is not an address', name
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Write hi@shop.example or Shop <hi@shop.example>.';
+	END IF;
+	IF settings OPERATOR(pg_catalog.->>) 'address' OPERATOR(pg_catalog.<>) ALL (ARRAY['email', 'phone']) THEN
+		RAISE EXCEPTION 'setting "address" of channel "%" must be email or phone', name
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF NOT journey._is_email('x@' OPERATOR(pg_catalog.||) (settings OPERATOR(pg_catalog.->>) 'domain')) THEN
+		RAISE EXCEPTION 'setting "domain" of channel "%" is not a domain', name
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'It becomes the right-hand side of Message-ID, for example shop.example.';
+	END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION journey._check_smtp_settings(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION journey._check_smtp_settings(text, jsonb) IS 'internal: refuses settings that provider smtp does not have or that are malformed';
+
+CREATE FUNCTION journey.create_channel(name text, provider text, settings jsonb)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM journey._check_name('channel', name);
+	IF provider IS DISTINCT FROM 'smtp' THEN
+		RAISE EXCEPTION 'provider % is not supported', COALESCE(pg_catalog.quote_literal(provider), 'null')
+			USING ERRCODE = 'feature_not_supported',
+			HINT = 'The only provider so far is smtp.';
+	END IF;
+	PERFORM journey._check_smtp_settings(name, settings);
+	INSERT INTO journey.channel AS h VALUES (create_channel.name, create_channel.provider,
+		COALESCE(create_channel.settings OPERATOR(pg_catalog.->>) 'address', 'email'), create_channel.settings, pg_catalog.clock_timestamp())
+	ON CONFLICT ON CONSTRAINT channel_pkey DO UPDATE SET provider = EXCLUDED.provider, address = EXCLUDED.address, settings = EXCLUDED.settings;
+END
+$$;
+REVOKE ALL ON FUNCTION journey.create_channel(text, text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION journey.create_channel(text, text, jsonb) IS 'makes a channel, or gives a channel of that name new settings';
+
+CREATE FUNCTION journey.create_template(name text, channel text, subject text, body text, html text DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM journey._check_name('template', name);
+	IF subject IS NULL OR body IS NULL THEN
+		RAISE EXCEPTION 'subject and body of template "%" must not be null', name
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	IF NOT EXISTS (SELECT FROM journey.channel AS h WHERE h.name OPERATOR(pg_catalog.=) create_template.channel) THEN
+		RAISE EXCEPTION 'channel "%" does not exist', channel
+			USING ERRCODE = 'undefined_object',
+			HINT = 'Create it with journey.create_channel().';
+	END IF;
+	IF subject OPERATOR(pg_catalog.~) '[\x01-\x1f\x7f]' THEN
+		RAISE EXCEPTION 'subject of template "%" must be one line', name
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	PERFORM journey._check_template(subject);
+	PERFORM journey._check_template(body);
+	PERFORM journey._check_template(html);
+	INSERT INTO journey.template AS t VALUES (create_template.name, create_template.channel, create_template.subject,
+		create_template.body, create_template.html, pg_catalog.clock_timestamp())
+	ON CONFLICT ON CONSTRAINT template_pkey DO UPDATE SET channel = EXCLUDED.channel, subject = EXCLUDED.subject, body = EXCLUDED.body, html = EXCLUDED.html;
+END
+$$;
+REVOKE ALL ON FUNCTION journey.create_template(text, text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.create_template(text, text, text, text, text) IS 'makes a template in Liquid, or replaces the template of that name';

@@ -171,8 +171,12 @@ pgj_row_copy(MemoryContext context, uint64 row, int column)
 {
 	Form_pg_attribute attribute = TupleDescAttr(SPI_tuptable->tupdesc, column - 1);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Datum		value = datumCopy(pgj_row_value(row, column), attribute->attbyval, attribute->attlen);
+	Datum		value = pgj_row_value(row, column);
 
+	if (attribute->attlen == -1)
+		value = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+	else
+		value = datumCopy(value, attribute->attbyval, attribute->attlen);
 	MemoryContextSwitchTo(old);
 	return value;
 }

@@ -275,7 +275,7 @@ pgj_site(void)
 }
 
 void
-pgj_require_member(const Site *site)
+pgj_refuse_superuser(const Site *site)
 {
 	if (superuser_arg(GetSessionUserId()) || superuser())
 		ereport(ERROR,
@@ -283,6 +283,12 @@ pgj_require_member(const Site *site)
 				errmsg("a superuser session must not run what authors of journeys wrote"),
 				errhint("Connect as role \"%s\" or a member of it, or use SET SESSION AUTHORIZATION.",
 						GetUserNameFromId(site->owner, false)));
+}
+
+void
+pgj_require_member(const Site *site)
+{
+	pgj_refuse_superuser(site);
 	if (!has_privs_of_role(GetUserId(), site->owner))
 		ereport(ERROR,
 				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -292,15 +298,21 @@ pgj_require_member(const Site *site)
 }
 
 void
-pgj_require_live(const Site *site)
+pgj_refuse_copy(const Site *site)
 {
-	pgj_require_member(site);
 	if (site->is_copy)
 		ereport(ERROR,
 				errcode(ERRCODE_PGJ_COPY),
 				errmsg("this database is a copy of the one that was attached"),
 				errdetail("Its system identifier or its OID differs from those recorded by journey.attach(), so it sends nothing."),
 				errhint("If this database is to take over, call journey.adopt()."));
+}
+
+void
+pgj_require_live(const Site *site)
+{
+	pgj_require_member(site);
+	pgj_refuse_copy(site);
 }
 
 char *

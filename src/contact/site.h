@@ -43,6 +43,12 @@ typedef struct Site
 extern const Site *pgj_site(void);
 extern const Site *pgj_site_or_null(void);
 
+/* Refuse a session whose user is a superuser (PJ005): it must not meet the owner's triggers. */
+extern void pgj_refuse_superuser(const Site *site);
+
+/* Refuse a copied database (PJ003). */
+extern void pgj_refuse_copy(const Site *site);
+
 /*
  * Refuse to go on unless this session may run what authors wrote: the session
  * user is no superuser (PJ005) and the current user is a member of the journey
