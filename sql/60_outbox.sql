@@ -168,3 +168,20 @@ END
 $$;
 REVOKE ALL ON FUNCTION journey.create_template(text, text, text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION journey.create_template(text, text, text, text, text) IS 'makes a template in Liquid, or replaces the template of that name';
+
+CREATE FUNCTION journey.open_relay(relay text, token text)
+RETURNS bigint
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_open_relay';
+REVOKE ALL ON FUNCTION journey.open_relay(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.open_relay(text, text) IS 'a relay presents the site token, before anything else on its connection; older sessions of that relay get no more messages';
+
+CREATE FUNCTION journey.claim(relay text, max integer DEFAULT 100, lease interval DEFAULT '60 seconds', at timestamptz DEFAULT clock_timestamp())
+RETURNS TABLE (message_id bigint, attempt integer, idempotency_key text, channel text, settings jsonb, recipient text,
+	subject text, body text, html text, headers jsonb, decided_at timestamptz, expires_at timestamptz)
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_claim';
+REVOKE ALL ON FUNCTION journey.claim(text, integer, interval, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.claim(text, integer, interval, timestamptz) IS 'hands up to max messages to a relay for the time of the lease; exit, consent, suppression, expiry and caps are looked at again';

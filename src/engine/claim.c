@@ -1,0 +1,421 @@
+/*-------------------------------------------------------------------------
+ *
+ * claim.c
+ *	  A relay asks for messages.
+ *
+ * For each slice that has something due: lock it, take in the events committed
+ * so far (an exit among them), read the outbox on from the slice's progress, ask
+ * the gate once more, and hand over what still may go.  A row is passed by the
+ * progress only together with its outcome, in the same transaction: the message
+ * claimed, withheld or parked, the row put aside because its journey is paused,
+ * or the row void because the message has moved on without it.
+ *
+ * A claim lasts until the end of its lease.  An outbox row is written for that
+ * instant with the attempt's number: if by then no report has raised or ended
+ * the message, it is offered again, under the same idempotency key.
+ *
+ * A row is void unless its attempt is the message's, the message is pending or
+ * claimed, and lease_until has passed: while a message waits for a retry,
+ * lease_until is the time of the retry, so that the row at the end of the
+ * claim's lease does not cut the wait short.
+ *
+ * The contact table is the shop's and rendering is the author's: an error in
+ * there parks the one message and leaves the others alone.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/pg_prng.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "engine/claim.h"
+#include "engine/engine.h"
+#include "feedback/receipt.h"
+#include "outbox/outbox.h"
+#include "outbox/relay.h"
+#include "pg_journey.h"
+#include "plan.h"
+
+#define MAX_PER_CLAIM	10000
+#define ROWS_PER_BATCH	500
+
+/* A message whose relay never reported this often is not offered again. */
+#define MAX_SILENT_ATTEMPTS 8
+
+PG_FUNCTION_INFO_V1(pgj_sql_claim);
+
+/* -------- reading the outbox -------- */
+
+enum
+{
+	OUTBOX_AVAILABLE_AT = 1, OUTBOX_ID, OUTBOX_CONTACT, OUTBOX_CONTACT_NO,
+	OUTBOX_MESSAGE_ID, OUTBOX_DECIDED_AT, OUTBOX_ATTEMPT, OUTBOX_LIVE,
+	OUTBOX_SILENT, OUTBOX_KEY, OUTBOX_ENROLLMENT_ID, OUTBOX_JOURNEY_ID,
+	OUTBOX_VERSION_ID, OUTBOX_STEP_NO, OUTBOX_VISIT, OUTBOX_CHANNEL,
+	OUTBOX_TOPIC, OUTBOX_PRIORITY, OUTBOX_EXPIRES_AT, OUTBOX_EXITED,
+	OUTBOX_JOURNEY_STATUS, OUTBOX_SUBJECT, OUTBOX_BODY, OUTBOX_HTML,
+	OUTBOX_SETTINGS, OUTBOX_DATA, OUTBOX_TEMPLATE
+};
+
+static KeptPlan read_outbox_plan = {
+	.sql = "SELECT o.available_at, o.outbox_id, o.contact, pg_catalog.dense_rank() OVER (ORDER BY o.contact)::integer, "
+	"o.message_id, o.decided_at, o.attempt, "
+	"COALESCE(m.attempt OPERATOR(pg_catalog.=) o.attempt "
+	"AND m.status OPERATOR(pg_catalog.=) ANY (ARRAY['pending', 'claimed']) "
+	"AND (m.lease_until IS NULL OR m.lease_until OPERATOR(pg_catalog.<=) $4), false), "
+	"COALESCE(m.status OPERATOR(pg_catalog.=) 'claimed', false), "
+	"m.idempotency_key, m.enrollment_id, m.journey_id, m.version_id, m.step_no, m.visit, m.channel, m.topic, m.priority, m.expires_at, "
+	"COALESCE(e.status OPERATOR(pg_catalog.=) 'exited', false), COALESCE(j.status, 'dropped'), "
+	"t.subject, t.body, t.html, h.settings, "
+	"pg_catalog.jsonb_build_object("
+	"'event', pg_catalog.jsonb_build_object('id', e.event_id, 'name', v.name, 'at', e.event_at, 'properties', COALESCE(v.properties, '{}')), "
+	"'enrollment', pg_catalog.jsonb_build_object('id', e.enrollment_id, 'key', e.key, 'entered_at', e.entered_at), "
+	"'message', pg_catalog.jsonb_build_object('id', m.message_id, 'key', m.idempotency_key)), "
+	"m.template "
+	"FROM (SELECT * FROM journey_state.outbox AS b WHERE b.slice OPERATOR(pg_catalog.=) $1 "
+	"AND b.available_at OPERATOR(pg_catalog.>=) $2 AND b.available_at OPERATOR(pg_catalog.<=) $4 "
+	"AND (b.available_at, b.outbox_id) OPERATOR(pg_catalog.>) ($2, $3) "
+	"ORDER BY b.available_at, b.outbox_id LIMIT $5) AS o "
+	"LEFT JOIN journey_state.message AS m ON m.contact = o.contact "
+	"AND m.decided_at OPERATOR(pg_catalog.=) o.decided_at AND m.message_id OPERATOR(pg_catalog.=) o.message_id "
+	"LEFT JOIN journey_state.enrollment AS e ON e.contact = m.contact AND e.enrollment_id OPERATOR(pg_catalog.=) m.enrollment_id "
+	"LEFT JOIN journey_state.event AS v ON v.contact = e.contact AND v.at OPERATOR(pg_catalog.=) e.event_at "
+	"AND v.event_id OPERATOR(pg_catalog.=) e.event_id "
+	"LEFT JOIN journey.journey AS j ON j.journey_id OPERATOR(pg_catalog.=) m.journey_id "
+	"LEFT JOIN journey.template AS t ON t.name OPERATOR(pg_catalog.=) m.template "
+	"LEFT JOIN journey.channel AS h ON h.name OPERATOR(pg_catalog.=) m.channel "
+	"ORDER BY o.available_at, o.outbox_id"
+};
+
+/* Fill an offer whose message can still go. */
+static void
+read_live(const Claim *claim, Offer *offer, uint64 row)
+{
+	MemoryContext context = claim->batch_context;
+	const char *status = pgj_row_text(context, row, OUTBOX_JOURNEY_STATUS);
+
+	offer->key = pgj_row_text(context, row, OUTBOX_KEY);
+	offer->enrollment_id = DatumGetInt64(pgj_row_value(row, OUTBOX_ENROLLMENT_ID));
+	offer->journey_id = DatumGetInt32(pgj_row_value(row, OUTBOX_JOURNEY_ID));
+	offer->version_id = DatumGetInt32(pgj_row_value(row, OUTBOX_VERSION_ID));
+	offer->step_no = DatumGetInt32(pgj_row_value(row, OUTBOX_STEP_NO));
+	offer->visit = DatumGetInt32(pgj_row_value(row, OUTBOX_VISIT));
+	offer->channel = pgj_row_text(context, row, OUTBOX_CHANNEL);
+	offer->topic = pgj_row_text(context, row, OUTBOX_TOPIC);
+	offer->template = pgj_row_text(context, row, OUTBOX_TEMPLATE);
+	offer->priority = DatumGetInt32(pgj_row_value(row, OUTBOX_PRIORITY));
+	offer->expires_at = DatumGetTimestampTz(pgj_row_value(row, OUTBOX_EXPIRES_AT));
+	offer->exited = DatumGetBool(pgj_row_value(row, OUTBOX_EXITED));
+	offer->subject = pgj_row_text(context, row, OUTBOX_SUBJECT);
+	offer->body = pgj_row_text(context, row, OUTBOX_BODY);
+	offer->html = pgj_row_text(context, row, OUTBOX_HTML);
+	offer->has_settings = !pgj_row_null(row, OUTBOX_SETTINGS);
+	if (offer->has_settings)
+		offer->settings = pgj_row_copy(context, row, OUTBOX_SETTINGS);
+	offer->data = pgj_row_copy(context, row, OUTBOX_DATA);
+
+	if (strcmp(status, "paused") == 0)
+		offer->outcome = OFFER_HELD;
+	else if (strcmp(status, "dropped") == 0)
+		pgj_offer_withhold(offer, "journey_dropped");
+	else if (offer->attempt >= MAX_SILENT_ATTEMPTS && DatumGetBool(pgj_row_value(row, OUTBOX_SILENT)))
+		pgj_offer_park(offer, "relay_silent",
+					   psprintf("no relay has reported on any of %d attempts", offer->attempt));
+	else
+		offer->outcome = OFFER_OPEN;
+}
+
+/*
+ * Read the next rows of the outbox after the progress, which moves on to the
+ * last of them.
+ */
+static int
+read_batch(Claim *claim, Offer **offers, int limit)
+{
+	MemoryContext context = claim->batch_context;
+	Params		params;
+	int			n;
+
+	SPI_connect();
+	pgj_params_init(&params, claim->site, 0);
+	pgj_params_scalar(&params, INT2OID, Int16GetDatum(claim->slice));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(claim->due_at));
+	pgj_params_scalar(&params, INT8OID, Int64GetDatum(claim->due_id));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(claim->at));
+	pgj_params_scalar(&params, INT8OID, Int64GetDatum(limit));
+	n = (int) pgj_plan_execute(&read_outbox_plan, &params);
+	*offers = MemoryContextAllocZero(context, sizeof(Offer) * Max(n, 1));
+	for (int row = 0; row < n; row++)
+	{
+		Offer	   *offer = &(*offers)[row];
+
+		claim->due_at = DatumGetTimestampTz(pgj_row_value(row, OUTBOX_AVAILABLE_AT));
+		claim->due_id = DatumGetInt64(pgj_row_value(row, OUTBOX_ID));
+		offer->contact = pgj_row_copy(context, row, OUTBOX_CONTACT);
+		offer->contact_no = DatumGetInt32(pgj_row_value(row, OUTBOX_CONTACT_NO));
+		offer->message_id = DatumGetInt64(pgj_row_value(row, OUTBOX_MESSAGE_ID));
+		offer->decided_at = DatumGetTimestampTz(pgj_row_value(row, OUTBOX_DECIDED_AT));
+		offer->attempt = DatumGetInt32(pgj_row_value(row, OUTBOX_ATTEMPT));
+		offer->outcome = OFFER_VOID;
+		if (DatumGetBool(pgj_row_value(row, OUTBOX_LIVE)))
+			read_live(claim, offer, row);
+	}
+	SPI_finish();
+	return n;
+}
+
+/* -------- one batch -------- */
+
+/* Higher priority first, then what was decided earlier. */
+static int
+compare_offers(const void *a, const void *b)
+{
+	const Offer *left = *(Offer *const *) a;
+	const Offer *right = *(Offer *const *) b;
+
+	if (left->priority != right->priority)
+		return left->priority > right->priority ? -1 : 1;
+	if (left->decided_at != right->decided_at)
+		return left->decided_at < right->decided_at ? -1 : 1;
+	return left->message_id < right->message_id ? -1 : left->message_id > right->message_id;
+}
+
+/*
+ * Decide and hand over what is open, in rounds: the gate looks at one message
+ * of each contact at a time, and the next one of that contact must see that
+ * this one was handed over.
+ */
+static void
+claim_open(Claim *claim, Offer *offers, int n)
+{
+	Offer	  **open = palloc_array(Offer *, n);
+	Offer	  **chosen = palloc_array(Offer *, n);
+	int		   *last_round = palloc0_array(int, n + 1);	/* by contact_no, from 1 */
+	int			nopen = 0;
+
+	for (int i = 0; i < n; i++)
+		if (offers[i].outcome == OFFER_OPEN)
+			open[nopen++] = &offers[i];
+	qsort(open, nopen, sizeof(Offer *), compare_offers);
+
+	for (int round = 1; nopen > 0; round++)
+	{
+		int			nleft = 0;
+		int			nchosen = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < nopen; i++)
+		{
+			if (last_round[open[i]->contact_no] == round)
+				open[nleft++] = open[i];
+			else
+			{
+				last_round[open[i]->contact_no] = round;
+				chosen[nchosen++] = open[i];
+			}
+		}
+		nopen = nleft;
+		pgj_claim_prepare(claim, chosen, nchosen);
+		pgj_claim_hand_over(claim, chosen, nchosen);
+	}
+}
+
+/* -------- one slice -------- */
+
+static void
+read_progress(Claim *claim)
+{
+	static KeptPlan plan = {
+		.sql = "SELECT g.due_at, g.due_id, g.seq FROM journey_state.progress AS g WHERE g.slice OPERATOR(pg_catalog.=) $1 "
+		"AND g.lane OPERATOR(pg_catalog.=) 'outbox' ORDER BY g.seq DESC LIMIT 1"
+	};
+	Params		params;
+
+	SPI_connect();
+	pgj_params_init(&params, claim->site, 0);
+	pgj_params_scalar(&params, INT2OID, Int16GetDatum(claim->slice));
+	if (pgj_plan_execute(&plan, &params) > 0)
+	{
+		claim->due_at = DatumGetTimestampTz(pgj_row_value(0, 1));
+		claim->due_id = DatumGetInt64(pgj_row_value(0, 2));
+		claim->seq = DatumGetInt64(pgj_row_value(0, 3));
+	}
+	else
+	{
+		claim->due_at = DT_NOBEGIN;
+		claim->due_id = 0;
+		claim->seq = 0;
+	}
+	SPI_finish();
+}
+
+static void
+append_progress(const Claim *claim)
+{
+	static KeptPlan plan = {
+		.sql = "INSERT INTO journey_state.progress (slice, lane, seq, at, due_at, due_id) VALUES ($1, 'outbox', $2, $3, $4, $5)"
+	};
+	Params		params;
+
+	SPI_connect();
+	pgj_params_init(&params, claim->site, 0);
+	pgj_params_scalar(&params, INT2OID, Int16GetDatum(claim->slice));
+	pgj_params_scalar(&params, INT8OID, Int64GetDatum(claim->seq + 1));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(claim->at));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(claim->due_at));
+	pgj_params_scalar(&params, INT8OID, Int64GetDatum(claim->due_id));
+	(void) pgj_plan_execute(&plan, &params);
+	SPI_finish();
+}
+
+/*
+ * The progress is written after each batch: rows written at the end of a lease
+ * then find it (see outbox.c), and an error leaves nothing half done as all is
+ * one transaction.
+ */
+static void
+claim_slice(Claim *claim)
+{
+	if (!pgj_slice_lock(claim->site, claim->slice, true))
+		return;
+	if (!pgj_engine_intake(claim->site, claim->slice, claim->at))
+		return;
+
+	read_progress(claim);
+	while (claim->nclaimed < claim->max && claim->nexamined < claim->max_examined)
+	{
+		MemoryContext old = MemoryContextSwitchTo(claim->batch_context);
+		Offer	   *offers;
+		int			n;
+
+		CHECK_FOR_INTERRUPTS();
+		n = read_batch(claim, &offers, Min(claim->max - claim->nclaimed, ROWS_PER_BATCH));
+		if (n > 0)
+		{
+			append_progress(claim);
+			claim->seq++;
+			claim->nexamined += n;
+			claim_open(claim, offers, n);
+			pgj_claim_finish(claim, offers, n);
+		}
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(claim->batch_context);
+		if (n == 0)
+			break;
+	}
+}
+
+/*
+ * Slices with rows due, from a random one on, so that relays do not all start
+ * at the same.  A hint: nothing is locked yet.
+ */
+static int *
+due_slices(const Claim *claim, int *n)
+{
+	static KeptPlan plan = {
+		.sql = "SELECT s.slice FROM journey_state.slice AS s LEFT JOIN LATERAL "
+		"(SELECT g.due_at, g.due_id FROM journey_state.progress AS g WHERE g.slice OPERATOR(pg_catalog.=) s.slice "
+		"AND g.lane OPERATOR(pg_catalog.=) 'outbox' ORDER BY g.seq DESC LIMIT 1) AS p ON true "
+		"WHERE (SELECT true FROM journey_state.outbox AS o WHERE o.slice OPERATOR(pg_catalog.=) s.slice "
+		"AND o.available_at OPERATOR(pg_catalog.<=) $1 "
+		"AND o.available_at OPERATOR(pg_catalog.>=) COALESCE(p.due_at, '-infinity') "
+		"AND (o.available_at, o.outbox_id) OPERATOR(pg_catalog.>) (COALESCE(p.due_at, '-infinity'), COALESCE(p.due_id, 0)) LIMIT 1) "
+		"ORDER BY (s.slice OPERATOR(pg_catalog.+) $2) OPERATOR(pg_catalog.%) $3"
+	};
+	MemoryContext context = CurrentMemoryContext;
+	int			start = (int) pg_prng_uint64_range(&pg_global_prng_state, 0, claim->site->slices - 1);
+	Params		params;
+	int		   *slices;
+
+	SPI_connect();
+	pgj_params_init(&params, claim->site, 0);
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(claim->at));
+	pgj_params_scalar(&params, INT4OID, Int32GetDatum(start));
+	pgj_params_scalar(&params, INT4OID, Int32GetDatum(claim->site->slices));
+	*n = (int) pgj_plan_execute(&plan, &params);
+	slices = MemoryContextAlloc(context, sizeof(int) * Max(*n, 1));
+	for (int row = 0; row < *n; row++)
+		slices[row] = DatumGetInt16(pgj_row_value(row, 1));
+	SPI_finish();
+	return slices;
+}
+
+/* -------- journey.claim -------- */
+
+static void
+check_arguments(FunctionCallInfo fcinfo, const Interval *lease)
+{
+	static const char *const names[] = {"relay", "max", "lease", "at"};
+	Interval	shortest = {.time = USECS_PER_SEC};
+	Interval	longest = {.day = 1};
+
+	for (int i = 0; i < PG_NARGS(); i++)
+		if (PG_ARGISNULL(i))
+			ereport(ERROR,
+					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					errmsg("%s must not be null", names[i]));
+	if (PG_GETARG_INT32(1) < 1 || PG_GETARG_INT32(1) > MAX_PER_CLAIM)
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("max must be between 1 and %d", MAX_PER_CLAIM));
+	lease = PG_GETARG_INTERVAL_P(2);
+	if (DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(lease), IntervalPGetDatum(&shortest))) ||
+		DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(lease), IntervalPGetDatum(&longest))))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("lease must be between one second and one day"));
+	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(3)))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("at must be finite"));
+}
+
+/*
+ * journey.claim(relay text, max integer, lease interval, at timestamptz)
+ */
+Datum
+pgj_sql_claim(PG_FUNCTION_ARGS)
+{
+	const Site *site = pgj_site();
+	Claim		claim = {.site = site};
+	SavedUser	saved;
+	int		   *slices;
+	int			nslices;
+
+	check_arguments(fcinfo, NULL);
+	pgj_require_read_committed();
+	pgj_refuse_superuser(site);
+	pgj_refuse_copy(site);
+	InitMaterializedSRF(fcinfo, 0);
+
+	claim.relay = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	claim.max = PG_GETARG_INT32(1);
+	claim.max_examined = 20 * claim.max + 1000;
+	claim.at = PG_GETARG_TIMESTAMPTZ(3);
+	claim.lease_until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+																TimestampTzGetDatum(claim.at),
+																PG_GETARG_DATUM(2)));
+	claim.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	claim.batch_context = AllocSetContextCreate(CurrentMemoryContext, "pg_journey claim", ALLOCSET_DEFAULT_SIZES);
+
+	saved = pgj_become_owner(site);
+	pgj_relay_require(site, claim.relay, true);
+	slices = due_slices(&claim, &nslices);
+	for (int i = 0; i < nslices && claim.nclaimed < claim.max && claim.nexamined < claim.max_examined; i++)
+	{
+		claim.slice = slices[i];
+		claim_slice(&claim);
+	}
+	pgj_become_caller(saved);
+	return (Datum) 0;
+}

@@ -1,0 +1,275 @@
+/*-------------------------------------------------------------------------
+ *
+ * prepare.c
+ *	  The second look at messages a relay asks for, and their rendering.
+ *
+ * This is where a claim meets what the shop and the authors wrote: the contact
+ * table (maybe a view) and the templates.  Each runs in a subtransaction.  When
+ * a statement over many contacts fails, it is tried again over halves, until
+ * the contact whose row it was stands alone; that message is parked.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "box.h"
+#include "engine/claim.h"
+#include "gate/check.h"
+#include "gate/gate.h"
+#include "outbox/render.h"
+#include "plan.h"
+
+#define MAX_OUTPUT	(10 * 1024 * 1024)
+
+void
+pgj_offer_withhold(Offer *offer, const char *reason)
+{
+	offer->outcome = OFFER_WITHHELD;
+	offer->reason = reason;
+}
+
+void
+pgj_offer_park(Offer *offer, const char *reason, const char *error)
+{
+	offer->outcome = OFFER_PARKED;
+	offer->reason = reason;
+	offer->error = error;
+}
+
+/* Errors that are about this session or this moment, not about a message. */
+static bool
+must_go_on(const ErrorData *error)
+{
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+		case ERRCODE_SYSTEM_ERROR:
+		case ERRCODE_INTERNAL_ERROR:
+			return true;
+	}
+	return false;
+}
+
+typedef struct Attempt
+{
+	Claim	   *claim;
+	Offer	  **offers;
+	int			n;
+} Attempt;
+
+/*
+ * Run body in a subtransaction.  Returns NULL, or the error, after rolling the
+ * subtransaction back.
+ */
+static ErrorData *
+attempt(void (*body) (Attempt *), Attempt *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		body(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error != NULL && must_go_on(error))
+		ReThrowError(error);
+	return error;
+}
+
+/* -------- the gate -------- */
+
+static void
+ask_gate(Attempt *arg)
+{
+	GateRequest *requests = palloc0_array(GateRequest, arg->n);
+
+	for (int i = 0; i < arg->n; i++)
+	{
+		const Offer *offer = arg->offers[i];
+
+		requests[i].contact = offer->contact;
+		requests[i].at = arg->claim->at;
+		requests[i].channel = offer->channel;
+		requests[i].topic = offer->topic;
+		requests[i].exited = offer->exited;
+		requests[i].expires_at = offer->expires_at;
+		requests[i].message_id = offer->message_id;
+		requests[i].decided_at = offer->decided_at;
+	}
+	pgj_gate_decide(arg->claim->site, GATE_CLAIM, requests, arg->n);
+	for (int i = 0; i < arg->n; i++)
+	{
+		Offer	   *offer = arg->offers[i];
+
+		offer->evidence = requests[i].evidence;
+		offer->recipient = requests[i].address;
+		if (!requests[i].granted)
+			pgj_offer_withhold(offer, requests[i].reason);
+	}
+}
+
+/* -------- the contact's row -------- */
+
+/*
+ * Runs in the box.  The row goes under the members that we add, so that a column
+ * named "event" does not hide the event.
+ */
+static void
+read_contacts_body(void *arg)
+{
+	static KeptPlan plan;
+	Attempt    *read = arg;
+	const Site *site = read->claim->site;
+	Params		params;
+	Datum	   *number,
+			   *contact;
+	int			k = 0;
+	uint64		nrows;
+
+	for (int i = 0; i < read->n; i++)
+		k += read->offers[i]->outcome == OFFER_OPEN;
+	if (k == 0)
+		return;
+	SPI_connect();
+	pgj_params_init(&params, site, k);
+	number = pgj_params_column(&params, INT4OID, NULL);
+	contact = pgj_params_column(&params, site->key_type, NULL);
+	for (int i = k = 0; i < read->n; i++)
+	{
+		if (read->offers[i]->outcome != OFFER_OPEN)
+			continue;
+		number[k] = Int32GetDatum(i);
+		contact[k++] = read->offers[i]->contact;
+	}
+	plan.sql = psprintf("SELECT r.n, pg_catalog.to_jsonb(c) FROM pg_catalog.unnest($1, $2) AS r (n, contact) "
+						"JOIN %s AS c ON c.%s = r.contact", site->contact_name, site->key_column);
+	nrows = pgj_plan_execute(&plan, &params);
+	for (uint64 row = 0; row < nrows; row++)
+	{
+		Offer	   *offer = read->offers[DatumGetInt32(pgj_row_value(row, 1))];
+		Datum		contact_row = pgj_row_copy(read->claim->batch_context, row, 2);
+		MemoryContext old = MemoryContextSwitchTo(read->claim->batch_context);
+
+		if (!offer->has_contact)
+			offer->data = DirectFunctionCall2(jsonb_concat, contact_row, offer->data);
+		offer->has_contact = true;
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+}
+
+/* The gate and the contacts' rows for some offers, all or none. */
+static void
+look_at(Attempt *arg)
+{
+	ErrorData  *error;
+
+	ask_gate(arg);
+	error = pgj_box_run(arg->claim->site, 0, 0, read_contacts_body, arg);
+	if (error != NULL)
+		pgj_rethrow_box_error(error, "contacts");
+	for (int i = 0; i < arg->n; i++)
+		if (arg->offers[i]->outcome == OFFER_OPEN && !arg->offers[i]->has_contact)
+			pgj_offer_withhold(arg->offers[i], "contact_gone");
+}
+
+static void
+look_at_halves(Claim *claim, Offer **offers, int n)
+{
+	Attempt		arg = {claim, offers, n};
+	ErrorData  *error = attempt(look_at, &arg);
+
+	if (error == NULL)
+		return;
+
+	/* what the failed attempt has concluded is void */
+	for (int i = 0; i < n; i++)
+	{
+		offers[i]->outcome = OFFER_OPEN;
+		offers[i]->reason = NULL;
+	}
+	if (n == 1)
+		pgj_offer_park(offers[0], "contact_error", error->message);
+	else
+	{
+		look_at_halves(claim, offers, n / 2);
+		look_at_halves(claim, offers + n / 2, n - n / 2);
+	}
+}
+
+/* -------- rendering -------- */
+
+static char *
+render_part(const char *source, Jsonb *data, RenderContext context)
+{
+	char	   *text = pgj_template_render(source, data, context);
+
+	if (strlen(text) > MAX_OUTPUT)
+		ereport(ERROR,
+				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				errmsg("rendered message is larger than %d bytes", MAX_OUTPUT));
+	return text;
+}
+
+static void
+render(Attempt *arg)
+{
+	Offer	   *offer = arg->offers[0];
+	Jsonb	   *data = DatumGetJsonbP(offer->data);
+	char	   *subject = render_part(offer->subject, data, RENDER_HEADER);
+	char	   *body = render_part(offer->body, data, RENDER_TEXT);
+
+	if (offer->html != NULL)
+		offer->html = render_part(offer->html, data, RENDER_HTML);
+	offer->subject = subject;
+	offer->body = body;
+}
+
+static void
+render_or_park(Claim *claim, Offer *offer)
+{
+	Attempt		arg = {claim, &offer, 1};
+	ErrorData  *error;
+
+	if (offer->body == NULL)
+		pgj_offer_park(offer, "template_error", psprintf("template \"%s\" does not exist", offer->template));
+	else if (!offer->has_settings)
+		pgj_offer_park(offer, "template_error", psprintf("channel \"%s\" does not exist", offer->channel));
+	else if ((error = attempt(render, &arg)) != NULL)
+		pgj_offer_park(offer, "template_error", error->message);
+}
+
+void
+pgj_claim_prepare(Claim *claim, Offer **offers, int n)
+{
+	look_at_halves(claim, offers, n);
+	for (int i = 0; i < n; i++)
+		if (offers[i]->outcome == OFFER_OPEN)
+			render_or_park(claim, offers[i]);
+}
