@@ -82,7 +82,7 @@ DATA       = $(wildcard sql/upgrade/$(EXTENSION)--*--*.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 
 REGRESS       = $(sort $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql)))
-REGRESS_OPTS  = --inputdir=test --temp-instance=tmp_check_regress --temp-config=test/regress.conf
+REGRESS_OPTS  = --inputdir=test --encoding=UTF8 --no-locale --temp-instance=tmp_check_regress --temp-config=test/regress.conf
 ISOLATION     = $(sort $(patsubst test/isolation/specs/%.spec,%,$(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test/isolation --temp-instance=tmp_check_iso --temp-config=test/regress.conf
 TAP_TESTS     = 1

@@ -414,14 +414,8 @@ static LiquidValue
 number_literal(const Token *t)
 {
 	LiquidValue text = pgj_liquid_string(t->s, t->len);
-	LiquidValue v = pgj_liquid_number(&text);
 
-	if (v.type == LIQUID_DECIMAL)
-	{
-		v.u.decimal.text = t->s;
-		v.len = t->len;
-	}
-	return v;
+	return pgj_liquid_number(&text);
 }
 
 static LiquidExpr *
@@ -471,7 +465,7 @@ parse_expr(Parser *ps)
 }
 
 static void
-parse_argument(Parser *ps, LiquidCall *call, const Token *name)
+parse_argument(Parser *ps, LiquidCall *call)
 {
 	const char *save_p = ps->p;
 	Token		save = ps->tok;
@@ -492,8 +486,10 @@ parse_argument(Parser *ps, LiquidCall *call, const Token *name)
 		ps->tok = save;
 	}
 	if (call->nargs >= call->filter->max_args)
-		syntax_error(ps, ps->tok.at, NULL, "filter \"%s\" takes at most %d arguments",
-					 call->filter->name, call->filter->max_args);
+		syntax_error(ps, ps->tok.at, NULL, "filter \"%s\" takes %s",
+					 call->filter->name,
+					 call->filter->max_args == 0 ? "no argument" :
+					 call->filter->max_args == 1 ? "only one argument" : "only two arguments");
 	call->args[call->nargs++] = parse_expr(ps);
 }
 
@@ -514,12 +510,13 @@ parse_call(Parser *ps)
 	{
 		do
 		{
-			parse_argument(ps, call, &name);
+			parse_argument(ps, call);
 		} while (accept_char(ps, ','));
 	}
 	if (call->nargs < call->filter->min_args)
-		syntax_error(ps, call->at, NULL, "filter \"%s\" needs %d argument(s)",
-					 call->filter->name, call->filter->min_args);
+		syntax_error(ps, call->at, NULL, "filter \"%s\" needs %s",
+					 call->filter->name,
+					 call->filter->min_args == 1 ? "an argument" : "two arguments");
 	return call;
 }
 
