@@ -58,7 +58,8 @@ static Statement load_runs = {
 	" e.event_id, e.event_at, e.entered_at, e.status = 'parked', e.epoch, e.listen_step,"
 	" e.comparable, e.parked_step"
 	" FROM unnest($1, $2) AS i (n, contact)"
-	" JOIN journey_state.enrollment e ON e.contact = i.contact AND e.ended_at IS NULL",
+	" CROSS JOIN LATERAL (SELECT * FROM journey_state.enrollment r"
+	"  WHERE r.contact = i.contact AND r.ended_at IS NULL OFFSET 0) e",
 	2, {INT4ARRAYOID, KEYARRAYOID}
 };
 
@@ -73,12 +74,14 @@ static Statement insert_runs = {
 };
 
 static Statement update_runs = {
-	"UPDATE journey_state.enrollment AS e SET status = i.status, epoch = i.epoch, listen_step = i.listen_step,"
+	"UPDATE journey_state.enrollment AS u SET status = i.status, epoch = i.epoch, listen_step = i.listen_step,"
 	" comparable = i.comparable, ended_at = i.ended_at, end_reason = i.end_reason, parked_step = i.parked_step,"
 	" error = i.error"
 	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 	" AS i (contact, enrollment_id, status, epoch, listen_step, comparable, ended_at, end_reason, parked_step, error)"
-	" WHERE e.contact = i.contact AND e.enrollment_id = i.enrollment_id",
+	" CROSS JOIN LATERAL (SELECT r.ctid AS tid FROM journey_state.enrollment r"
+	"  WHERE r.contact = i.contact AND r.enrollment_id = i.enrollment_id OFFSET 0) t"
+	" WHERE u.ctid = t.tid",
 	10, {KEYARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, BOOLARRAYOID,
 		TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}
 };

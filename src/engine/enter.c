@@ -64,7 +64,8 @@ refuse(Batch *batch, Version *version, const Candidate *c, const char *reason,
 static Statement call_properties = {
 	"SELECT i.n, v.properties ->> 'journey', v.properties ->> 'key'"
 	" FROM unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
-	" JOIN journey_state.event v ON v.contact = i.contact AND v.at = i.at AND v.event_id = i.event_id",
+	" CROSS JOIN LATERAL (SELECT w.properties FROM journey_state.event w"
+	"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v",
 	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}
 };
 
@@ -245,7 +246,8 @@ static Statement earlier_runs = {
 	"SELECT i.n, count(e.enrollment_id), count(e.enrollment_id) FILTER (WHERE e.key = i.key),"
 	" max(e.entered_at)"
 	" FROM unnest($1, $2, $3) AS i (n, contact, key)"
-	" JOIN journey_state.enrollment e ON e.contact = i.contact AND e.journey_id = $4"
+	" CROSS JOIN LATERAL (SELECT * FROM journey_state.enrollment r"
+	"  WHERE r.contact = i.contact AND r.journey_id = $4 OFFSET 0) e"
 	" GROUP BY i.n",
 	4, {INT4ARRAYOID, KEYARRAYOID, TEXTARRAYOID, INT4OID}
 };
@@ -363,8 +365,8 @@ keep_enterable(Batch *batch, Version *version, Candidate *c, int n)
 static Statement find_exposures = {
 	"SELECT i.n, x.exposure_id, x.served_arm = 'holdout'"
 	" FROM unnest($1, $2) AS i (n, contact)"
-	" JOIN journey_state.exposure x ON x.contact = i.contact AND x.layer = 'journey'"
-	" AND x.journey_id = $3 AND x.epoch = $4",
+	" CROSS JOIN LATERAL (SELECT * FROM journey_state.exposure y WHERE y.contact = i.contact"
+	"  AND y.layer = 'journey' AND y.journey_id = $3 AND y.epoch = $4 OFFSET 0) x",
 	4, {INT4ARRAYOID, KEYARRAYOID, INT4OID, INT4OID}
 };
 
@@ -384,8 +386,8 @@ static Statement find_baseline = {
 static Statement find_baseline_events = {
 	"SELECT i.n, v.event_id, v.at"
 	" FROM unnest($1, $2, $3) AS i (n, contact, at)"
-	" JOIN journey_state.event v ON v.contact = i.contact AND v.name = $4"
-	" AND v.at < i.at AND v.at >= i.at - interval '90 days'",
+	" CROSS JOIN LATERAL (SELECT w.event_id, w.at FROM journey_state.event w WHERE w.contact = i.contact"
+	"  AND w.name = $4 AND w.at < i.at AND w.at >= i.at - interval '90 days' OFFSET 0) v",
 	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}
 };
 

@@ -302,7 +302,8 @@ pgj_events_to_timers(const Site *site, int slice, Progress *progress)
 	" FROM (SELECT * FROM journey_state.timer" \
 	"  WHERE slice = $1 AND due_at >= $2 AND (due_at, timer_id) > ($2, $3) AND due_at <= $4" \
 	"  ORDER BY " limit ") t" \
-	" LEFT JOIN journey_state.event v ON v.contact = t.contact AND v.at = t.event_at AND v.event_id = t.event_id" \
+	" LEFT JOIN LATERAL (SELECT w.name FROM journey_state.event w" \
+	"  WHERE w.contact = t.contact AND w.at = t.event_at AND w.event_id = t.event_id OFFSET 0) v ON true" \
 	" ORDER BY t.due_at, t.timer_id"
 
 static Statement due_timers = {

@@ -355,8 +355,10 @@ run_goals(Batch *batch, int journey_id, const char *event, Work **works, int n)
 static Statement find_of_step = {
 	"SELECT i.n FROM unnest($1, $2, $3, $4, $5, $6)"
 	" AS i (n, contact, at, event_id, enrollment_id, of_step)"
-	" JOIN journey_state.event v ON v.contact = i.contact AND v.at = i.at AND v.event_id = i.event_id"
-	" JOIN journey_state.message m ON m.contact = i.contact AND m.enrollment_id = i.enrollment_id AND m.step_no = i.of_step"
+	" CROSS JOIN LATERAL (SELECT w.properties FROM journey_state.event w"
+	"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v"
+	" CROSS JOIN LATERAL (SELECT s.message_id FROM journey_state.message s"
+	"  WHERE s.contact = i.contact AND s.enrollment_id = i.enrollment_id AND s.step_no = i.of_step OFFSET 0) m"
 	" WHERE v.properties ->> 'message_id' = m.message_id::pg_catalog.text",
 	6, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}
 };
@@ -447,7 +449,8 @@ run_waits(Batch *batch, Version *version, Step *step, Work **works, int n)
 static Statement event_enrollment = {
 	"SELECT i.n, r.enrollment_id, t.step_no"
 	" FROM unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
-	" JOIN journey_state.event v ON v.contact = i.contact AND v.at = i.at AND v.event_id = i.event_id"
+	" CROSS JOIN LATERAL (SELECT w.properties FROM journey_state.event w"
+	"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v"
 	" CROSS JOIN LATERAL (SELECT (v.properties ->> 'enrollment')::pg_catalog.int8) r (enrollment_id)"
 	" LEFT JOIN LATERAL (SELECT s.step_no FROM journey_state.transition s"
 	"  WHERE s.contact = i.contact AND s.enrollment_id = r.enrollment_id"

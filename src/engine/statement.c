@@ -7,6 +7,8 @@
  * and content from call to call, and a young table has no statistics yet.  So
  * the plan is generic and made with sequential and bitmap scans, hash and merge
  * joins and sorts priced out; every access the engine makes is by an index made for it.
+ * Where a join could still be turned round on a table thought to be empty, the
+ * inner side is a LATERAL sub-select behind OFFSET 0.
  *
  *-------------------------------------------------------------------------
  */
