@@ -49,3 +49,43 @@ INSERT INTO journey.topic VALUES
 	('promotions', 'promotional', true),
 	('education', 'educational', true),
 	('service', 'transactional', true);
+
+CREATE FUNCTION journey.attach(contact_table regclass DEFAULT NULL, key name DEFAULT 'id', email name DEFAULT NULL, phone name DEFAULT NULL, timezone name DEFAULT NULL, owner name DEFAULT current_user, slices integer DEFAULT 16)
+RETURNS void
+LANGUAGE c
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_attach';
+REVOKE ALL ON FUNCTION journey.attach(regclass, name, name, name, name, name, integer) FROM PUBLIC;
+COMMENT ON FUNCTION journey.attach(regclass, name, name, name, name, name, integer) IS 'Attaches the shop''s table of contacts and makes schema journey_state, owned by owner, a LOGIN role that is no superuser; without a table it makes journey_state.contact';
+
+CREATE FUNCTION journey.detach()
+RETURNS void
+LANGUAGE c
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_detach';
+REVOKE ALL ON FUNCTION journey.detach() FROM PUBLIC;
+COMMENT ON FUNCTION journey.detach() IS 'Drops the captures, their triggers and the site''s row; the state tables stay';
+
+CREATE FUNCTION journey.adopt()
+RETURNS void
+LANGUAGE c
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_adopt';
+REVOKE ALL ON FUNCTION journey.adopt() FROM PUBLIC;
+COMMENT ON FUNCTION journey.adopt() IS 'Makes a restored or cloned database the one that runs journeys; events not processed yet are kept';
+
+CREATE FUNCTION journey.issue_site_token()
+RETURNS text
+LANGUAGE c
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_issue_site_token';
+REVOKE ALL ON FUNCTION journey.issue_site_token() FROM PUBLIC;
+COMMENT ON FUNCTION journey.issue_site_token() IS 'A fresh token for the relay''s own configuration, shown once; only the SHA-256 digest of its text is kept';
+
+CREATE FUNCTION journey.grant_role(kind text, role name)
+RETURNS void
+LANGUAGE c STRICT
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_grant_role';
+REVOKE ALL ON FUNCTION journey.grant_role(text, name) FROM PUBLIC;
+COMMENT ON FUNCTION journey.grant_role(text, name) IS 'Lets a role be an author (member of the journey owner), operator, analyst or relay';
