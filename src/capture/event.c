@@ -246,8 +246,8 @@ insert_rows(const Site *site, Relation relation, EventRow *rows, int nrows)
 	pfree(target);
 }
 
-void
-pgj_event_append(const Site *site, EventRow *rows, int nrows)
+static void
+append(const Site *site, EventRow *rows, int nrows, bool numbered)
 {
 	Oid			namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
 	Oid			relid = get_relname_relid("event", namespace);
@@ -266,13 +266,35 @@ pgj_event_append(const Site *site, EventRow *rows, int nrows)
 	GetUserIdAndSecContext(&saved.user, &saved.context);
 	SetUserIdAndSecContext(site->owner, saved.context |
 						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	for (int i = 0; i < nrows; i++)
+	for (int i = 0; i < nrows && !numbered; i++)
 		rows[i].event_id = nextval_internal(sequence, false);
+
+	/*
+	 * journey.adopt() locks writers out.  One that waited for it here must not
+	 * go on in the belief that the database still is a copy.
+	 */
 	relation = table_open(relid, RowExclusiveLock);
+	site = pgj_site_or_null();
+	if (site == NULL)
+		ereport(ERROR,
+				errcode(ERRCODE_PGJ_NOT_ATTACHED),
+				errmsg("the contact table was detached meanwhile"));
 	insert_rows(site, relation, rows, nrows);
 	table_close(relation, NoLock);
 	pgj_become_caller(saved);
 
 	CommandCounterIncrement();
 	pgj_wake_engine_at_commit();
+}
+
+void
+pgj_event_append(const Site *site, EventRow *rows, int nrows)
+{
+	append(site, rows, nrows, false);
+}
+
+void
+pgj_event_append_numbered(const Site *site, EventRow *row)
+{
+	append(site, row, 1, true);
 }
