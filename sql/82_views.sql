@@ -1,0 +1,145 @@
+/*
+ * views: what analysts read.  They are made at attach, over the state tables,
+ * and made again by an upgrade; they run with the rights of whoever reads them.
+ */
+CREATE FUNCTION journey._create_views()
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $create$
+DECLARE
+	view_name text;
+BEGIN
+	FOREACH view_name IN ARRAY ARRAY['funnel', 'journey_performance', 'lifts', 'message_reasons', 'enrollments', 'messages', 'health'] LOOP
+		EXECUTE pg_catalog.format('DROP VIEW IF EXISTS journey.%I', view_name);
+	END LOOP;
+
+	/*
+	 * Step 0 is the entry.  A run is counted as standing, or as having ended, at
+	 * the step it reached last, so that over the rows of a version and arm
+	 * entered = waiting + parked + exited + completed.
+	 */
+	CREATE VIEW journey.funnel WITH (security_invoker = true) AS
+	WITH run AS (
+		SELECT e.contact, e.enrollment_id, e.journey_id, e.version_id, e.ghost, e.status,
+			coalesce(l.step_no, 0) AS step_no
+		FROM journey_state.enrollment AS e
+		LEFT JOIN (
+			SELECT DISTINCT ON (t.contact, t.enrollment_id) t.contact, t.enrollment_id, t.step_no
+			FROM journey_state.transition AS t
+			WHERE t.step_no > 0
+			ORDER BY t.contact, t.enrollment_id, t.at DESC, t.transition_id DESC
+		) AS l ON l.contact = e.contact AND l.enrollment_id = e.enrollment_id
+	), standing AS (
+		SELECT r.version_id, r.ghost, r.step_no,
+			count(*) FILTER (WHERE r.status = 'active') AS waiting, count(*) FILTER (WHERE r.status = 'parked') AS parked,
+			count(*) FILTER (WHERE r.status = 'exited') AS exited, count(*) FILTER (WHERE r.status = 'completed') AS completed
+		FROM run AS r GROUP BY 1, 2, 3
+	), total AS (
+		SELECT r.journey_id, r.version_id, r.ghost, count(*) AS entered FROM run AS r GROUP BY 1, 2, 3
+	), arrival AS (
+		SELECT a.version_id, a.ghost, a.step_no, count(*) AS reached
+		FROM (
+			SELECT DISTINCT e.version_id, e.ghost, t.contact, t.enrollment_id, t.step_no
+			FROM journey_state.transition AS t
+			JOIN journey_state.enrollment AS e ON e.contact = t.contact AND e.enrollment_id = t.enrollment_id
+			WHERE t.step_no > 0
+		) AS a
+		GROUP BY 1, 2, 3
+	), decided AS (
+		SELECT d.version_id, d.ghost, d.step_no, sum(d.n) FILTER (WHERE d.verdict = 'sent' AND d.stage = 'decide') AS passed,
+			sum(d.n) FILTER (WHERE d.verdict = 'withheld') AS withheld,
+			jsonb_object_agg(d.reason, d.n) FILTER (WHERE d.verdict = 'withheld' AND d.stage = 'decide') AS at_decide,
+			jsonb_object_agg(d.reason, d.n) FILTER (WHERE d.verdict = 'withheld' AND d.stage = 'claim') AS at_claim
+		FROM (
+			SELECT v.version_id, v.ghost, v.step_no, v.stage, v.verdict, v.reason, count(*) AS n
+			FROM journey_state.verdict AS v GROUP BY 1, 2, 3, 4, 5, 6
+		) AS d
+		GROUP BY 1, 2, 3
+	), handed AS (
+		SELECT m.version_id, m.step_no, count(*) AS sent
+		FROM journey_state.message AS m WHERE m.claimed_at IS NOT NULL GROUP BY 1, 2
+	), step AS (
+		SELECT s.version_id, s.step_no, s.label, s.kind, s.channel, s.template FROM journey.step AS s
+		UNION ALL
+		SELECT v.version_id, 0, NULL, 'entry', NULL, NULL FROM journey.version AS v
+	)
+	SELECT j.name AS journey, v.version, CASE WHEN t.ghost THEN 'holdout' ELSE 'treatment' END AS arm,
+		s.step_no, s.label, s.kind, s.channel, s.template,
+		t.entered,
+		CASE s.step_no WHEN 0 THEN t.entered ELSE coalesce(a.reached, 0) END AS reached,
+		CASE s.step_no WHEN 0 THEN 1 ELSE coalesce(a.reached, 0) / t.entered::float8 END AS reached_share,
+		coalesce(d.passed, 0)::bigint AS passed,
+		CASE WHEN t.ghost THEN 0 ELSE coalesce(h.sent, 0) END AS sent,
+		coalesce(d.withheld, 0)::bigint AS withheld_total,
+		coalesce(d.at_decide, '{}') AS withheld,
+		coalesce(d.at_claim, '{}') AS withheld_at_claim,
+		coalesce(w.waiting, 0) AS waiting, coalesce(w.parked, 0) AS parked, coalesce(w.exited, 0) AS exited, coalesce(w.completed, 0) AS completed
+	FROM total AS t
+	JOIN journey.journey AS j USING (journey_id)
+	JOIN journey.version AS v USING (version_id)
+	JOIN step AS s USING (version_id)
+	LEFT JOIN arrival AS a ON a.version_id = t.version_id AND a.ghost = t.ghost AND a.step_no = s.step_no
+	LEFT JOIN standing AS w ON w.version_id = t.version_id AND w.ghost = t.ghost AND w.step_no = s.step_no
+	LEFT JOIN decided AS d ON d.version_id = t.version_id AND d.ghost = t.ghost AND d.step_no = s.step_no
+	LEFT JOIN handed AS h ON h.version_id = t.version_id AND h.step_no = s.step_no
+	ORDER BY j.name, v.version, t.ghost, s.step_no;
+	COMMENT ON VIEW journey.funnel IS 'Runs by journey, version, arm and step (step 0 is the entry). passed: messages the gate let through, or for the holdout would have; sent: handed to a relay; waiting, parked, exited, completed: where runs are now or ended.';
+
+	CREATE VIEW journey.journey_performance WITH (security_invoker = true) AS
+	SELECT p.* FROM journey.performance() AS p;
+	COMMENT ON VIEW journey.journey_performance IS 'Treated contacts by journey and week of entry, up to now; the row without a week is the whole journey. journey.performance(journey, as_of) gives it as of another time.';
+
+	CREATE VIEW journey.lifts WITH (security_invoker = true) AS
+	SELECT l.* FROM journey.lift() AS l;
+	COMMENT ON VIEW journey.lifts IS 'Treatment against holdout by journey, up to now. journey.lift(journey, as_of, alpha) gives it as of another time.';
+
+	CREATE VIEW journey.message_reasons WITH (security_invoker = true) AS
+	SELECT j.name AS journey, CASE WHEN k.ghost THEN 'holdout' ELSE 'treatment' END AS arm, k.stage, k.verdict, k.reason,
+		count(*) AS verdicts, count(DISTINCT k.contact) AS contacts
+	FROM journey_state.verdict AS k
+	JOIN journey.version AS v USING (version_id)
+	JOIN journey.journey AS j USING (journey_id)
+	GROUP BY 1, 2, 3, 4, 5
+	ORDER BY 1, 2 DESC, 3 DESC, 4, 5;
+	COMMENT ON VIEW journey.message_reasons IS 'The gate''s verdicts by journey and arm: sent, deferred, or withheld and why. The holdout''s are what would have been. stage claim: the second look, when a relay asks.';
+
+	CREATE VIEW journey.enrollments WITH (security_invoker = true) AS
+	SELECT j.name AS journey, v.version, e.contact, e.enrollment_id, nullif(e.key, '') AS key, e.ordinal,
+		CASE WHEN e.ghost THEN 'holdout' ELSE 'treatment' END AS arm, e.status,
+		l.step_no, s.kind AS step_kind, s.label AS step_label, l.at AS step_since,
+		e.entered_at, e.ended_at, e.end_reason, e.error
+	FROM journey_state.enrollment AS e
+	JOIN journey.journey AS j USING (journey_id)
+	JOIN journey.version AS v USING (version_id)
+	LEFT JOIN LATERAL (
+		SELECT t.step_no, t.at FROM journey_state.transition AS t
+		WHERE t.contact = e.contact AND t.enrollment_id = e.enrollment_id AND t.step_no > 0
+		ORDER BY t.at DESC, t.transition_id DESC LIMIT 1
+	) AS l ON true
+	LEFT JOIN journey.step AS s ON s.version_id = e.version_id AND s.step_no = l.step_no;
+	COMMENT ON VIEW journey.enrollments IS 'Every run: whose, through which journey, in which arm, and the step it stands at or ended at';
+
+	CREATE VIEW journey.messages WITH (security_invoker = true) AS
+	SELECT j.name AS journey, v.version, m.contact, m.message_id, m.enrollment_id, m.step_no, s.label AS step_label, m.visit,
+		m.channel, m.template, m.topic, m.priority, m.status, m.reason, m.attempt, m.recipient, m.relay,
+		m.decided_at, m.expires_at, m.claimed_at, m.finished_at, r.delivered_at, r.opened_at, r.clicked_at, m.idempotency_key
+	FROM journey_state.message AS m
+	JOIN journey.journey AS j USING (journey_id)
+	JOIN journey.version AS v USING (version_id)
+	LEFT JOIN journey.step AS s ON s.version_id = m.version_id AND s.step_no = m.step_no
+	LEFT JOIN LATERAL (
+		SELECT min(c.at) FILTER (WHERE c.kind = 'delivered') AS delivered_at, min(c.at) FILTER (WHERE c.kind = 'opened') AS opened_at,
+			min(c.at) FILTER (WHERE c.kind = 'clicked') AS clicked_at
+		FROM journey_state.receipt AS c
+		WHERE c.contact = m.contact AND c.message_id = m.message_id AND c.at >= m.decided_at
+	) AS r ON true;
+	COMMENT ON VIEW journey.messages IS 'Every message that the gate let through, and what became of it';
+
+	CREATE VIEW journey.health WITH (security_invoker = true) AS
+	SELECT h.* FROM journey.health() AS h;
+	COMMENT ON VIEW journey.health IS 'Facts an operator looks at, now; status warn where something needs attention';
+END
+$create$;
+REVOKE ALL ON FUNCTION journey._create_views() FROM PUBLIC;
+COMMENT ON FUNCTION journey._create_views() IS 'internal: makes the analysts'' views; called by journey.attach() and by upgrades as the extension owner';

@@ -1,0 +1,285 @@
+/*
+ * check: the conservation laws of the state tables.  They hold between any two
+ * transactions, whatever crashed; a violation is a bug or a lost disk.
+ *
+ * Each law is one statement over whole tables.  All of them see one snapshot
+ * only if the caller asks for REPEATABLE READ; at READ COMMITTED a busy engine
+ * may seem to break a law between two statements.
+ *
+ * Logs may have been dropped by retention: a law that needs a log's row looks
+ * only at what is younger than the oldest row of that log.
+ */
+CREATE FUNCTION journey.check(caps_since timestamptz DEFAULT NULL)
+RETURNS TABLE (law text, violations bigint, example text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $body$
+DECLARE
+	oldest_transition timestamptz := (SELECT min(t.at) FROM journey_state.transition AS t);
+	oldest_verdict timestamptz := (SELECT min(v.at) FROM journey_state.verdict AS v);
+	oldest_receipt timestamptz := (SELECT min(r.at) FROM journey_state.receipt AS r);
+	oldest_event timestamptz := (SELECT min(e.at) FROM journey_state.event AS e);
+BEGIN
+	RETURN QUERY
+	SELECT 'a run ends once: one transition to step 0 if it ended, none if not', count(*), min(x.what)
+	FROM (
+		SELECT format('enrollment %s of contact %s: %s, %s ends', e.enrollment_id, e.contact, e.status, coalesce(t.ends, 0)) AS what
+		FROM journey_state.enrollment AS e
+		LEFT JOIN (
+			SELECT k.contact, k.enrollment_id, count(*) AS ends FROM journey_state.transition AS k WHERE k.step_no = 0 GROUP BY 1, 2
+		) AS t ON t.contact = e.contact AND t.enrollment_id = e.enrollment_id
+		WHERE coalesce(t.ends, 0) <> (e.ended_at IS NOT NULL)::integer AND (e.ended_at IS NULL OR e.ended_at >= oldest_transition OR oldest_transition IS NULL)
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'a run that ended says why, one that is parked says what failed', count(*), min(format('enrollment %s of contact %s: %s', e.enrollment_id, e.contact, e.status))
+	FROM journey_state.enrollment AS e
+	WHERE e.ended_at IS NOT NULL AND e.end_reason IS NULL OR e.status = 'parked' AND e.error IS NULL;
+
+	RETURN QUERY
+	SELECT 'an active run has exactly one live timer or held row', count(*), min(x.what)
+	FROM (
+		SELECT format('enrollment %s of contact %s: %s, %s live', e.enrollment_id, e.contact, e.status, coalesce(w.n, 0)) AS what
+		FROM journey_state.enrollment AS e
+		LEFT JOIN (
+			SELECT a.contact, a.enrollment_id, a.epoch, count(*) AS n
+			FROM (
+				SELECT t.contact, t.enrollment_id, t.epoch
+				FROM journey_state.timer AS t
+				LEFT JOIN (
+					SELECT DISTINCT ON (g.slice) g.slice, g.due_at, g.due_id FROM journey_state.progress AS g WHERE g.lane = 'engine' ORDER BY g.slice, g.seq DESC
+				) AS p ON p.slice = t.slice
+				WHERE t.enrollment_id IS NOT NULL AND (p.due_at IS NULL OR (t.due_at, t.timer_id) > (p.due_at, p.due_id))
+				UNION ALL
+				SELECT h.contact, h.enrollment_id, h.epoch FROM journey_state.held AS h WHERE h.enrollment_id IS NOT NULL
+			) AS a
+			GROUP BY 1, 2, 3
+		) AS w ON w.contact = e.contact AND w.enrollment_id = e.enrollment_id AND w.epoch = e.epoch
+		WHERE e.status = 'active' AND coalesce(w.n, 0) <> 1
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'no contact runs through a journey twice at once for one key', count(*), min(x.what)
+	FROM (
+		SELECT format('contact %s, journey %s, key "%s": %s runs', e.contact, e.journey_id, e.key, count(*)) AS what
+		FROM journey_state.enrollment AS e WHERE e.ended_at IS NULL
+		GROUP BY e.contact, e.journey_id, e.key HAVING count(*) > 1
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'the runs of a contact, journey and key are numbered without a double', count(*), min(x.what)
+	FROM (
+		SELECT format('contact %s, journey %s, key "%s", run %s', e.contact, e.journey_id, e.key, e.ordinal) AS what
+		FROM journey_state.enrollment AS e
+		GROUP BY e.contact, e.journey_id, e.key, e.ordinal HAVING count(*) > 1
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'a visit of a step is decided once', count(*), min(x.what)
+	FROM (
+		SELECT format('enrollment %s of contact %s, step %s, visit %s: %s verdicts', v.enrollment_id, v.contact, v.step_no, v.visit, count(*)) AS what
+		FROM journey_state.verdict AS v WHERE v.stage = 'decide' AND v.verdict <> 'deferred'
+		GROUP BY v.contact, v.enrollment_id, v.step_no, v.visit HAVING count(*) > 1
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'a visit of a step writes one message', count(*), min(x.what)
+	FROM (
+		SELECT format('enrollment %s of contact %s, step %s, visit %s: %s messages', m.enrollment_id, m.contact, m.step_no, m.visit, count(*)) AS what
+		FROM journey_state.message AS m
+		GROUP BY m.contact, m.enrollment_id, m.step_no, m.visit HAVING count(*) > 1
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'messages are the verdicts that let one through', count(*), min(x.what)
+	FROM (
+		SELECT CASE WHEN v.verdict_id IS NULL THEN format('message %s of contact %s has no verdict', m.message_id, m.contact)
+			ELSE format('verdict %s of contact %s has no message', v.verdict_id, v.contact) END AS what
+		FROM (SELECT k.* FROM journey_state.verdict AS k WHERE k.stage = 'decide' AND k.verdict = 'sent' AND NOT k.ghost) AS v
+		FULL JOIN journey_state.message AS m ON m.contact = v.contact AND m.message_id = v.message_id
+			AND m.enrollment_id = v.enrollment_id AND m.step_no = v.step_no AND m.visit = v.visit
+		WHERE m.message_id IS NULL OR v.verdict_id IS NULL AND (m.decided_at >= oldest_verdict OR oldest_verdict IS NULL)
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'a ghost gets no message', count(*), min(x.what)
+	FROM (
+		SELECT format('message %s of contact %s', m.message_id, m.contact) AS what
+		FROM journey_state.message AS m
+		JOIN journey_state.enrollment AS e ON e.contact = m.contact AND e.enrollment_id = m.enrollment_id
+		WHERE e.ghost
+		UNION ALL
+		SELECT format('verdict %s of contact %s', v.verdict_id, v.contact)
+		FROM journey_state.verdict AS v
+		JOIN journey_state.enrollment AS e ON e.contact = v.contact AND e.enrollment_id = v.enrollment_id
+		WHERE e.ghost <> v.ghost OR v.ghost AND v.message_id IS NOT NULL
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'idempotency keys are unique', count(*), min(x.what)
+	FROM (
+		SELECT format('%s messages with key %s', count(*), m.idempotency_key) AS what
+		FROM journey_state.message AS m GROUP BY m.idempotency_key HAVING count(*) > 1
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'a message that is not final is in the outbox or held', count(*), min(x.what)
+	FROM (
+		SELECT format('message %s of contact %s: %s, attempt %s', m.message_id, m.contact, m.status, m.attempt) AS what
+		FROM journey_state.message AS m
+		WHERE m.status IN ('pending', 'claimed')
+		AND NOT EXISTS (
+			SELECT FROM (
+				SELECT h.contact, h.message_id, h.attempt FROM journey_state.held AS h
+				UNION ALL
+				SELECT o.contact, o.message_id, o.attempt
+				FROM journey_state.outbox AS o
+				LEFT JOIN (
+					SELECT DISTINCT ON (g.slice) g.slice, g.due_at, g.due_id FROM journey_state.progress AS g WHERE g.lane = 'outbox' ORDER BY g.slice, g.seq DESC
+				) AS p ON p.slice = o.slice
+				WHERE p.due_at IS NULL OR (o.available_at, o.outbox_id) > (p.due_at, p.due_id)
+			) AS w
+			WHERE w.contact = m.contact AND w.message_id = m.message_id AND w.attempt = m.attempt)
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'a final message has the receipt or verdict that made it so', count(*), min(x.what)
+	FROM (
+		SELECT format('message %s of contact %s: %s', m.message_id, m.contact, m.status) AS what
+		FROM journey_state.message AS m
+		WHERE m.status IN ('sent', 'bounced', 'failed') AND m.relay IS NOT NULL AND m.finished_at >= oldest_receipt
+		AND NOT EXISTS (
+			SELECT FROM journey_state.receipt AS r
+			WHERE r.contact = m.contact AND r.message_id = m.message_id
+			AND CASE m.status WHEN 'sent' THEN r.kind IN ('sent', 'delivered', 'opened', 'clicked', 'complained', 'unsubscribed')
+				WHEN 'bounced' THEN r.kind IN ('bounced', 'rejected', 'complained') ELSE r.kind IN ('failed', 'rejected', 'deferred') END)
+		UNION ALL
+		SELECT format('message %s of contact %s: sent, but no receipt of any message is kept', m.message_id, m.contact)
+		FROM journey_state.message AS m
+		WHERE m.status IN ('sent', 'bounced', 'failed') AND m.relay IS NOT NULL AND oldest_receipt IS NULL
+		UNION ALL
+		SELECT format('message %s of contact %s: withheld', m.message_id, m.contact)
+		FROM journey_state.message AS m
+		WHERE m.status = 'withheld'
+		AND NOT EXISTS (
+			SELECT FROM journey_state.verdict AS v
+			WHERE v.contact = m.contact AND v.message_id = m.message_id AND v.stage = 'claim' AND v.verdict = 'withheld')
+	) AS x;
+
+	/*
+	 * A rolling window is too full when the max_messages-th message before this one
+	 * is less than a window older.  What was handed over before the cap was made
+	 * is not held against it, unless the caller names another time to look from
+	 * (with a virtual clock the two times are not of one clock).
+	 */
+	RETURN QUERY
+	SELECT 'no window of a frequency cap holds more than it allows', count(*), min(x.what)
+	FROM (
+		SELECT format('cap %s, contact %s: message %s at %s is over %s in %s', o.name, o.contact, o.message_id, o.claimed_at, o.max_messages, o.per) AS what
+		FROM (
+			SELECT k.name, k.max_messages, k.per, k.created_at, m.contact, m.message_id, m.claimed_at,
+				lag(m.claimed_at, k.max_messages) OVER (PARTITION BY k.name, m.contact ORDER BY m.claimed_at, m.message_id) AS earlier
+			FROM journey.cap AS k
+			JOIN journey_state.message AS m ON m.claimed_at IS NOT NULL AND (k.channel IS NULL OR k.channel = m.channel)
+			WHERE NOT EXISTS (SELECT FROM journey.topic AS t WHERE t.name = m.topic AND t.class = 'transactional')
+		) AS o
+		WHERE o.earlier > o.claimed_at - o.per AND o.claimed_at >= coalesce(caps_since, o.created_at)
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'nothing was handed over without consent', count(*), min(x.what)
+	FROM (
+		SELECT format('message %s of contact %s at %s', m.message_id, m.contact, m.claimed_at) AS what
+		FROM journey_state.message AS m
+		JOIN journey.topic AS t ON t.name = m.topic AND t.class <> 'transactional'
+		LEFT JOIN LATERAL (
+			SELECT c.granted FROM journey_state.consent_log AS c
+			WHERE c.contact = m.contact AND c.channel = m.channel AND c.topic = m.topic AND c.at <= m.claimed_at
+			ORDER BY c.at DESC, c.consent_id DESC LIMIT 1
+		) AS own ON true
+		LEFT JOIN LATERAL (
+			SELECT c.granted FROM journey_state.consent_log AS c
+			WHERE c.contact = m.contact AND c.channel = m.channel AND c.topic = '*' AND c.at <= m.claimed_at
+			ORDER BY c.at DESC, c.consent_id DESC LIMIT 1
+		) AS every ON true
+		WHERE m.claimed_at IS NOT NULL AND NOT (coalesce(own.granted, every.granted, false) AND coalesce(every.granted, true))
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'an exposure has an id of its own, and a holdout is served none', count(*), min(x.what)
+	FROM (
+		SELECT format('exposure %s: %s rows', e.exposure_id, count(*)) AS what
+		FROM journey_state.exposure AS e GROUP BY e.exposure_id HAVING count(*) > 1
+		UNION ALL
+		SELECT format('exposure %s of contact %s: %s served %s', e.exposure_id, e.contact, e.arm, e.served_arm)
+		FROM journey_state.exposure AS e WHERE e.arm = 'holdout' AND e.served_arm <> 'holdout'
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'the arm follows from fraction and propensity', count(*), min(format('exposure %s of contact %s', e.exposure_id, e.contact))
+	FROM journey_state.exposure AS e
+	WHERE e.layer <> 'split' AND NOT e.crossed
+	AND CASE e.arm WHEN 'holdout' THEN e.fraction >= e.propensity ELSE e.fraction < 1 - e.propensity - 1e-12 END;
+
+	RETURN QUERY
+	SELECT 'a run is a ghost just when its exposure is served as holdout', count(*), min(x.what)
+	FROM (
+		SELECT format('enrollment %s of contact %s', e.enrollment_id, e.contact) AS what
+		FROM journey_state.enrollment AS e
+		LEFT JOIN journey_state.exposure AS s ON s.contact = e.contact AND s.exposure_id = e.exposure_id
+		WHERE s.exposure_id IS NULL OR e.ghost <> (s.served_arm = 'holdout')
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'a conversion lies in the window it is counted for', count(*), min(x.what)
+	FROM (
+		SELECT format('event %s of contact %s at %s', c.event_id, c.contact, c.at) AS what
+		FROM journey_state.conversion AS c
+		LEFT JOIN journey_state.exposure AS s ON s.contact = c.contact AND s.exposure_id = c.exposure_id
+		LEFT JOIN journey.version AS v ON v.version_id = s.version_id
+		WHERE c.exposure_id IS NOT NULL AND NOT coalesce(c.at > s.exposed_at AND c.at <= s.exposed_at + v.goal_within, false)
+		OR c.exposure_id IS NULL AND c.enrollment_id IS NULL
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'an id given to journey.track() stands for one event', count(*), min(x.what)
+	FROM (
+		SELECT format('id "%s" of contact %s', k.key, k.contact) AS what
+		FROM journey_state.event_key AS k
+		WHERE k.at >= oldest_event
+		AND NOT EXISTS (SELECT FROM journey_state.event AS e WHERE e.contact = k.contact AND e.at = k.at AND e.event_id = k.event_id)
+		UNION ALL
+		SELECT format('event %s of contact %s has two ids', k.event_id, k.contact)
+		FROM journey_state.event_key AS k GROUP BY k.contact, k.event_id HAVING count(*) > 1
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'progress never goes back', count(*), min(x.what)
+	FROM (
+		SELECT format('slice %s, lane %s, seq %s', p.slice, p.lane, p.seq) AS what
+		FROM (
+			SELECT q.slice, q.lane, q.seq, q.due_at, q.due_id,
+				lag(q.due_at) OVER w AS before_at, lag(q.due_id) OVER w AS before_id
+			FROM journey_state.progress AS q
+			WINDOW w AS (PARTITION BY q.slice, q.lane ORDER BY q.seq)
+		) AS p
+		WHERE (p.before_at, p.before_id) > (p.due_at, p.due_id)
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'all rows of a contact are in one slice', count(*), min(x.what)
+	FROM (
+		SELECT format('contact %s', r.contact) AS what
+		FROM (
+			SELECT e.contact, e.slice FROM journey_state.enrollment AS e
+			UNION SELECT m.contact, m.slice FROM journey_state.message AS m
+			UNION SELECT t.contact, t.slice FROM journey_state.timer AS t
+			UNION SELECT o.contact, o.slice FROM journey_state.outbox AS o
+			UNION SELECT v.contact, v.slice FROM journey_state.event AS v
+		) AS r
+		GROUP BY r.contact HAVING count(*) > 1
+	) AS x;
+END
+$body$;
+REVOKE ALL ON FUNCTION journey.check(timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.check(timestamptz) IS 'The laws that the state tables keep whatever crashes, each with the number of rows that break it; a healthy database shows only zeros. Caps are checked from caps_since on, by default since each was made.';

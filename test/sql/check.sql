@@ -1,0 +1,149 @@
+-- journey.check(): a healthy history breaks no law; each law reports a planted row
+\getenv srcdir PG_ABS_SRCDIR
+\set shop :srcdir '/data/shop.sql'
+\i :shop
+\set history :srcdir '/data/measure.sql'
+\i :history
+
+SELECT * FROM journey.check('-infinity');
+
+-- one law after another; every planted row is rolled back
+CREATE FUNCTION pg_temp.broken(OUT law text, OUT violations bigint, OUT example text) RETURNS SETOF record LANGUAGE sql AS
+	$$ SELECT law, violations, example FROM journey.check('-infinity') WHERE violations > 0 $$;
+
+BEGIN;
+DELETE FROM journey_state.transition WHERE contact = 5 AND step_no = 0;
+INSERT INTO journey_state.transition VALUES (4, 1, '2026-01-07', 1004, 1, 0, 'completed');
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+BEGIN;
+UPDATE journey_state.enrollment SET end_reason = NULL WHERE contact = 5;
+UPDATE journey_state.enrollment SET error = NULL WHERE contact = 3;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+-- a lost timer, a doubled one, and one of an older epoch
+BEGIN;
+DELETE FROM journey_state.timer WHERE contact = 1;
+INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, enrollment_id, version_id, step_no, epoch) VALUES (4, '2026-04-01', 1, 4, 1004, 1, 3, 0);
+UPDATE journey_state.enrollment SET epoch = 1 WHERE contact = 11;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+-- progress that has passed a live timer loses it; a held row stands for it
+BEGIN;
+INSERT INTO journey_state.progress (slice, lane, seq, at, due_at, due_id) VALUES (1, 'engine', 3, '2026-03-02', '2026-03-02', 0);
+SELECT * FROM pg_temp.broken();
+INSERT INTO journey_state.held (slice, contact, held_id, journey_id, enrollment_id, version_id, step_no, epoch) VALUES (1, 1, 1, 1, 1001, 1, 1, 0);
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+BEGIN;
+DROP INDEX journey_state.enrollment_running_idx;
+INSERT INTO journey_state.enrollment SELECT slice, contact, 9999, journey_id, version_id, key, ordinal, ghost, exposure_id, event_id, event_at, entered_at, status FROM journey_state.enrollment WHERE contact = 1;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+BEGIN;
+INSERT INTO journey_state.verdict SELECT contact, 1, at, enrollment_id, version_id, step_no, visit, ghost, comparable, stage, verdict, reason, message_id, evidence FROM journey_state.verdict WHERE contact = 9 AND step_no = 2;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+-- a second message of one visit, with the same key
+BEGIN;
+INSERT INTO journey_state.message SELECT slice, contact, 1, decided_at, idempotency_key, enrollment_id, journey_id, version_id, step_no, visit, channel, template, topic, priority, expires_at, 'parked' FROM journey_state.message WHERE message_id = 32;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+BEGIN;
+DELETE FROM journey_state.message WHERE message_id = 42;
+DELETE FROM journey_state.verdict WHERE message_id = 52;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+BEGIN;
+UPDATE journey_state.enrollment SET ghost = true WHERE contact = 3;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+-- a pending message whose outbox row is gone; held, it is not lost
+BEGIN;
+UPDATE journey_state.outbox SET attempt = 1;
+SELECT * FROM pg_temp.broken();
+INSERT INTO journey_state.held (slice, contact, held_id, journey_id, message_id, decided_at, attempt) VALUES (8, 8, 1, 1, 82, '2026-01-05 11:00', 0);
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+BEGIN;
+DELETE FROM journey_state.receipt WHERE message_id = 32 AND kind = 'sent';
+DELETE FROM journey_state.verdict WHERE message_id = 84 AND stage = 'claim';
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+-- a cap: three hand-overs in seven days are too many, but not if the first is
+-- exactly seven days older than the third; transactional messages do not count
+BEGIN;
+UPDATE journey_state.consent_log SET at = '2025-01-01';
+UPDATE journey_state.message SET claimed_at = '2026-01-06 11:00' WHERE message_id = 72;
+INSERT INTO journey.cap VALUES ('other channel', 0, '7 days', 'sms', '2026-01-01');
+UPDATE journey_state.message SET claimed_at = timestamptz '2026-01-06 11:00' - interval '7 days', status = 'parked' WHERE message_id = 82;
+UPDATE journey_state.message SET contact = 7 WHERE message_id = 82;
+UPDATE journey_state.message SET claimed_at = '2026-01-04 10:00' WHERE message_id = 71;
+SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
+UPDATE journey_state.message SET claimed_at = claimed_at + interval '1 microsecond' WHERE message_id = 82;
+SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
+UPDATE journey_state.message SET topic = 'service' WHERE message_id = 71;
+SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
+ROLLBACK;
+
+-- what was handed over before a cap was made is not held against it, unless asked
+BEGIN;
+INSERT INTO journey.cap VALUES ('none', 0, '1 day', NULL, '2026-02-01');
+SELECT violations FROM journey.check() WHERE law LIKE '%frequency cap%';
+SELECT violations FROM journey.check('-infinity') WHERE law LIKE '%frequency cap%';
+ROLLBACK;
+
+-- consent withdrawn before the hand-over, for the topic and for all
+BEGIN;
+INSERT INTO journey_state.consent_log VALUES (3, 100, 'email', 'promotions', false, 'link', '2026-01-05 11:00:30', 'shop'),
+	(4, 101, 'email', '*', false, 'link', '2026-01-05 11:00:30', 'shop'), (5, 102, 'email', '*', false, 'link', '2026-01-05 11:01:30', 'shop');
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+BEGIN;
+UPDATE journey_state.exposure SET exposure_id = 301 WHERE contact = 4;
+UPDATE journey_state.exposure SET served_arm = 'treatment' WHERE contact = 12;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+BEGIN;
+UPDATE journey_state.exposure SET fraction = 0.2 WHERE contact = 12;
+UPDATE journey_state.exposure SET fraction = 0.09 WHERE contact = 1 AND journey_id = 1;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+BEGIN;
+UPDATE journey_state.conversion SET at = '2026-01-12 10:00:00.000001' WHERE contact = 6 AND event_id = 61;
+UPDATE journey_state.conversion SET at = '2026-01-05 10:00' WHERE contact = 5;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+BEGIN;
+DELETE FROM journey_state.event WHERE event_id = 30;
+INSERT INTO journey_state.event_key VALUES (4, 'another', 40, '2026-01-05 10:00');
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+BEGIN;
+INSERT INTO journey_state.progress (slice, lane, seq, at, due_at, due_id) VALUES (2, 'outbox', 3, '2026-02-01', '2026-01-31', 0);
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+BEGIN;
+UPDATE journey_state.event SET slice = 3 WHERE event_id = 50;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+-- nothing left
+SELECT count(*) FROM pg_temp.broken();
