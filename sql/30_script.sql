@@ -166,3 +166,41 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_drop_journey';
 REVOKE ALL ON FUNCTION journey.drop_journey(text) FROM PUBLIC;
 COMMENT ON FUNCTION journey.drop_journey(text) IS 'End a journey and every run of it. What happened stays on record; journey.create_journey() of the same name goes on with the next version.';
+
+CREATE FUNCTION journey._diagram(version_id integer)
+RETURNS text
+LANGUAGE c STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+SET intervalstyle = 'postgres'
+AS 'MODULE_PATHNAME', 'pgj_sql_diagram';
+REVOKE ALL ON FUNCTION journey._diagram(integer) FROM PUBLIC;
+COMMENT ON FUNCTION journey._diagram(integer) IS 'internal: the flowchart of a version';
+
+CREATE FUNCTION journey.diagram(name text, version integer DEFAULT NULL)
+RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	the_version_id integer;
+BEGIN
+	SELECT v.version_id INTO the_version_id
+	FROM journey.version v
+	JOIN journey.journey j ON j.journey_id OPERATOR(pg_catalog.=) v.journey_id
+	WHERE j.name OPERATOR(pg_catalog.=) diagram.name
+	  AND (diagram.version IS NULL OR v.version OPERATOR(pg_catalog.=) diagram.version)
+	ORDER BY v.version DESC
+	LIMIT 1;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING
+			ERRCODE = 'undefined_object',
+			MESSAGE = CASE
+				WHEN version IS NULL THEN pg_catalog.format('journey "%s" does not exist', name)
+				ELSE pg_catalog.format('version %s of journey "%s" does not exist', version, name)
+			END;
+	END IF;
+	RETURN journey._diagram(the_version_id);
+END
+$$;
+REVOKE ALL ON FUNCTION journey.diagram(text, integer) FROM PUBLIC;
+COMMENT ON FUNCTION journey.diagram(text, integer) IS 'A version of a journey (the newest unless one is named) as a Mermaid flowchart';

@@ -180,6 +180,8 @@ typedef struct ScriptParser
 	ScriptError *last_error;
 	int			nerrors;
 	bool		first_step_seen;
+	bool		in_error;		/* an error was recorded inside this step */
+	bool		unsupported_seen;	/* syntax errors now may be consequences */
 	const char *later;			/* of the last token, if it is LATER */
 
 	/* scanner */

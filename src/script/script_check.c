@@ -365,9 +365,9 @@ pgj_script_compile(const Site *site, const char *text)
 	check_clauses(c);
 	check_steps(c);
 	pgj_script_check_reachable(c);
-	pgj_script_check_names(c);
 	collect_expressions(c);
 	compile_expressions(c);
+	pgj_script_check_names(c);
 	report_problems(c);
 	return c;
 }

@@ -29,6 +29,7 @@
 
 static void yyerror(PGJ_SCRIPT_YYLTYPE *location, ScriptParser *parser,
 					const char *message);
+static ScriptStepList append_step(ScriptStepList list, ScriptStep *step);
 static bool once(ScriptParser *parser, bool given, int offset, const char *clause);
 static ScriptStep *make_step(ScriptParser *parser, ScriptStepKind kind, int offset);
 static ScriptArm *make_arm(ScriptParser *parser, int offset, ScriptExpr *condition,
@@ -94,19 +95,35 @@ extern int	pgj_script_yylex(PGJ_SCRIPT_YYSTYPE *value, PGJ_SCRIPT_YYLTYPE *locat
 %type <expr> where value by
 %type <number> past
 %type <step> step body send_options
-%type <steps> steps then_steps else_steps
+%type <steps> items steps then_steps else_steps
 %type <arms> arms
 
 %%
 
+/*
+ * Clauses stand before steps; the rule is written more loosely because a state
+ * in which "error" can be shifted is needed from the start.
+ */
 script:
-			clauses steps
-				{ parser->script->steps = $2.first; }
+			items
+				{ parser->script->steps = $1.first; }
 		;
 
-clauses:
+items:
 			%empty
-		|	clauses clause
+				{ $$.first = $$.last = NULL; }
+		|	items clause
+				{
+					$$ = $1;
+					if (parser->first_step_seen)
+						pgj_script_error(parser, SCRIPT_SYNTAX, @2, 0,
+										 "a clause must stand before the first step");
+				}
+		|	items step
+				{
+					$$ = append_step($1, $2);
+					parser->first_step_seen = true;
+				}
 		;
 
 clause:
@@ -231,18 +248,7 @@ steps:
 			%empty
 				{ $$.first = $$.last = NULL; }
 		|	steps step
-				{
-					$$ = $1;
-					if ($2)
-					{
-						if ($$.last)
-							$$.last->next = $2;
-						else
-							$$.first = $2;
-						$$.last = $2;
-						parser->first_step_seen = true;
-					}
-				}
+				{ $$ = append_step($1, $2); }
 		;
 
 step:
@@ -253,8 +259,8 @@ step:
 				}
 		|	error ';'
 				{
+					yyerrok;
 					$$ = NULL;
-					parser->first_step_seen = true;
 				}
 		;
 
@@ -395,6 +401,15 @@ yyerror(PGJ_SCRIPT_YYLTYPE *location, ScriptParser *parser, const char *message)
 	const char *expected = strstr(message, ", expecting ");
 	char	   *near;
 
+	/* what follows from an error already recorded is not worth saying */
+	if (parser->in_error)
+	{
+		parser->in_error = false;
+		return;
+	}
+	if (parser->previous != LATER && parser->unsupported_seen)
+		return;
+
 	/* the end is rarely where the fault is, but an error before it says more */
 	if (parser->previous == 0)
 	{
@@ -419,12 +434,9 @@ yyerror(PGJ_SCRIPT_YYLTYPE *location, ScriptParser *parser, const char *message)
 				}
 				pgj_script_error(parser, SCRIPT_UNSUPPORTED, start, 0,
 								 "%s is not supported yet", later ? later : near);
+				parser->unsupported_seen = true;
 				return;
 			}
-		case EXPR:
-			if (end == start)
-				return;			/* a missing expression: recorded already */
-			break;
 		case K_ON:
 		case K_EXIT_ON:
 		case K_GOAL:
@@ -433,7 +445,8 @@ yyerror(PGJ_SCRIPT_YYLTYPE *location, ScriptParser *parser, const char *message)
 		case K_REENTRY:
 		case K_TOPIC:
 		case K_PRIORITY:
-			if (parser->first_step_seen && parser->before_previous == ';')
+			if (parser->before_previous == ';' || parser->before_previous == K_THEN ||
+				parser->before_previous == K_ELSE)
 			{
 				pgj_script_error(parser, SCRIPT_SYNTAX, start, 0,
 								 "%s must stand before the first step", near);
@@ -450,6 +463,21 @@ yyerror(PGJ_SCRIPT_YYLTYPE *location, ScriptParser *parser, const char *message)
 		pgj_script_error(parser, SCRIPT_SYNTAX, start, end,
 						 "syntax error at or near \"%s\"%s", near,
 						 expected ? expected : "");
+}
+
+/* step: NULL after an error */
+static ScriptStepList
+append_step(ScriptStepList list, ScriptStep *step)
+{
+	if (step)
+	{
+		if (list.last)
+			list.last->next = step;
+		else
+			list.first = step;
+		list.last = step;
+	}
+	return list;
 }
 
 static bool

@@ -31,7 +31,7 @@ typedef struct Names
 	List	   *templates;		/* of NamedTemplate */
 	List	   *labels;			/* of ScriptStep, labelled ones */
 	List	   *events;			/* of char *: captured, or receipts */
-	List	   *strange_events; /* of char *: already mentioned */
+	List	   *strange_events; /* of ScriptText *: made by no capture */
 } Names;
 
 static const char *const receipt_events[] = {
@@ -39,7 +39,10 @@ static const char *const receipt_events[] = {
 	"unsubscribed"
 };
 
-/* The nearest of some names as a hint, or NULL if none is near. */
+/*
+ * The nearest of some names as a hint, or NULL if none is near.  Of equally near
+ * ones, one that starts as the word does: people rarely miss the first letter.
+ */
 char *
 pgj_script_hint(const char *word, List *names)
 {
@@ -59,12 +62,10 @@ pgj_script_hint(const char *word, List *names)
 			continue;
 		distance = varstr_levenshtein_less_equal(word, length, name, strlen(name),
 												 1, 1, 1, limit, true);
-		if (distance <= limit)
+		if (distance < limit || (distance == limit && (best == NULL || best[0] != word[0])))
 		{
 			best = name;
-			limit = distance - 1;
-			if (limit < 0)
-				break;
+			limit = distance;
 		}
 	}
 	return best ? psprintf("Perhaps you meant \"%s\".", best) : NULL;
@@ -162,7 +163,7 @@ check_template(Compilation *c, Names *names, const ScriptStep *step)
 static void
 check_event(Compilation *c, Names *names, const ScriptText *event)
 {
-	char	   *hint;
+	ListCell   *lc;
 
 	if (strncmp(event->text, PGJ_EVENT_PREFIX, strlen(PGJ_EVENT_PREFIX)) == 0)
 	{
@@ -171,15 +172,32 @@ check_event(Compilation *c, Names *names, const ScriptText *event)
 						NULL);
 		return;
 	}
-	if (is_member(names->events, event->text) || is_member(names->strange_events, event->text))
+	if (is_member(names->events, event->text))
 		return;
-	names->strange_events = lappend(names->strange_events, event->text);
-	hint = pgj_script_hint(event->text, names->events);
-	ereport(NOTICE,
-			errmsg("line %d: no capture makes the event \"%s\"",
-				   pgj_script_line(c->text, event->offset), event->text),
-			hint ? errhint("%s", hint) :
-			errhint("It can still come from journey.track()."));
+	foreach(lc, names->strange_events)
+	{
+		if (strcmp(((ScriptText *) lfirst(lc))->text, event->text) == 0)
+			return;
+	}
+	names->strange_events = lappend(names->strange_events, unconstify(ScriptText *, event));
+}
+
+static void
+mention_strange_events(Compilation *c, Names *names)
+{
+	ListCell   *lc;
+
+	foreach(lc, names->strange_events)
+	{
+		ScriptText *event = lfirst(lc);
+		char	   *hint = pgj_script_hint(event->text, names->events);
+
+		ereport(NOTICE,
+				errmsg("line %d: no capture makes the event \"%s\"",
+					   pgj_script_line(c->text, event->offset), event->text),
+				hint ? errhint("%s", hint) :
+				errhint("It can still come from journey.track()."));
+	}
 }
 
 /* -------- labels -------- */
@@ -306,4 +324,7 @@ pgj_script_check_names(Compilation *c)
 				break;
 		}
 	}
+
+	if (c->problems == NIL)
+		mention_strange_events(c, &names);
 }

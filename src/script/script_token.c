@@ -261,8 +261,11 @@ collect_expression(ScriptParser *parser)
 	}
 
 	if (depth > 0)
+	{
 		pgj_script_error(parser, SCRIPT_SYNTAX, opened, 0,
 						 "unmatched \"%c\"", parser->text[opened]);
+		parser->in_error = true;	/* it took all the text there was */
+	}
 
 	expr = palloc(sizeof(ScriptExpr));
 	expr->source = pgj_script_copy(parser, start, end);
@@ -426,11 +429,8 @@ next_token(ScriptParser *parser, PGJ_SCRIPT_YYSTYPE *value)
 
 		value->expr = collect_expression(parser);
 		if (value->expr->source[0] == '\0')
-		{
 			pgj_script_error(parser, SCRIPT_SYNTAX, value->expr->offset, 0,
 							 "an expression is missing");
-			/* not the end of the script: an error there could not be skipped */
-		}
 		else if (until && is_time_of_day(value->expr->source))
 			pgj_script_error(parser, SCRIPT_UNSUPPORTED, value->expr->offset, 0,
 							 "WAIT UNTIL a time of day is not supported yet");
@@ -496,7 +496,11 @@ int
 pgj_script_yylex(PGJ_SCRIPT_YYSTYPE *value, PGJ_SCRIPT_YYLTYPE *location,
 				 ScriptParser *parser)
 {
-	int			token = next_token(parser, value);
+	int			token;
+
+	if (parser->previous == ';')
+		parser->in_error = false;
+	token = next_token(parser, value);
 
 	*location = parser->current_start;
 	parser->before_previous = parser->previous;

@@ -111,7 +111,9 @@ foreach my $path (@sql)
 	while ($text =~ /^CREATE (FUNCTION|PROCEDURE) (journey\.\w+)(.*?)^AS\b/msg)
 	{
 		my ($kind, $name, $head) = ($1, $2, $3);
-		push @careless, "$path: $name sets no search_path" if $head !~ /SET search_path = pg_catalog, pg_temp/;
+		# "-- No SET search_path: reason" above a function that needs its caller's
+		push @careless, "$path: $name sets no search_path" if $head !~ /SET search_path = pg_catalog, pg_temp/
+			&& $text !~ /^-- No SET search_path: \S[^\n]*\nCREATE $kind \Q$name\E\b/m;
 		push @careless, "$path: $name is not revoked from PUBLIC" if $text !~ /REVOKE ALL ON (FUNCTION|PROCEDURE|ROUTINE) [^;]*\Q$name\E\b[^;]*FROM PUBLIC/;
 		push @careless, "$path: $name has no comment" if $text !~ /COMMENT ON $kind \Q$name\E\b/;
 	}

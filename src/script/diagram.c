@@ -1,0 +1,226 @@
+/*-------------------------------------------------------------------------
+ *
+ * diagram.c
+ *	  A journey as a Mermaid flowchart.
+ *
+ * Drawn from the rows of journey.step, so what is seen is what runs.  Every
+ * text from a script is escaped: Mermaid reads #quot; and the like inside
+ * quoted labels, and a script's text must not become markup of the page.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "script/script_compile.h"
+
+#define MAX_LABEL	60			/* characters of an expression shown */
+
+/* Append text for use inside a quoted Mermaid label, shortened if need be. */
+static void
+append_escaped(StringInfo s, const char *text, int max)
+{
+	int			shown = 0;
+	bool		space = false;
+
+	for (; *text; text += pg_mblen(text))
+	{
+		if (strchr(" \t\r\n\f\v", *text))
+		{
+			space = (shown > 0);
+			continue;
+		}
+		if (shown + space >= max)
+		{
+			appendStringInfoString(s, "#8230;");
+			return;
+		}
+		if (space)
+			appendStringInfoChar(s, ' ');
+		shown += 1 + space;
+		space = false;
+		if ((*text >= 'a' && *text <= 'z') || (*text >= 'A' && *text <= 'Z') ||
+			(*text >= '0' && *text <= '9') || strchr(" _-+.,:/=%()'", *text))
+			appendStringInfoChar(s, *text);
+		else if (IS_HIGHBIT_SET(*text))
+			appendBinaryStringInfo(s, text, pg_mblen(text));
+		else
+			appendStringInfo(s, "#%d;", (unsigned char) *text);
+	}
+}
+
+/* Column of the current row, or NULL. */
+static char *
+column(uint64 row, int n)
+{
+	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, n);
+}
+
+static void
+append_part(StringInfo s, const char *before, const char *text)
+{
+	if (text == NULL)
+		return;
+	appendStringInfoString(s, before);
+	append_escaped(s, text, MAX_LABEL);
+}
+
+static void
+append_edge(StringInfo s, const char *from, const char *to, const char *text)
+{
+	appendStringInfo(s, "    s%s -->", from);
+	if (text)
+		appendStringInfo(s, "|%s|", text);
+	if (strcmp(to, "0") == 0)
+		appendStringInfoString(s, " done\n");
+	else
+		appendStringInfo(s, " s%s\n", to);
+}
+
+/* columns of the query in draw_steps() */
+enum
+{
+	STEP_NO = 1, KIND, LABEL, NEXT, ELSE, DURATION, SINCE, EVENT, OF, PAST,
+	CHANNEL, TEMPLATE, SOURCE
+};
+
+static void
+draw_step(StringInfo s, uint64 row)
+{
+	char	   *no = column(row, STEP_NO);
+	char	   *kind = column(row, KIND);
+	char	   *next = column(row, NEXT);
+	char	   *other = column(row, ELSE);
+
+	appendStringInfo(s, "    s%s", no);
+	if (strcmp(kind, "send") == 0)
+	{
+		appendStringInfoString(s, "[\"");
+		append_part(s, "SEND ", column(row, CHANNEL));
+		append_part(s, " ", column(row, TEMPLATE));
+		append_part(s, "<br>#171;", column(row, LABEL));
+		appendStringInfoString(s, column(row, LABEL) ? "#187;\"]\n" : "\"]\n");
+		append_edge(s, no, next, NULL);
+	}
+	else if (strcmp(kind, "if") == 0)
+	{
+		appendStringInfoString(s, "{\"");
+		append_part(s, "", column(row, SOURCE));
+		appendStringInfoString(s, "\"}\n");
+		append_edge(s, no, next, "yes");
+		append_edge(s, no, other, "no");
+	}
+	else if (strcmp(kind, "wait") == 0)
+	{
+		appendStringInfoString(s, "([\"");
+		append_part(s, "WAIT ", column(row, DURATION));
+		append_part(s, " SINCE LAST ", column(row, SINCE));
+		appendStringInfoString(s, "\"])\n");
+		append_edge(s, no, next, NULL);
+	}
+	else if (strcmp(kind, "wait_until") == 0)
+	{
+		char	   *past = column(row, PAST);
+
+		appendStringInfoString(s, "([\"");
+		append_part(s, "WAIT UNTIL ", column(row, SOURCE));
+		appendStringInfoString(s, "\"])\n");
+		append_edge(s, no, next, NULL);
+		if (strcmp(past, "skip") == 0)
+			append_edge(s, no, other, "past");
+		else if (strcmp(past, "exit") == 0)
+			append_edge(s, no, "0", "past");
+	}
+	else if (strcmp(kind, "wait_for") == 0)
+	{
+		appendStringInfoString(s, "{{\"");
+		append_part(s, "WAIT FOR ", column(row, EVENT));
+		append_part(s, " OF ", column(row, OF));
+		append_part(s, column(row, EVENT) ? " WHERE " : "WAIT FOR ", column(row, SOURCE));
+		appendStringInfoString(s, "\"}}\n");
+		append_edge(s, no, next, "then");
+		{
+			StringInfoData text;
+
+			initStringInfo(&text);
+			append_part(&text, "\"after ", column(row, DURATION));
+			appendStringInfoChar(&text, '"');
+			append_edge(s, no, other, text.data);
+		}
+	}
+	else
+		appendStringInfoString(s, "((\"EXIT\"))\n");
+}
+
+static void
+select_rows(const char *query, int version_id)
+{
+	Oid			type = INT4OID;
+	Datum		value = Int32GetDatum(version_id);
+
+	if (SPI_execute_with_args(query, 1, &type, &value, NULL, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read a journey's steps");
+}
+
+static void
+draw_entries(StringInfo s, int version_id)
+{
+	select_rows("SELECT n.entry_no, n.event, x.source FROM journey.entry AS n"
+				" LEFT JOIN journey.expression AS x ON x.version_id OPERATOR(pg_catalog.=) n.version_id"
+				" AND x.expression_no OPERATOR(pg_catalog.=) n.condition"
+				" WHERE n.version_id OPERATOR(pg_catalog.=) $1 ORDER BY n.entry_no", version_id);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		char	   *no = column(row, 1);
+		char	   *event = column(row, 2);
+
+		appendStringInfo(s, "    e%s[/\"", no);
+		append_part(s, event ? "ON EVENT " : "ON CALL", event ? event : "");
+		append_part(s, " WHERE ", column(row, 3));
+		appendStringInfo(s, "\"/] --> s1\n");
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static void
+draw_steps(StringInfo s, int version_id)
+{
+	select_rows("SELECT s.step_no, s.kind, s.label, s.next_step, s.else_step, s.duration, s.since_event,"
+				" s.event, o.label, s.past_action, s.channel, s.template, x.source FROM journey.step AS s"
+				" LEFT JOIN journey.step AS o ON o.version_id OPERATOR(pg_catalog.=) s.version_id"
+				" AND o.step_no OPERATOR(pg_catalog.=) s.of_step"
+				" LEFT JOIN journey.expression AS x ON x.version_id OPERATOR(pg_catalog.=) s.version_id"
+				" AND x.expression_no OPERATOR(pg_catalog.=) s.condition"
+				" WHERE s.version_id OPERATOR(pg_catalog.=) $1 ORDER BY s.step_no", version_id);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		draw_step(s, row);
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* journey._diagram(version_id integer) returns text */
+PG_FUNCTION_INFO_V1(pgj_sql_diagram);
+Datum
+pgj_sql_diagram(PG_FUNCTION_ARGS)
+{
+	int			version_id = PG_GETARG_INT32(0);
+	StringInfoData s;
+
+	initStringInfo(&s);
+	appendStringInfoString(&s, "flowchart TD\n");
+	SPI_connect();
+	draw_entries(&s, version_id);
+	draw_steps(&s, version_id);
+	SPI_finish();
+	appendStringInfoString(&s, "    done((\"end\"))\n");
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(s.data, s.len));
+}
