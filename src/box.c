@@ -177,18 +177,21 @@ pgj_box_forgive(int version_id)
 }
 
 /*
- * The session ends.  If that is because an evaluation would not stop, remember
- * where: whoever comes next would fall into the same hole.
+ * The session ends.  If the evaluation is to blame, remember where: whoever
+ * comes next would fall into the same hole.  It is to blame when it would not
+ * stop, or when it made errors fatal (exit_on_error is anybody's to set).
  */
 static void
 remember_at_exit(int code, Datum arg)
 {
-	if (!box.active || box.expired < 2)
+	if (!box.active || (box.expired < 2 && !ExitOnAnyError))
 		return;
 
 	ereport(LOG,
 			errmsg("expression %d of version %d ended its session",
 				   box.expression_no, box.version_id),
+			box.expired < 2 ?
+			errdetail("It had set exit_on_error.") :
 			errdetail("It was still running after twice pg_journey.expression_timeout."));
 	if (poison != NULL)
 		poison_add(box.version_id, box.expression_no);
@@ -446,7 +449,7 @@ refuse_poisoned(int version_id, int expression_no)
 		ereport(ERROR,
 				errcode(ERRCODE_QUERY_CANCELED),
 				errmsg("an earlier evaluation of this expression ended its session"),
-				errdetail("It was still running after twice pg_journey.expression_timeout."),
+				errdetail("It would not stop at twice pg_journey.expression_timeout, or it had set exit_on_error."),
 				errhint("Correct the functions it calls, then retry what was parked."));
 }
 

@@ -84,10 +84,12 @@ static void
 run(void *arg)
 {
 	RunArg	   *run_arg = arg;
+	int			result;
 
 	SPI_connect();
-	if (SPI_execute(run_arg->sql, true, 0) < 0)
-		elog(ERROR, "SPI_execute failed");
+	result = SPI_execute(run_arg->sql, true, 0);
+	if (result < 0)
+		elog(ERROR, "%s", SPI_result_code_string(result));
 	if (SPI_processed > 0 && SPI_tuptable != NULL)
 	{
 		char	   *value = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
@@ -97,12 +99,12 @@ run(void *arg)
 	SPI_finish();
 }
 
-/* box_test_run(sql text, role regrole, version int, expression int) returns text */
+/* box_test_run(sql text, role text, version int, expression int) returns text */
 Datum
 box_test_run(PG_FUNCTION_ARGS)
 {
 	RunArg		arg = {text_to_cstring(PG_GETARG_TEXT_PP(0)), CurrentMemoryContext, NULL};
-	Site		site = {.owner = PG_GETARG_OID(1)};
+	Site		site = {.owner = get_role_oid(text_to_cstring(PG_GETARG_TEXT_PP(1)), false)};
 	ErrorData  *error = pgj_box_run(&site, PG_GETARG_INT32(2), PG_GETARG_INT32(3), run, &arg);
 
 	if (error != NULL)
@@ -112,12 +114,12 @@ box_test_run(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(arg.result));
 }
 
-/* box_test_repeat(sql text, role regrole, n int): n evaluations */
+/* box_test_repeat(sql text, role text, n int): n evaluations */
 Datum
 box_test_repeat(PG_FUNCTION_ARGS)
 {
 	char	   *sql = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Site		site = {.owner = PG_GETARG_OID(1)};
+	Site		site = {.owner = get_role_oid(text_to_cstring(PG_GETARG_TEXT_PP(1)), false)};
 	int			n = PG_GETARG_INT32(2);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "box test",
 												  ALLOCSET_DEFAULT_SIZES);
