@@ -15,8 +15,8 @@ SELECT journey.attach('bench.contact', key => 'id', email => 'email', owner => '
 SET SESSION AUTHORIZATION shop;
 SELECT journey.capture('started', 'bench.happening', contact => 'contact', at => 'at', condition => $$ new.name = 'started' $$) \g /dev/null
 SELECT journey.capture('later', 'bench.happening', contact => 'contact', at => 'at', condition => $$ new.name = 'later' $$) \g /dev/null
-SELECT count(journey.set_consent(id, 'email', 'promotions', true, 'bench', at => '2025-01-01')) FROM bench.contact \g /dev/null
 SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://127.0.0.1:2525", "from": "shop@shop.example"}') \g /dev/null
+SELECT count(journey.set_consent(id, 'email', 'promotions', true, 'bench', at => '2025-01-01')) FROM bench.contact \g /dev/null
 SELECT journey.create_template('hello', channel => 'email', subject => 'Hello', body => 'Hello {{ email }}') \g /dev/null
 SELECT journey.create_cap('daily', max_messages => 100, per => '1 day') \g /dev/null
 

@@ -66,9 +66,9 @@ is($node->safe_psql('postgres', "SELECT string_agg(event || ' ' || n, ', ' ORDER
 
 shop(
 	q{
+	SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://127.0.0.1:2525", "from": "shop@shop.example"}');
 	SELECT journey.set_consent(id, 'email', 'promotions', true, 'test', at => '2015-01-01')
 	FROM shop.visitors WHERE id % 10 <> 3;
-	SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://127.0.0.1:2525", "from": "shop@shop.example"}');
 	SELECT journey.create_template('cart_reminder', channel => 'email', subject => 'Your cart', body => 'It is waiting.');
 	SELECT journey.create_cap('weekly', max_messages => 1, per => '7 days');
 	SELECT journey.create_journey('cart', $$

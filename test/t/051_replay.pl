@@ -131,8 +131,8 @@ SKIP:
 			SELECT count(journey.track(visitor, event, jsonb_build_object('item', item), at, concat_ws('/', ts_ms, event, item, transaction)))
 			FROM (SELECT * FROM shop.history WHERE at BETWEEN since AND until ORDER BY at, row) AS happening
 		$$;
-		SELECT journey.set_consent(id, 'email', 'promotions', true, 'test', at => '2015-01-01') FROM shop.visitors WHERE id % 10 <> 3;
 		SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://127.0.0.1:2525", "from": "shop@shop.example"}');
+		SELECT journey.set_consent(id, 'email', 'promotions', true, 'test', at => '2015-01-01') FROM shop.visitors WHERE id % 10 <> 3;
 		SELECT journey.create_template('cart', channel => 'email', subject => 'Your cart', body => 'It is waiting.');
 		SELECT journey.create_cap('weekly', max_messages => 1, per => '7 days');
 		SELECT journey.create_journey('cart', $$
@@ -178,8 +178,8 @@ both_ways(
 	CREATE FUNCTION shop.happen(since timestamptz, until timestamptz) RETURNS void LANGUAGE sql AS $$
 		INSERT INTO shop.orders SELECT number, customer_id, at, total FROM shop.history WHERE at BETWEEN since AND until ORDER BY at, number
 	$$;
-	SELECT journey.set_consent(id, 'email', 'promotions', true, 'test', at => '2010-01-01') FROM shop.customers WHERE id % 200 <> 40;
 	SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://127.0.0.1:2525", "from": "shop@shop.example"}');
+	SELECT journey.set_consent(id, 'email', 'promotions', true, 'test', at => '2010-01-01') FROM shop.customers WHERE id % 200 <> 40;
 	SELECT journey.create_cap('weekly', max_messages => 1, per => '7 days');
 } . $recipes);
 
