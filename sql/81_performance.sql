@@ -50,7 +50,7 @@ AS $body$
 			e.entered_at, e.ended_at IS NULL OR e.ended_at > $2 AS unfinished, v.goal_within
 		FROM journey_state.enrollment AS e
 		JOIN journey.journey AS j USING (journey_id)
-		JOIN journey.version AS v USING (version_id)
+		JOIN journey.version AS v ON v.version_id = e.version_id
 		WHERE NOT e.ghost AND e.entered_at <= $2 AND ($1 IS NULL OR j.name = $1)
 	), goal AS (
 		SELECT r.journey, r.week, r.contact, count(*) AS orders, sum(c.value) AS revenue, min(c.at - r.entered_at) AS after
@@ -172,7 +172,7 @@ AS $body$
 			x.crossed
 		FROM journey_state.exposure AS x
 		JOIN journey.journey AS j USING (journey_id)
-		JOIN journey.version AS v USING (version_id)
+		JOIN journey.version AS v ON v.version_id = x.version_id
 		WHERE x.layer = 'journey' AND x.exposed_at <= $2 AND v.goal_within IS NOT NULL AND ($1 IS NULL OR j.name = $1)
 	), goal AS (
 		SELECT u.contact, u.exposure_id, sum(c.value)::float8 AS revenue

@@ -77,8 +77,8 @@ BEGIN
 		coalesce(w.waiting, 0) AS waiting, coalesce(w.parked, 0) AS parked, coalesce(w.exited, 0) AS exited, coalesce(w.completed, 0) AS completed
 	FROM total AS t
 	JOIN journey.journey AS j USING (journey_id)
-	JOIN journey.version AS v USING (version_id)
-	JOIN step AS s USING (version_id)
+	JOIN journey.version AS v ON v.version_id = t.version_id
+	JOIN step AS s ON s.version_id = t.version_id
 	LEFT JOIN arrival AS a ON a.version_id = t.version_id AND a.ghost = t.ghost AND a.step_no = s.step_no
 	LEFT JOIN standing AS w ON w.version_id = t.version_id AND w.ghost = t.ghost AND w.step_no = s.step_no
 	LEFT JOIN decided AS d ON d.version_id = t.version_id AND d.ghost = t.ghost AND d.step_no = s.step_no
@@ -111,7 +111,7 @@ BEGIN
 		e.entered_at, e.ended_at, e.end_reason, e.error
 	FROM journey_state.enrollment AS e
 	JOIN journey.journey AS j USING (journey_id)
-	JOIN journey.version AS v USING (version_id)
+	JOIN journey.version AS v ON v.version_id = e.version_id
 	LEFT JOIN LATERAL (
 		SELECT t.step_no, t.at FROM journey_state.transition AS t
 		WHERE t.contact = e.contact AND t.enrollment_id = e.enrollment_id AND t.step_no > 0
@@ -126,7 +126,7 @@ BEGIN
 		m.decided_at, m.expires_at, m.claimed_at, m.finished_at, r.delivered_at, r.opened_at, r.clicked_at, m.idempotency_key
 	FROM journey_state.message AS m
 	JOIN journey.journey AS j USING (journey_id)
-	JOIN journey.version AS v USING (version_id)
+	JOIN journey.version AS v ON v.version_id = m.version_id
 	LEFT JOIN journey.step AS s ON s.version_id = m.version_id AND s.step_no = m.step_no
 	LEFT JOIN LATERAL (
 		SELECT min(c.at) FILTER (WHERE c.kind = 'delivered') AS delivered_at, min(c.at) FILTER (WHERE c.kind = 'opened') AS opened_at,
