@@ -4,7 +4,8 @@
  * Every change of the cart starts the hour again; an order ends the run at once,
  * also between the decision to send and the moment a relay takes the message.
  *
- * Needs: channel email; events checkout_started with properties cart_id and total,
+ * Needs: channel email; events checkout_started (of an inserted or updated cart) with
+ * properties cart_id and total,
  * and order_placed with property total.
  */
 SELECT journey.create_template('cart_reminder', channel => 'email',

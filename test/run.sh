@@ -63,7 +63,12 @@ tap_suite() {
 	"$@" >"$log" 2>&1
 	local status=$?
 	grep -vE '^(ok|1\.\.[0-9]+$|# Postmaster PID|make\[|### |# Running:|waiting for server|server (started|stopped))' "$log" | grep -E '^(not ok|# |.*\.t|.*\.pl|Result|Files|.*[Ss][Kk][Ii][Pp])' | grep -v '^.*\.\. *$'
-	if [ $status -ne 0 ]; then tail -n 60 "$log"; fi
+	if [ $status -ne 0 ] && ! grep -qE '^not ok' "$log"; then tail -n 40 "$log"; fi
+	if [ $status -ne 0 ]; then
+		# what a test that died left in its own log
+		find "$sandbox/src/tmp_check/log" -name 'regress_log_*' -newer "$sandbox/started" 2>/dev/null |
+			while read -r file; do grep -HE -A8 '^error running|died|\[.*\] *#' "$file" | sed 's/^.*regress_log_//' | head -n 40; done
+	fi
 	add "$(grep -E '^ok\b' "$log" | grep -cviE '# skip')" "$(grep -E '^not ok\b' "$log" | grep -cviE '# todo')" $status
 }
 

@@ -49,6 +49,8 @@ sub run_blocks
 {
 	my ($name, @blocks) = @_;
 	my $database = 'page' . ++$databases;
+	$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS page' . ($databases - 1));
+	$node->safe_psql('postgres', 'DROP ROLE IF EXISTS shop');
 	$node->safe_psql('postgres', "CREATE DATABASE $database");
 
 	my $script = join '', map { "\\echo == block $_\n$blocks[$_]{sql}\n" } 0 .. $#blocks;

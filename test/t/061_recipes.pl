@@ -43,7 +43,7 @@ sub apply
 		$recipe, q{
 		SELECT journey.capture('order_placed', 'shop.orders', contact => 'customer_id', at => 'created_at',
 			properties => $$ jsonb_build_object('number', new.number, 'total', new.total) $$);
-		SELECT journey.capture('checkout_started', 'shop.carts', contact => 'customer_id', at => 'updated_at',
+		SELECT journey.capture('checkout_started', 'shop.carts', contact => 'customer_id', at => 'updated_at', operations => 'INSERT OR UPDATE',
 			properties => $$ jsonb_build_object('cart_id', new.id, 'total', new.total) $$);
 		SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://127.0.0.1:2525", "from": "shop@shop.example"}');
 		SELECT journey.set_consent(id, 'email', 'promotions', true, 'test', at => '2025-01-01') FROM shop.customers;
