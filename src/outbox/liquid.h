@@ -25,11 +25,14 @@
 #ifndef PGJ_LIQUID_H
 #define PGJ_LIQUID_H
 
+/* Limits of one template; the fuzzer sets lower ones. */
+#ifndef LIQUID_MAX_WORK
 #define LIQUID_MAX_SOURCE		(1024 * 1024)
 #define LIQUID_MAX_OUTPUT		(10 * 1024 * 1024)
 #define LIQUID_MAX_MEMORY		(64 * 1024 * 1024)
 #define LIQUID_MAX_ITERATIONS	100000
 #define LIQUID_MAX_WORK			20000000
+#endif
 #define LIQUID_MAX_NESTING		100
 
 #ifndef LIQUID_CHECK_FOR_INTERRUPTS

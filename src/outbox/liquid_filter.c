@@ -139,6 +139,8 @@ round_to(double d, int64 places)
 	if (places > 15)
 		return d;
 	scale = pow(10, Max(places, -20));
+	if (!isfinite(d * scale))
+		return d;
 	return tidy(round(tidy(d * scale)) / scale);
 }
 

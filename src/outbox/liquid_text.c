@@ -145,7 +145,7 @@ text_truncate(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text,
 		pgj_liquid_append(st, buf, text->u.string, text->len);
 		return;
 	}
-	for (want -= char_count(st, &end); want > 0; want--)
+	for (want = Max(want, 0) - char_count(st, &end); want > 0; want--)
 		cut += pgj_liquid_char_len(st, text->u.string + cut, text->len - cut);
 	pgj_liquid_append(st, buf, text->u.string, cut);
 	pgj_liquid_append(st, buf, end.u.string, end.len);
