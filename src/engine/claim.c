@@ -279,18 +279,58 @@ append_progress(const Claim *claim)
 }
 
 /*
- * The progress is written after each batch: rows written at the end of a lease
+ * Offer again what was put aside while its journey was paused, once it is not.
+ */
+static void
+release_held(const Claim *claim)
+{
+	static KeptPlan plan = {
+		.sql = "DELETE FROM journey_state.held AS d USING journey.journey AS j "
+		"WHERE d.slice OPERATOR(pg_catalog.=) $1 AND d.message_id IS NOT NULL "
+		"AND j.journey_id OPERATOR(pg_catalog.=) d.journey_id AND j.status OPERATOR(pg_catalog.<>) 'paused' "
+		"RETURNING d.contact, d.message_id, d.decided_at, d.attempt"
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Params		params;
+	OutboxRow  *rows;
+	int			n;
+
+	SPI_connect();
+	pgj_params_init(&params, claim->site, 0);
+	pgj_params_scalar(&params, INT2OID, Int16GetDatum(claim->slice));
+	n = (int) pgj_plan_execute(&plan, &params);
+	rows = MemoryContextAllocZero(context, sizeof(OutboxRow) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+	{
+		rows[i].slice = claim->slice;
+		rows[i].contact = pgj_row_copy(context, i, 1);
+		rows[i].message_id = DatumGetInt64(pgj_row_value(i, 2));
+		rows[i].decided_at = DatumGetTimestampTz(pgj_row_value(i, 3));
+		rows[i].attempt = DatumGetInt32(pgj_row_value(i, 4));
+		rows[i].available_at = claim->at;
+	}
+	SPI_finish();
+	pgj_outbox_offer(claim->site, rows, n);
+}
+
+/*
+ * The progress is written before the batch is worked on: rows written at the end of a lease
  * then find it (see outbox.c), and an error leaves nothing half done as all is
  * one transaction.
  */
 static void
 claim_slice(Claim *claim)
 {
-	if (!pgj_slice_lock(claim->site, claim->slice, true))
-		return;
-	if (!pgj_engine_intake(claim->site, claim->slice, claim->at))
+	bool		ready;
+
+	SPI_connect();
+	ready = pgj_slice_lock(claim->site, claim->slice, true) &&
+		pgj_engine_intake(claim->site, claim->slice, claim->at);
+	SPI_finish();
+	if (!ready)
 		return;
 
+	release_held(claim);
 	read_progress(claim);
 	while (claim->nclaimed < claim->max && claim->nexamined < claim->max_examined)
 	{
@@ -330,6 +370,8 @@ due_slices(const Claim *claim, int *n)
 		"AND o.available_at OPERATOR(pg_catalog.<=) $1 "
 		"AND o.available_at OPERATOR(pg_catalog.>=) COALESCE(p.due_at, '-infinity') "
 		"AND (o.available_at, o.outbox_id) OPERATOR(pg_catalog.>) (COALESCE(p.due_at, '-infinity'), COALESCE(p.due_id, 0)) LIMIT 1) "
+		"OR EXISTS (SELECT FROM journey_state.held AS d JOIN journey.journey AS j ON j.journey_id OPERATOR(pg_catalog.=) d.journey_id "
+		"WHERE d.slice OPERATOR(pg_catalog.=) s.slice AND d.message_id IS NOT NULL AND j.status OPERATOR(pg_catalog.<>) 'paused') "
 		"ORDER BY (s.slice OPERATOR(pg_catalog.+) $2) OPERATOR(pg_catalog.%) $3"
 	};
 	MemoryContext context = CurrentMemoryContext;
@@ -353,11 +395,12 @@ due_slices(const Claim *claim, int *n)
 /* -------- journey.claim -------- */
 
 static void
-check_arguments(FunctionCallInfo fcinfo, const Interval *lease)
+check_arguments(FunctionCallInfo fcinfo)
 {
 	static const char *const names[] = {"relay", "max", "lease", "at"};
 	Interval	shortest = {.time = USECS_PER_SEC};
 	Interval	longest = {.day = 1};
+	Interval   *lease;
 
 	for (int i = 0; i < PG_NARGS(); i++)
 		if (PG_ARGISNULL(i))
@@ -392,7 +435,7 @@ pgj_sql_claim(PG_FUNCTION_ARGS)
 	int		   *slices;
 	int			nslices;
 
-	check_arguments(fcinfo, NULL);
+	check_arguments(fcinfo);
 	pgj_require_read_committed();
 	pgj_refuse_superuser(site);
 	pgj_refuse_copy(site);
