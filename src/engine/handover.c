@@ -49,7 +49,7 @@ mark_claimed(const Claim *claim, Offer **offers, int n)
 	static KeptPlan plan = {
 		.sql = "UPDATE journey_state.message AS m SET status = 'claimed', attempt = r.attempt, claimed_at = COALESCE(m.claimed_at, $6), "
 		"lease_until = $7, relay = $8, recipient = r.recipient, reason = NULL "
-		"FROM pg_catalog.unnest($1, $2, $3, $4, $5) AS r (contact, decided_at, message_id, attempt, recipient) "
+		"FROM unnest($1, $2, $3, $4, $5) AS r (contact, decided_at, message_id, attempt, recipient) "
 		"WHERE m.contact = r.contact AND m.decided_at OPERATOR(pg_catalog.=) r.decided_at "
 		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
 	};
@@ -189,7 +189,7 @@ mark_refused(const Claim *claim, const Offer *offers, int n, int nrefused)
 	static KeptPlan plan = {
 		.sql = "UPDATE journey_state.message AS m SET status = r.status, reason = r.reason, lease_until = NULL, "
 		"finished_at = CASE WHEN r.status OPERATOR(pg_catalog.=) 'withheld' THEN $6 END "
-		"FROM pg_catalog.unnest($1, $2, $3, $4, $5) AS r (contact, decided_at, message_id, status, reason) "
+		"FROM unnest($1, $2, $3, $4, $5) AS r (contact, decided_at, message_id, status, reason) "
 		"WHERE m.contact = r.contact AND m.decided_at OPERATOR(pg_catalog.=) r.decided_at "
 		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
 	};
@@ -280,7 +280,7 @@ append_held(const Claim *claim, const Offer *offers, int n, int nheld)
 	static KeptPlan plan = {
 		.sql = "INSERT INTO journey_state.held (slice, contact, held_id, journey_id, message_id, decided_at, attempt) "
 		"SELECT $6, r.contact, pg_catalog.nextval('journey_state.row_id_seq'), r.journey_id, r.message_id, r.decided_at, r.attempt "
-		"FROM pg_catalog.unnest($1, $2, $3, $4, $5) AS r (contact, journey_id, message_id, decided_at, attempt)"
+		"FROM unnest($1, $2, $3, $4, $5) AS r (contact, journey_id, message_id, decided_at, attempt)"
 	};
 	Params		params;
 	Datum	   *contact,

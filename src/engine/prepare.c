@@ -167,7 +167,7 @@ read_contacts_body(void *arg)
 		number[k] = Int32GetDatum(i);
 		contact[k++] = read->offers[i]->contact;
 	}
-	plan.sql = psprintf("SELECT r.n, pg_catalog.to_jsonb(c) FROM pg_catalog.unnest($1, $2) AS r (n, contact) "
+	plan.sql = psprintf("SELECT r.n, pg_catalog.to_jsonb(c) FROM unnest($1, $2) AS r (n, contact) "
 						"JOIN %s AS c ON c.%s = r.contact", site->contact_name, site->key_column);
 	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)

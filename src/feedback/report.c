@@ -503,7 +503,7 @@ write_messages(const Session *session)
 {
 	static KeptPlan plan = {
 		.sql = "UPDATE journey_state.message AS m SET status = r.status, reason = r.reason, lease_until = r.retry_at, finished_at = r.finished_at "
-		"FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7) AS r (contact, decided_at, message_id, status, reason, retry_at, finished_at) "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7) AS r (contact, decided_at, message_id, status, reason, retry_at, finished_at) "
 		"WHERE m.contact = r.contact AND m.decided_at OPERATOR(pg_catalog.=) r.decided_at "
 		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
 	};
@@ -612,7 +612,7 @@ write_suppressions(const Session *session)
 	static KeptPlan plan = {
 		.sql = "INSERT INTO journey_state.suppression (channel, address, contact, reason, at) "
 		"SELECT r.channel, pg_catalog.lower(r.address), r.contact, r.reason, $5 "
-		"FROM pg_catalog.unnest($1, $2, $3, $4) AS r (contact, channel, address, reason) "
+		"FROM unnest($1, $2, $3, $4) AS r (contact, channel, address, reason) "
 		"ORDER BY 1, 2 ON CONFLICT DO NOTHING"
 	};
 	Params		params;
