@@ -11,6 +11,8 @@ CREATE TABLE journey.cap
 	created_at			timestamptz	NOT NULL
 );
 COMMENT ON TABLE journey.cap IS 'A rolling frequency cap per contact: at most max_messages handed over in any window of length per, over one channel or all';
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.cap
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 
 CREATE FUNCTION journey.set_consent(contact anyelement, channel text, topic text, granted boolean, source text, at timestamptz DEFAULT clock_timestamp())
 RETURNS void

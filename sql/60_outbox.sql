@@ -11,6 +11,8 @@ CREATE TABLE journey.channel
 	created_at			timestamptz	NOT NULL
 );
 COMMENT ON TABLE journey.channel IS 'A way to reach a contact. Provider secrets live with the relay, never here.';
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.channel
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 
 CREATE TABLE journey.template
 (
@@ -22,6 +24,8 @@ CREATE TABLE journey.template
 	created_at			timestamptz	NOT NULL
 );
 COMMENT ON TABLE journey.template IS 'A message in Liquid: subject, plain-text body and optional HTML body';
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.template
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 
 CREATE FUNCTION journey._is_email(address text)
 RETURNS boolean

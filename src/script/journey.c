@@ -134,7 +134,7 @@ insert_expressions(Compilation *c, int version_id)
 		add_int(&p, version_id);
 		add_int(&p, e->expr->expression_no);
 		add_int(&p, pgj_script_line(c->text, e->expr->offset));
-		add_text(&p, e->expr->source);
+		add_text(&p, e->source);
 		add_text(&p, e->result == TIMESTAMPTZOID ? "timestamptz" :
 				 e->result == BOOLOID ? "boolean" :
 				 e->result == NUMERICOID ? "numeric" : "text");

@@ -209,10 +209,7 @@ extern ScriptParser *pgj_script_parse(const char *text, int length);
 extern void pgj_script_scan(ScriptParser *parser);
 extern void pgj_script_error(ScriptParser *parser, ScriptErrorKind kind,
 							 int offset, int end, const char *format,...)
-#ifdef PG_FUNCNAME_MACRO
-			pg_attribute_printf(5, 6)
-#endif
-;
+			pg_attribute_printf(5, 6);
 extern char *pgj_script_copy(ScriptParser *parser, int start, int end);
 
 /* keywords, for hints; ends with NULL */

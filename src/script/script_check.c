@@ -240,6 +240,7 @@ add_expression(Compilation *c, ScriptExpr *expr, ExpressionScope scope, Oid resu
 		return;
 	compiled = palloc0(sizeof(CompiledExpression));
 	compiled->expr = expr;
+	compiled->source = expr->source;
 	compiled->scope = scope;
 	compiled->result = result;
 	c->expressions = lappend(c->expressions, compiled);
@@ -340,6 +341,7 @@ compile_expressions(Compilation *c)
 			static const char prefix[] = "pg_catalog.now() OPERATOR(pg_catalog.+) (";
 
 			e->result = TIMESTAMPTZOID;
+			e->source = psprintf("now() + %s", e->source);
 			e->statement = compile_one(c, psprintf("%s%s\n)::pg_catalog.interval", prefix, e->expr->source),
 									   e->expr->offset - (int) strlen(prefix),
 									   e->scope, TIMESTAMPTZOID);

@@ -30,6 +30,7 @@ typedef struct CompiledExpression
 	ScriptExpr *expr;
 	ExpressionScope scope;
 	Oid			result;
+	char	   *source;			/* as written, but for WAIT (interval) */
 	char	   *statement;		/* set-based; NULL until compiled */
 } CompiledExpression;
 

@@ -282,6 +282,7 @@ pgj_script_check_names(Compilation *c)
 
 	names.channels = read_names("SELECT name FROM journey.channel ORDER BY name COLLATE pg_catalog.\"C\"");
 	names.topics = read_names("SELECT name FROM journey.topic ORDER BY name COLLATE pg_catalog.\"C\"");
+	names.events = read_names("SELECT DISTINCT event COLLATE pg_catalog.\"C\" FROM journey.capture ORDER BY 1");
 	names.templates = read_templates();
 	for (i = 0; i < lengthof(receipt_events); i++)
 		names.events = lappend(names.events, unconstify(char *, receipt_events[i]));
