@@ -111,8 +111,8 @@ SELECT journey.activate('park');
 SELECT count(journey.enroll('park', id, at => '2026-02-02')) FROM shop.customers WHERE id BETWEEN 1 AND 8;
 SELECT * FROM journey.tick('2026-02-02');
 SELECT status, end_reason, error, count(*) FROM shop.runs WHERE journey = 'park' GROUP BY 1, 2, 3 ORDER BY 1;
-SELECT count(journey.retry(enrollment_id)) FROM journey_state.enrollment WHERE status = 'parked' AND contact = 5;
-SELECT events, steps, more FROM journey.tick('2100-01-01');
+SELECT count(journey.retry(enrollment_id, at => '2026-02-03')) FROM journey_state.enrollment WHERE status = 'parked' AND contact = 5;
+SELECT events, steps, more FROM journey.tick('2026-02-03');
 SELECT contact, status, error FROM shop.runs WHERE journey = 'park' AND contact = 5;
 -- the shop mends its data
 UPDATE shop.customers SET id = 105 WHERE id = 5;
