@@ -17,7 +17,8 @@
  * A row is void unless its attempt is the message's, the message is pending or
  * claimed, and lease_until has passed: while a message waits for a retry,
  * lease_until is the time of the retry, so that the row at the end of the
- * claim's lease does not cut the wait short.
+ * claim's lease does not cut the wait short.  When both are read in one batch,
+ * the first of them counts.
  *
  * The contact table is the shop's and rendering is the author's: an error in
  * there parks the one message and leaves the others alone.
@@ -70,7 +71,8 @@ enum
 static KeptPlan read_outbox_plan = {
 	.sql = "SELECT o.available_at, o.outbox_id, o.contact, pg_catalog.dense_rank() OVER (ORDER BY o.contact)::integer, "
 	"o.message_id, o.decided_at, o.attempt, "
-	"COALESCE(m.attempt OPERATOR(pg_catalog.=) o.attempt "
+	"pg_catalog.row_number() OVER (PARTITION BY o.message_id, o.attempt ORDER BY o.available_at, o.outbox_id) OPERATOR(pg_catalog.=) 1 "
+	"AND COALESCE(m.attempt OPERATOR(pg_catalog.=) o.attempt "
 	"AND m.status OPERATOR(pg_catalog.=) ANY (ARRAY['pending', 'claimed']) "
 	"AND (m.lease_until IS NULL OR m.lease_until OPERATOR(pg_catalog.<=) $4), false), "
 	"COALESCE(m.status OPERATOR(pg_catalog.=) 'claimed', false), "
