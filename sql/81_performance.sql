@@ -49,7 +49,7 @@ AS $body$
 		SELECT j.name AS journey, date_trunc('week', e.entered_at)::date AS week, e.contact, e.enrollment_id,
 			e.entered_at, e.ended_at IS NULL OR e.ended_at > $2 AS unfinished, v.goal_within
 		FROM journey_state.enrollment AS e
-		JOIN journey.journey AS j USING (journey_id)
+		JOIN journey.journey AS j ON j.journey_id = e.journey_id
 		JOIN journey.version AS v ON v.version_id = e.version_id
 		WHERE NOT e.ghost AND e.entered_at <= $2 AND ($1 IS NULL OR j.name = $1)
 	), goal AS (
@@ -171,7 +171,7 @@ AS $body$
 			round((CASE x.arm WHEN 'treatment' THEN x.propensity ELSE 1 - x.propensity END)::numeric, 9)::float8 AS p_treatment,
 			x.crossed
 		FROM journey_state.exposure AS x
-		JOIN journey.journey AS j USING (journey_id)
+		JOIN journey.journey AS j ON j.journey_id = x.journey_id
 		JOIN journey.version AS v ON v.version_id = x.version_id
 		WHERE x.layer = 'journey' AND x.exposed_at <= $2 AND v.goal_within IS NOT NULL AND ($1 IS NULL OR j.name = $1)
 	), goal AS (
@@ -251,7 +251,7 @@ AS $body$
 		g.revenue_t, g.revenue_c, r.diff, r.low, r.high, r.p,
 		journey.stat_chi_squared_tail(g.chi2, g.df), g.sequential_p, g.contamination, g.status, g.status = 'ok'
 	FROM judged AS g
-	JOIN journey.journey AS j USING (journey_id)
+	JOIN journey.journey AS j ON j.journey_id = g.journey_id
 	LEFT JOIN LATERAL journey.stat_two_proportions_stratified(g.xs_t, g.ns_t, g.xs_c, g.ns_c, $3) AS b ON true
 	LEFT JOIN LATERAL journey.stat_welch_stratified(CASE WHEN g.has_variance THEN g.ns_t END, g.means_t, g.vars_t, g.ns_c, g.means_c, g.vars_c, $3) AS r ON true
 	ORDER BY j.name

@@ -11,7 +11,9 @@ DECLARE
 	view_name text;
 BEGIN
 	FOREACH view_name IN ARRAY ARRAY['funnel', 'journey_performance', 'lifts', 'message_reasons', 'enrollments', 'messages', 'health'] LOOP
-		EXECUTE pg_catalog.format('DROP VIEW IF EXISTS journey.%I', view_name);
+		IF pg_catalog.to_regclass('journey.' || view_name) IS NOT NULL THEN
+			EXECUTE pg_catalog.format('DROP VIEW journey.%I', view_name);
+		END IF;
 	END LOOP;
 
 	/*
@@ -76,7 +78,7 @@ BEGIN
 		coalesce(d.at_claim, '{}') AS withheld_at_claim,
 		coalesce(w.waiting, 0) AS waiting, coalesce(w.parked, 0) AS parked, coalesce(w.exited, 0) AS exited, coalesce(w.completed, 0) AS completed
 	FROM total AS t
-	JOIN journey.journey AS j USING (journey_id)
+	JOIN journey.journey AS j ON j.journey_id = t.journey_id
 	JOIN journey.version AS v ON v.version_id = t.version_id
 	JOIN step AS s ON s.version_id = t.version_id
 	LEFT JOIN arrival AS a ON a.version_id = t.version_id AND a.ghost = t.ghost AND a.step_no = s.step_no
@@ -98,8 +100,8 @@ BEGIN
 	SELECT j.name AS journey, CASE WHEN k.ghost THEN 'holdout' ELSE 'treatment' END AS arm, k.stage, k.verdict, k.reason,
 		count(*) AS verdicts, count(DISTINCT k.contact) AS contacts
 	FROM journey_state.verdict AS k
-	JOIN journey.version AS v USING (version_id)
-	JOIN journey.journey AS j USING (journey_id)
+	JOIN journey.version AS v ON v.version_id = k.version_id
+	JOIN journey.journey AS j ON j.journey_id = v.journey_id
 	GROUP BY 1, 2, 3, 4, 5
 	ORDER BY 1, 2 DESC, 3 DESC, 4, 5;
 	COMMENT ON VIEW journey.message_reasons IS 'The gate''s verdicts by journey and arm: sent, deferred, or withheld and why. The holdout''s are what would have been. stage claim: the second look, when a relay asks.';
@@ -110,7 +112,7 @@ BEGIN
 		l.step_no, s.kind AS step_kind, s.label AS step_label, l.at AS step_since,
 		e.entered_at, e.ended_at, e.end_reason, e.error
 	FROM journey_state.enrollment AS e
-	JOIN journey.journey AS j USING (journey_id)
+	JOIN journey.journey AS j ON j.journey_id = e.journey_id
 	JOIN journey.version AS v ON v.version_id = e.version_id
 	LEFT JOIN LATERAL (
 		SELECT t.step_no, t.at FROM journey_state.transition AS t
@@ -125,7 +127,7 @@ BEGIN
 		m.channel, m.template, m.topic, m.priority, m.status, m.reason, m.attempt, m.recipient, m.relay,
 		m.decided_at, m.expires_at, m.claimed_at, m.finished_at, r.delivered_at, r.opened_at, r.clicked_at, m.idempotency_key
 	FROM journey_state.message AS m
-	JOIN journey.journey AS j USING (journey_id)
+	JOIN journey.journey AS j ON j.journey_id = m.journey_id
 	JOIN journey.version AS v ON v.version_id = m.version_id
 	LEFT JOIN journey.step AS s ON s.version_id = m.version_id AND s.step_no = m.step_no
 	LEFT JOIN LATERAL (
