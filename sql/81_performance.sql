@@ -231,7 +231,7 @@ AS $body$
 		FROM comparable AS c
 		GROUP BY 1
 	), judged AS (
-		SELECT p.*, t.chi2, t.df, least(1, exp(-t.log_factor)) AS sequential_p, p.contaminated / p.n_c::float8 AS contamination,
+		SELECT p.*, t.chi2, t.df, CASE WHEN t.log_factor IS NOT NULL THEN least(1, exp(-t.log_factor)) END AS sequential_p, p.contaminated / p.n_c::float8 AS contamination,
 			CASE
 				WHEN p.strata = 0 THEN 'no_holdout'
 				WHEN exp(-t.log_factor) < 0.001 THEN 'srm'

@@ -1,6 +1,8 @@
 /*
  * views: what analysts read.  They are made at attach, over the state tables,
- * and made again by an upgrade; they run with the rights of whoever reads them.
+ * and made again by an upgrade; they run with the rights of whoever reads them,
+ * so owning one gives nothing: the extension's owner does, and the journey owner
+ * is granted SELECT.
  */
 CREATE FUNCTION journey._create_views()
 RETURNS void
@@ -8,12 +10,22 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $create$
 DECLARE
-	view_name text;
+	view_names CONSTANT text[] := ARRAY['funnel', 'journey_performance', 'lifts', 'message_reasons', 'enrollments', 'messages', 'health'];
+	grants text[];
+	statement text;
 BEGIN
-	FOREACH view_name IN ARRAY ARRAY['funnel', 'journey_performance', 'lifts', 'message_reasons', 'enrollments', 'messages', 'health'] LOOP
-		IF pg_catalog.to_regclass('journey.' || view_name) IS NOT NULL THEN
-			EXECUTE pg_catalog.format('DROP VIEW journey.%I', view_name);
-		END IF;
+	-- who could read a view before it is made again may read it afterwards
+	SELECT pg_catalog.array_agg(pg_catalog.format('GRANT SELECT ON journey.%I TO %s', v.relname,
+			CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::pg_catalog.regrole::text END))
+		INTO grants
+		FROM pg_catalog.pg_class AS v, LATERAL pg_catalog.aclexplode(v.relacl) AS g
+		WHERE v.relnamespace = 'journey'::regnamespace AND v.relname = ANY (view_names) AND v.relkind = 'v'
+		AND g.privilege_type = 'SELECT' AND g.grantee <> v.relowner;
+	FOR statement IN
+		SELECT pg_catalog.format('DROP VIEW journey.%I', v.relname) FROM pg_catalog.pg_class AS v
+		WHERE v.relnamespace = 'journey'::regnamespace AND v.relname = ANY (view_names) AND v.relkind = 'v'
+	LOOP
+		EXECUTE statement;
 	END LOOP;
 
 	/*
@@ -141,6 +153,13 @@ BEGIN
 	CREATE VIEW journey.health WITH (security_invoker = true) AS
 	SELECT h.* FROM journey.health() AS h;
 	COMMENT ON VIEW journey.health IS 'Facts an operator looks at, now; status warn where something needs attention';
+
+	FOREACH statement IN ARRAY coalesce(grants, '{}') || ARRAY(
+		SELECT pg_catalog.format('GRANT SELECT ON journey.%I TO %s', v.name, n.nspowner::pg_catalog.regrole)
+		FROM pg_catalog.unnest(view_names) AS v (name), pg_catalog.pg_namespace AS n WHERE n.nspname = 'journey_state')
+	LOOP
+		EXECUTE statement;
+	END LOOP;
 END
 $create$;
 REVOKE ALL ON FUNCTION journey._create_views() FROM PUBLIC;

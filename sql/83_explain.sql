@@ -13,7 +13,7 @@ CREATE TYPE journey.explanation AS
 COMMENT ON TYPE journey.explanation IS 'A line of journey.explain()';
 
 /* "2 days", "3 hours": the largest unit and the rest a reader can do without */
-CREATE FUNCTION journey._span_words(span interval)
+CREATE FUNCTION journey.span_words(span interval)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -28,15 +28,15 @@ AS $body$
 		ELSE trunc(s.seconds) || ' seconds' END
 	FROM (SELECT extract(epoch FROM $1)) AS s (seconds)
 $body$;
-REVOKE ALL ON FUNCTION journey._span_words(interval) FROM PUBLIC;
-COMMENT ON FUNCTION journey._span_words(interval) IS 'internal: a length of time in words';
+REVOKE ALL ON FUNCTION journey.span_words(interval) FROM PUBLIC;
+COMMENT ON FUNCTION journey.span_words(interval) IS 'A length of time in words';
 
 /*
  * Why the gate answered as it did, from the evidence stored with the verdict.
  * handed_over: when the messages named in the evidence were handed over,
  * {"id": time}.
  */
-CREATE FUNCTION journey._verdict_words(reason text, evidence jsonb, at timestamptz, channel text, topic text, handed_over jsonb)
+CREATE FUNCTION journey.verdict_words(reason text, evidence jsonb, at timestamptz, channel text, topic text, handed_over jsonb)
 RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -59,8 +59,8 @@ AS $body$
 					SELECT ', ' || string_agg(
 						CASE WHEN $6 ? m.id THEN
 								CASE WHEN ($6 ->> m.id)::timestamptz <= $3
-									THEN format('message %s was sent %s earlier', m.id, journey._span_words($3 - ($6 ->> m.id)::timestamptz))
-									ELSE format('message %s was sent %s later', m.id, journey._span_words(($6 ->> m.id)::timestamptz - $3)) END
+									THEN format('message %s was sent %s earlier', m.id, journey.span_words($3 - ($6 ->> m.id)::timestamptz))
+									ELSE format('message %s was sent %s later', m.id, journey.span_words(($6 ->> m.id)::timestamptz - $3)) END
 							ELSE format('message %s was waiting to be sent', m.id) END, ', ' ORDER BY m.id::bigint)
 					FROM jsonb_array_elements_text(k.cap -> 'messages') AS m (id)), ''),
 				'; ' ORDER BY k.cap ->> 'name')
@@ -69,26 +69,29 @@ AS $body$
 			WHERE (k.cap ->> 'count')::bigint >= (k.cap ->> 'limit')::bigint)
 	END
 $body$;
-REVOKE ALL ON FUNCTION journey._verdict_words(text, jsonb, timestamptz, text, text, jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION journey._verdict_words(text, jsonb, timestamptz, text, text, jsonb) IS 'internal: the reason of a verdict in words';
+REVOKE ALL ON FUNCTION journey.verdict_words(text, jsonb, timestamptz, text, text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION journey.verdict_words(text, jsonb, timestamptz, text, text, jsonb) IS 'The reason of a verdict in words, from the evidence stored with it';
 
 /*
+ * The body, over the key as text: a literal has no type of its own, which
+ * anyelement needs.
+ *
  * One statement.  Lines are sorted by time; at one instant what came from
  * outside (events, consent) stands before what followed from it, which is
  * numbered from one sequence in the order it was written.
  */
-CREATE FUNCTION journey._explain(key text, only_journey text)
+CREATE FUNCTION journey.explain(contact text, journey text DEFAULT NULL)
 RETURNS SETOF journey.explanation
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
-	who journey_state.enrollment.contact%TYPE;
+	only_journey CONSTANT text := $2;
+	who journey_state.enrollment.contact%TYPE := $1;
 BEGIN
 	IF only_journey IS NOT NULL AND NOT EXISTS (SELECT FROM journey.journey AS j WHERE j.name = only_journey) THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = pg_catalog.format('journey "%s" does not exist', only_journey);
 	END IF;
-	who := key;
 
 	RETURN QUERY
 	WITH definition AS (
@@ -150,7 +153,7 @@ BEGIN
 						ELSE format('sent: message %s, %s %s', v.message_id, s.channel, s.template) || coalesce(' to ' || (v.evidence ->> 'address'), '') END
 				ELSE CASE WHEN v.ghost THEN 'would have been ' ELSE '' END || v.verdict
 					|| CASE WHEN v.stage = 'claim' THEN format(' when message %s was to be handed over', v.message_id) ELSE '' END
-					|| ': ' || v.reason || coalesce(' - ' || journey._verdict_words(v.reason, v.evidence, v.at, s.channel, d.topic, h.times), '') END
+					|| ': ' || v.reason || coalesce(' - ' || journey.verdict_words(v.reason, v.evidence, v.at, s.channel, d.topic, h.times), '') END
 		FROM journey_state.verdict AS v JOIN definition AS d USING (version_id)
 		LEFT JOIN journey.step AS s ON s.version_id = v.version_id AND s.step_no = v.step_no
 		CROSS JOIN handed_over AS h
@@ -173,7 +176,7 @@ BEGIN
 		WHERE r.contact = who AND NOT (r.kind = 'claimed' AND r.attempt <= 1)
 		UNION ALL
 		SELECT c.at, 0, c.event_id + 0.5, d.journey, coalesce(c.enrollment_id, x.enrollment_id), 'goal',
-			format('goal reached, value %s', c.value) || coalesce(format(', %s after the assignment to %s', journey._span_words(c.at - x.exposed_at), x.arm), '')
+			format('goal reached, value %s', c.value) || coalesce(format(', %s after the assignment to %s', journey.span_words(c.at - x.exposed_at), x.arm), '')
 		FROM journey_state.conversion AS c
 		JOIN (SELECT DISTINCT n.journey_id, n.journey FROM definition AS n) AS d USING (journey_id)
 		LEFT JOIN journey_state.exposure AS x ON x.contact = c.contact AND x.exposure_id = c.exposure_id
@@ -189,26 +192,15 @@ BEGIN
 	ORDER BY l.at, l.rank, l.id NULLS FIRST, l.what;
 END
 $body$;
-REVOKE ALL ON FUNCTION journey._explain(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION journey._explain(text, text) IS 'internal: the body of journey.explain()';
+REVOKE ALL ON FUNCTION journey.explain(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.explain(text, text) IS 'journey.explain() with the contact''s key as text';
 
 CREATE FUNCTION journey.explain(contact anyelement, journey text DEFAULT NULL)
 RETURNS SETOF journey.explanation
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $body$
-	SELECT * FROM journey._explain($1::text, $2)
+	SELECT * FROM journey.explain($1::text, $2)
 $body$;
 REVOKE ALL ON FUNCTION journey.explain(anyelement, text) FROM PUBLIC;
 COMMENT ON FUNCTION journey.explain(anyelement, text) IS 'Everything that happened to a contact, in all journeys or one, in words and in order: events, refusals, assignments, steps, verdicts, messages, receipts, goals';
-
--- A literal has no type of its own, which anyelement needs.
-CREATE FUNCTION journey.explain(contact text, journey text DEFAULT NULL)
-RETURNS SETOF journey.explanation
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $body$
-	SELECT * FROM journey._explain($1, $2)
-$body$;
-REVOKE ALL ON FUNCTION journey.explain(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION journey.explain(text, text) IS 'journey.explain() with the contact''s key as text';
