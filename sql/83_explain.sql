@@ -12,7 +12,7 @@ CREATE TYPE journey.explanation AS
 );
 COMMENT ON TYPE journey.explanation IS 'A line of journey.explain()';
 
-/* "2 days", "3 hours": the largest unit and the rest a reader can do without */
+/* "2 days", "47 hours": the largest unit of which there are two or more */
 CREATE FUNCTION journey.span_words(span interval)
 RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -20,7 +20,6 @@ SET search_path = pg_catalog, pg_temp
 AS $body$
 	SELECT CASE
 		WHEN s.seconds >= 172800 THEN trunc(s.seconds / 86400) || ' days'
-		WHEN s.seconds >= 86400 THEN '1 day'
 		WHEN s.seconds >= 7200 THEN trunc(s.seconds / 3600) || ' hours'
 		WHEN s.seconds >= 3600 THEN '1 hour'
 		WHEN s.seconds >= 120 THEN trunc(s.seconds / 60) || ' minutes'
@@ -45,7 +44,7 @@ AS $body$
 		WHEN 'exited' THEN 'the run had ended'
 		WHEN 'no_consent' THEN
 			CASE WHEN $2 #>> '{consent,granted}' = 'false'
-				THEN format('consent for %s was withdrawn at %s (%s)', $2 #>> '{consent,topic}', ($2 #>> '{consent,at}')::timestamptz, $2 #>> '{consent,source}')
+				THEN format('consent for %s was withdrawn at %s (%s)', replace($2 #>> '{consent,topic}', '*', 'all topics'), ($2 #>> '{consent,at}')::timestamptz, $2 #>> '{consent,source}')
 				ELSE format('no consent for %s on %s was given', $5, $4) END
 		WHEN 'suppressed' THEN format('%s is suppressed: %s, since %s', coalesce($2 ->> 'address', 'the address'), $2 #>> '{suppression,reason}', ($2 #>> '{suppression,at}')::timestamptz)
 		WHEN 'no_address' THEN format('the contact has no address for %s', $4)
@@ -117,7 +116,7 @@ BEGIN
 		WHERE e.contact = who AND (only_journey IS NULL OR e.name IN (SELECT w.name FROM watched AS w))
 		UNION ALL
 		SELECT c.at, 0, c.consent_id, NULL, NULL, 'consent',
-			format('%s for %s on %s (%s)', CASE WHEN c.granted THEN 'granted' ELSE 'withdrawn' END, c.topic, c.channel, c.source)
+			format('%s for %s on %s (%s)', CASE WHEN c.granted THEN 'granted' ELSE 'withdrawn' END, replace(c.topic, '*', 'all topics'), c.channel, c.source)
 		FROM journey_state.consent_log AS c WHERE c.contact = who
 		UNION ALL
 		SELECT r.at, 1, r.refusal_id, d.journey, NULL, 'refused', 'not enrolled: ' || r.reason || coalesce(' - ' || r.detail, '')
