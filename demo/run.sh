@@ -11,6 +11,7 @@ end='2011-12-09 13:00 Europe/London'			# just after the last order
 live_from='2011-12-02 13:00 Europe/London'		# the relay delivers from here on
 withdrawal='2011-06-01 00:00 Europe/London'		# some customers change their mind
 
+export PGOPTIONS='-c client_min_messages=warning'
 server_started=
 mailbox_pid=
 finish() {

@@ -36,7 +36,7 @@ trap 'exit 130' INT TERM
 sandbox_make bench
 sandbox_build >"$sandbox/build.log" 2>&1 || { tail -n 20 "$sandbox/build.log" >&2; exit 1; }
 
-export PGHOST=$sandbox PGPORT=${PGPORT:-5432} PGUSER=postgres PGDATABASE=bench
+export PGHOST=$sandbox PGPORT=${PGPORT:-5432} PGUSER=postgres PGDATABASE=bench PGOPTIONS='-c client_min_messages=warning'
 echo "$(date -u +%F), $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1), $(nproc) CPUs, $(awk '/MemTotal/ { printf "%.0f GB", $2 / 1048576 }' /proc/meminfo), $(as_user postgres --version), load $(cut -d' ' -f1 /proc/loadavg)"
 
 for name in "${names[@]}"; do

@@ -62,7 +62,7 @@ BEGIN
 		ELSE
 			INSERT INTO bench.result VALUES ('messages', due, extract(epoch FROM clock_timestamp() - started) * 1000);
 		END IF;
-		IF messages <> CASE WHEN hour <= 5 THEN 0 ELSE due END THEN
+		IF messages <> (CASE WHEN hour <= 5 THEN 0 ELSE due END) THEN
 			RAISE EXCEPTION 'hour %: % messages', hour, messages;
 		END IF;
 		COMMIT;
