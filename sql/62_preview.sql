@@ -10,10 +10,10 @@ AS 'MODULE_PATHNAME', 'pgj_sql_render';
 REVOKE ALL ON FUNCTION journey.render(text, jsonb, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION journey.render(text, jsonb, boolean) IS 'Render Liquid source over data; html escapes what it writes';
 
-CREATE FUNCTION journey.preview(template text, contact anyelement)
+CREATE FUNCTION journey.preview(template text, contact anyelement, at timestamptz DEFAULT clock_timestamp())
 RETURNS TABLE (subject text, body text, html text)
 LANGUAGE c STRICT ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_preview';
-REVOKE ALL ON FUNCTION journey.preview(text, anyelement) FROM PUBLIC;
-COMMENT ON FUNCTION journey.preview(text, anyelement) IS 'What a contact would get from a template, for an event without properties';
+REVOKE ALL ON FUNCTION journey.preview(text, anyelement, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.preview(text, anyelement, timestamptz) IS 'What a contact would get from a template, for an event without properties';

@@ -18,6 +18,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/timestamp.h"
 
 #include "box.h"
 #include "outbox/render.h"
@@ -36,6 +37,7 @@ typedef struct ReadContact
 {
 	const Site *site;
 	Datum		key;
+	TimestampTz at;
 	MemoryContext context;
 	Jsonb	   *data;			/* out; NULL: no such contact */
 } ReadContact;
@@ -47,18 +49,21 @@ check_spi(int result, int expected)
 		elog(ERROR, "SPI failed: %s", SPI_result_code_string(result));
 }
 
-/* The contact's columns, and an event without properties. */
+/* The data of a claim: the contact's columns under what we add. */
 static void
 read_contact(void *arg)
 {
 	ReadContact *rc = arg;
-	char	   *sql = psprintf("SELECT pg_catalog.to_jsonb(c) OPERATOR(pg_catalog.||) '{\"event\": {\"properties\": {}}}'::pg_catalog.jsonb"
-							   " FROM %s c WHERE c.%s OPERATOR(pg_catalog.=) $1",
+	char	   *sql = psprintf("SELECT pg_catalog.to_jsonb(c) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object("
+							   "'event', '{\"properties\": {}}'::pg_catalog.jsonb, 'enrollment', '{}'::pg_catalog.jsonb, "
+							   "'message', '{}'::pg_catalog.jsonb, 'now', $2) "
+							   "FROM %s AS c WHERE c.%s = $1",
 							   rc->site->contact_name, rc->site->key_column);
-	Oid			type = rc->site->key_type;
+	Oid			types[2] = {rc->site->key_type, TIMESTAMPTZOID};
+	Datum		values[2] = {rc->key, TimestampTzGetDatum(rc->at)};
 
 	check_spi(SPI_connect(), SPI_OK_CONNECT);
-	check_spi(SPI_execute_with_args(sql, 1, &type, &rc->key, NULL, true, 1), SPI_OK_SELECT);
+	check_spi(SPI_execute_with_args(sql, 2, types, values, NULL, true, 1), SPI_OK_SELECT);
 	if (SPI_processed > 0)
 	{
 		bool		isnull;
@@ -111,9 +116,9 @@ argument_text(FunctionCallInfo fcinfo, int n)
 }
 
 static Jsonb *
-contact_data(const Site *site, const char *key)
+contact_data(const Site *site, const char *key, TimestampTz at)
 {
-	ReadContact rc = {site, pgj_key_from_text(site, key), CurrentMemoryContext, NULL};
+	ReadContact rc = {site, pgj_key_from_text(site, key), at, CurrentMemoryContext, NULL};
 	ErrorData  *error = pgj_box_run(site, 0, 0, read_contact, &rc);
 
 	if (error != NULL)
@@ -132,7 +137,7 @@ text_or_null(const char *s, bool *isnull)
 	return s ? CStringGetTextDatum(s) : (Datum) 0;
 }
 
-/* journey.preview(template text, contact anyelement) */
+/* journey.preview(template text, contact anyelement, at timestamptz) */
 Datum
 pgj_sql_preview(PG_FUNCTION_ARGS)
 {
@@ -150,7 +155,7 @@ pgj_sql_preview(PG_FUNCTION_ARGS)
 	/* an error on the way restores the user with its (sub)transaction */
 	saved = pgj_become_owner(site);
 	read_template(text_to_cstring(PG_GETARG_TEXT_PP(0)), &parts);
-	data = contact_data(site, argument_text(fcinfo, 1));
+	data = contact_data(site, argument_text(fcinfo, 1), PG_GETARG_TIMESTAMPTZ(2));
 	pgj_become_caller(saved);
 
 	parts.subject = pgj_template_render(parts.subject, data, RENDER_HEADER);

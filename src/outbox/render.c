@@ -228,19 +228,21 @@ pgj_template_check(const char *source)
 
 /*
  * A header is one line: what looks like another one is an attack or a mistake,
- * and is refused rather than repaired.
+ * and is refused rather than repaired.  NEL (U+0085) and its neighbours count.
  */
 static void
 check_header(const char *text)
 {
-	for (const char *p = text; *p; p++)
-	{
-		unsigned char c = (unsigned char) *p;
+	bool		utf8 = GetDatabaseEncoding() == PG_UTF8;
 
-		if (c < 0x20 || c == 0x7F)
+	for (const unsigned char *p = (const unsigned char *) text; *p; p++)
+	{
+		bool		c1 = utf8 && p[0] == 0xC2 && p[1] >= 0x80 && p[1] <= 0x9F;
+
+		if (*p < 0x20 || *p == 0x7F || c1)
 			ereport(ERROR,
 					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("subject or header contains a control character (0x%02x)", c),
+					errmsg("subject or header contains a control character (0x%02x)", c1 ? p[1] : p[0]),
 					errhint("Remove line breaks from the data, for example with the filter \"strip_newlines\"."));
 	}
 }
