@@ -82,7 +82,7 @@ static KeptPlan read_outbox_plan = {
 	"pg_catalog.jsonb_build_object("
 	"'event', pg_catalog.jsonb_build_object('id', e.event_id, 'name', v.name, 'at', e.event_at, 'properties', COALESCE(v.properties, '{}')), "
 	"'enrollment', pg_catalog.jsonb_build_object('id', e.enrollment_id, 'key', e.key, 'entered_at', e.entered_at), "
-	"'message', pg_catalog.jsonb_build_object('id', m.message_id, 'key', m.idempotency_key)), "
+	"'message', pg_catalog.jsonb_build_object('id', m.message_id, 'key', m.idempotency_key), 'now', $4), "
 	"m.template "
 	"FROM (SELECT * FROM journey_state.outbox AS b WHERE b.slice OPERATOR(pg_catalog.=) $1 "
 	"AND b.available_at OPERATOR(pg_catalog.>=) $2 AND b.available_at OPERATOR(pg_catalog.<=) $4 "

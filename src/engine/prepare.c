@@ -262,7 +262,8 @@ render_or_park(Claim *claim, Offer *offer)
 	else if (!offer->has_settings)
 		pgj_offer_park(offer, "template_error", psprintf("channel \"%s\" does not exist", offer->channel));
 	else if ((error = attempt(render, &arg)) != NULL)
-		pgj_offer_park(offer, "template_error", error->message);
+		pgj_offer_park(offer, "template_error",
+					   error->detail ? psprintf("%s: %s", error->message, error->detail) : error->message);
 }
 
 void
