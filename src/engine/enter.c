@@ -118,7 +118,7 @@ candidates_triggered(Batch *batch, Version *version, const Rule *entry,
 	{
 		if (subjects[i].error != NULL)
 			refuse(batch, version, &c[i], "error",
-				   psprintf("ON EVENT … WHERE: %s", subjects[i].error));
+				   psprintf("ON EVENT WHERE: %s", subjects[i].error));
 		else if (pgj_subject_true(&subjects[i]))
 			c[kept++] = c[i];
 	}

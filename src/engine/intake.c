@@ -131,12 +131,13 @@ pgj_progress_store(const Site *site, int slice, TimestampTz at,
 #define NEW_EVENT_COLUMNS \
 	"SELECT v.contact, v.event_id, v.at, v.name, v.xid FROM journey_state.event v"
 
-/* of transactions that were running in "seen" */
+/* of transactions that were running in "seen": few, mostly none */
 static Statement events_of_running = {
-	NEW_EVENT_COLUMNS
-	" JOIN (SELECT x.xid FROM pg_catalog.pg_snapshot_xip($2) AS x (xid)"
-	"  WHERE pg_catalog.pg_visible_in_snapshot(x.xid, $3)) r ON v.xid = r.xid"
-	" WHERE v.slice = $1 AND (v.xid, v.event_id) > ($4, $5)"
+	"SELECT v.* FROM pg_catalog.pg_snapshot_xip($2) AS x (xid)"
+	" CROSS JOIN LATERAL (" NEW_EVENT_COLUMNS
+	"  WHERE v.slice = $1 AND v.xid = x.xid AND (v.xid, v.event_id) > ($4, $5)"
+	"  ORDER BY v.event_id LIMIT $6) v"
+	" WHERE pg_catalog.pg_visible_in_snapshot(x.xid, $3)"
 	" ORDER BY v.xid, v.event_id LIMIT $6",
 	6, {INT2OID, PG_SNAPSHOTOID, PG_SNAPSHOTOID, XID8OID, INT8OID, INT8OID}
 };

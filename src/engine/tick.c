@@ -62,6 +62,16 @@ work_events(const Site *site, int slice, TimestampTz at, Progress *progress,
 	return all;
 }
 
+static bool
+take_timers(Batch *batch, Progress *progress, TimestampTz until)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	bool		all = pgj_take_timers(batch, progress, until);
+
+	MemoryContextSwitchTo(old);
+	return all;
+}
+
 bool
 pgj_engine_intake(const Site *site, int slice, TimestampTz at)
 {
@@ -92,7 +102,7 @@ pgj_slice_tick(const Site *site, int slice, TimestampTz at, PassCounts *counts)
 		finish_batch(batch, slice, &progress, counts);
 		batch = pgj_batch_begin(site, pgj_definitions(site), slice, at, false, false);
 	}
-	if (!pgj_take_timers(batch, &progress, at))
+	if (!take_timers(batch, &progress, at))
 		counts->more = true;
 	finish_batch(batch, slice, &progress, counts);
 }
@@ -112,7 +122,7 @@ pgj_slice_replay(const Site *site, int slice, TimestampTz until,
 											until, true, assume_sent);
 
 		CHECK_FOR_INTERRUPTS();
-		all = pgj_take_timers(batch, &progress, until);
+		all = take_timers(batch, &progress, until);
 		finish_batch(batch, slice, &progress, counts);
 	} while (!all);
 }
