@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""An SMTP server on loopback that does as it is told.
+
+    server.py DIRECTORY
+
+writes its port to DIRECTORY/port, every accepted message to DIRECTORY/accepted
+(one JSON object a line, on disk before the client hears of it) and every byte
+it was sent to DIRECTORY/wire.  DIRECTORY/behaviour, if it is there, is a JSON
+object: for a recipient a list, whose n-th entry rules the n-th attempt; a
+longer run of attempts is accepted.  An entry is
+    {"at": "rcpt" | "mail" | "data", "reply": "451 4.3.0 later"}
+    {"at": ..., "do": "hang" | "drop" | "accept_and_drop"}
+"mail" entries go by the sender's address.  "*" stands for every recipient.
+"""
+import asyncio
+import base64
+import json
+import os
+import signal
+import sys
+
+from aiosmtpd.smtp import SMTP
+
+directory = sys.argv[1]
+accepted = open(os.path.join(directory, "accepted"), "ab", buffering=0)
+wire = open(os.path.join(directory, "wire"), "ab", buffering=0)
+attempts = {}
+
+
+def behaviour(address, at):
+    try:
+        with open(os.path.join(directory, "behaviour")) as f:
+            rules = json.load(f)
+    except FileNotFoundError:
+        return None
+    entries = rules.get(address, rules.get("*", []))
+    entries = [e for e in entries if e["at"] == at]
+    n = attempts.get((address, at), 0)
+    attempts[(address, at)] = n + 1
+    return entries[n] if n < len(entries) else None
+
+
+class Handler:
+    async def obey(self, server, rule):
+        if rule is None:
+            return None
+        if "reply" in rule:
+            return rule["reply"]
+        if rule["do"] == "hang":
+            await asyncio.Event().wait()
+        server.transport.abort()
+        return "421 gone"
+
+    async def handle_MAIL(self, server, session, envelope, address, options):
+        reply = await self.obey(server, behaviour(address, "mail"))
+        if reply is None:
+            envelope.mail_from = address
+            envelope.mail_options.extend(options)
+            return "250 2.1.0 Ok"
+        return reply
+
+    async def handle_RCPT(self, server, session, envelope, address, options):
+        reply = await self.obey(server, behaviour(address, "rcpt"))
+        if reply is None:
+            envelope.rcpt_tos.append(address)
+            return "250 2.1.5 Ok"
+        return reply
+
+    async def handle_DATA(self, server, session, envelope):
+        rule = behaviour(envelope.rcpt_tos[0], "data")
+        if rule is None or rule.get("do") == "accept_and_drop":
+            record = {
+                "from": envelope.mail_from,
+                "to": envelope.rcpt_tos,
+                "text": base64.b64encode(envelope.original_content).decode(),
+            }
+            accepted.write(json.dumps(record).encode() + b"\n")
+            os.fsync(accepted.fileno())
+        return await self.obey(server, rule) or "250 2.0.0 Ok: taken"
+
+
+class Server(SMTP):
+    def data_received(self, data):
+        wire.write(data)
+        super().data_received(data)
+
+
+async def main():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: Server(Handler(), data_size_limit=None, command_call_limit=None), "127.0.0.1", 0
+    )
+    port = server.sockets[0].getsockname()[1]
+    with open(os.path.join(directory, "port.new"), "w") as f:
+        f.write(str(port))
+    os.rename(os.path.join(directory, "port.new"), os.path.join(directory, "port"))
+    done = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, done.set)
+    await done.wait()
+
+
+asyncio.run(main())
