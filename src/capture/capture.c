@@ -16,6 +16,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -200,6 +201,18 @@ create_trigger(int capture_id, Oid source, const char *operation, const char *tr
 			0, NULL, NULL, NULL);
 }
 
+static void
+drop_trigger(int capture_id, Oid source, const char *operation)
+{
+	char	   *name = psprintf("journey_capture_%d_%s", capture_id, operation);
+
+	if (OidIsValid(get_trigger_oid(source, name, true)))
+		execute(psprintf("DROP TRIGGER %s ON %s", name,
+						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)),
+													get_rel_name(source))),
+				0, NULL, NULL, NULL);
+}
+
 Datum
 pgj_sql_capture(PG_FUNCTION_ARGS)
 {
@@ -253,7 +266,6 @@ pgj_sql_drop_capture(PG_FUNCTION_ARGS)
 	Oid			types[2] = {TEXTOID, REGCLASSOID};
 	Datum		values[2] = {CStringGetTextDatum(event), ObjectIdGetDatum(source)};
 	SavedUser	saved;
-	char	   *table;
 	bool		isnull;
 	int			capture_id;
 
@@ -274,9 +286,8 @@ pgj_sql_drop_capture(PG_FUNCTION_ARGS)
 	/* the table may be gone, and its triggers with it */
 	if (get_rel_name(source) != NULL)
 	{
-		table = quote_qualified_identifier(get_namespace_name(get_rel_namespace(source)), get_rel_name(source));
-		execute(psprintf("DROP TRIGGER IF EXISTS journey_capture_%d_insert ON %s", capture_id, table), 0, NULL, NULL, NULL);
-		execute(psprintf("DROP TRIGGER IF EXISTS journey_capture_%d_update ON %s", capture_id, table), 0, NULL, NULL, NULL);
+		drop_trigger(capture_id, source, "insert");
+		drop_trigger(capture_id, source, "update");
 	}
 	SPI_finish();
 	PG_RETURN_VOID();

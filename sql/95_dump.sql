@@ -1,0 +1,20 @@
+/*
+ * dump: what pg_dump carries of the extension's own tables.  Not site_token: a
+ * restored database has none and sends nothing.  Rows that CREATE EXTENSION
+ * brings itself are left out, or they would be there twice.
+ */
+SELECT pg_extension_config_dump('journey.site', '');
+SELECT pg_extension_config_dump('journey.topic', 'WHERE NOT builtin');
+SELECT pg_extension_config_dump('journey.capture', '');
+SELECT pg_extension_config_dump('journey.capture_capture_id_seq', '');
+SELECT pg_extension_config_dump('journey.journey', '');
+SELECT pg_extension_config_dump('journey.journey_journey_id_seq', '');
+SELECT pg_extension_config_dump('journey.version', '');
+SELECT pg_extension_config_dump('journey.version_version_id_seq', '');
+SELECT pg_extension_config_dump('journey.expression', '');
+SELECT pg_extension_config_dump('journey.entry', '');
+SELECT pg_extension_config_dump('journey.exit_rule', '');
+SELECT pg_extension_config_dump('journey.step', '');
+SELECT pg_extension_config_dump('journey.cap', '');
+SELECT pg_extension_config_dump('journey.channel', '');
+SELECT pg_extension_config_dump('journey.template', '');
