@@ -1,0 +1,70 @@
+# Frequency caps under load: 8 callers track events, tick and claim at once, on
+# 50 hot contacts and three journeys.  A cap that is counted without a lock
+# passes on cold contacts and fails on hot ones, so the test also asserts that
+# they were hot: most messages must have been withheld by the cap.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $transactions = $ENV{PGJ_CAP_TRANSACTIONS} // 150;
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "fsync = off\nmax_connections = 60\n");
+$node->start;
+
+sub shop { return $node->safe_psql('postgres', $_[0], extra_params => [ '-U', 'shop' ]); }
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE ROLE shop LOGIN;
+CREATE SCHEMA shop AUTHORIZATION shop;
+SET SESSION AUTHORIZATION shop;
+CREATE TABLE shop.customers (id bigint PRIMARY KEY, email text);
+INSERT INTO shop.customers SELECT i, 'c' || i || '@shop.example' FROM generate_series(1, 50) i;
+RESET SESSION AUTHORIZATION;
+CREATE EXTENSION pg_journey;
+SELECT journey.attach('shop.customers', email => 'email', owner => 'shop', slices => 4);
+SQL
+my $token = shop('SELECT journey.issue_site_token()');
+shop(<<'SQL');
+SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://localhost:2525", "from": "hi@shop.example"}');
+SELECT journey.create_template('t', 'email', 's', 'b');
+SELECT journey.create_cap('hot', 3, '1 day');
+SELECT count(journey.set_consent(id, 'email', 'promotions', true, 'test', '2020-01-01')) FROM shop.customers;
+SELECT journey.create_journey(name, 'ON EVENT go SEND email t; SEND email t;') FROM unnest(ARRAY['a', 'b', 'c']) name;
+SELECT journey.activate(name) FROM unnest(ARRAY['a', 'b', 'c']) name;
+SQL
+
+$node->pgbench(
+	"--no-vacuum --client=8 --jobs=2 --transactions=$transactions --username=shop",
+	0, [qr{processed: \d+/\d+}], [qr{^$}],
+	'8 callers track, tick and claim at once',
+	{
+		'045_track@4' => q{
+\set contact random(1, 50)
+SELECT journey.track(:contact::bigint, 'go');
+SELECT * FROM journey.tick();
+},
+		'045_tick@2' => q{
+SELECT * FROM journey.tick();
+},
+		'045_claim@2' => qq{
+SELECT journey.open_relay('r' || :client_id, '$token');
+SELECT count(*) FROM journey.claim('r' || :client_id, 100);
+},
+	});
+shop('SELECT * FROM journey.tick()') while shop('SELECT count(*) FROM journey._due(clock_timestamp()) WHERE due') > 0;
+shop("SELECT journey.open_relay('last', '$token'); SELECT count(*) FROM journey.claim('last', 10000)");
+
+is(shop('SELECT count(*) FROM (SELECT contact FROM journey_state.message WHERE claimed_at IS NOT NULL GROUP BY contact HAVING count(*) > 3) over'),
+	'0', 'nobody was handed more than the cap allows');
+is(shop('SELECT count(*) FROM (SELECT contact FROM journey_state.message GROUP BY contact HAVING count(*) > 3) over'),
+	'0', 'nor was more than that decided');
+is(shop('SELECT count(DISTINCT contact) FROM journey_state.message WHERE claimed_at IS NOT NULL'),
+	'50', 'every contact got something');
+cmp_ok(shop("SELECT count(*) FROM journey_state.verdict WHERE reason = 'capped'"), '>',
+	shop("SELECT 3 * count(*) FROM journey_state.message"), 'the contacts were hot: the cap withheld most messages');
+is(shop('SELECT law || violations FROM journey.check() WHERE violations > 0'), '', 'every law holds');
+
+done_testing();
