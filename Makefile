@@ -122,7 +122,7 @@ endif
 relay:
 	$(MAKE) -C src/relay
 install-relay: relay
-	$(MAKE) -C src/relay install BINDIR='$(bindir)' DESTDIR='$(DESTDIR)'
+	$(MAKE) -C src/relay install bindir='$(bindir)' DESTDIR='$(DESTDIR)'
 clean-relay:
 	$(MAKE) -C src/relay clean
 
