@@ -16,6 +16,7 @@
 
 #include "board.h"
 #include "box.h"
+#include "engine/launcher.h"
 #include "guc.h"
 #include "pg_journey.h"
 #include "wakeup.h"
@@ -58,4 +59,6 @@ _PG_init(void)
 	shmem_request_hook = shmem_request;
 	prev_shmem_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = shmem_startup;
+	pgj_evict_init();
+	pgj_launcher_register();
 }

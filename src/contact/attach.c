@@ -582,6 +582,7 @@ pgj_sql_detach(PG_FUNCTION_ARGS)
 	pgj_become_caller(saved);
 	revoke_from_owner(owner);
 	SPI_finish();
+	pgj_announce_site_at_commit();
 	PG_RETURN_VOID();
 }
 
@@ -656,6 +657,7 @@ pgj_sql_adopt(PG_FUNCTION_ARGS)
 	run("DELETE FROM journey.site_token");
 	pgj_become_caller(saved);
 	SPI_finish();
+	pgj_announce_site_at_commit();
 	PG_RETURN_VOID();
 }
 
