@@ -76,8 +76,10 @@ COMMENT ON FUNCTION journey.verdict_words(text, jsonb, timestamptz, text, text, 
  * anyelement needs.
  *
  * One statement.  Lines are sorted by time; at one instant what came from
- * outside (events, consent) stands before what followed from it, which is
- * numbered from one sequence in the order it was written.
+ * outside (events, consent) stands before what followed from it.  A run's
+ * arrivals are numbered in their order; its assignment and entry belong before
+ * the first, and a verdict after the arrival it was given at, in whatever order
+ * the engine wrote them.
  */
 CREATE FUNCTION journey.explain(contact text, journey text DEFAULT NULL)
 RETURNS SETOF journey.explanation
@@ -113,7 +115,7 @@ BEGIN
 		SELECT e.at, 0, e.event_id::numeric, NULL::text, NULL::bigint, 'event',
 			e.name || CASE WHEN e.properties = '{}' THEN '' ELSE ' ' || left(e.properties::text, 200) END
 		FROM journey_state.event AS e
-		WHERE e.contact = who AND (only_journey IS NULL OR e.name IN (SELECT w.name FROM watched AS w))
+		WHERE e.contact = who AND (only_journey IS NULL OR e.name IN (SELECT w.name FROM watched AS w) AND coalesce(e.name <> 'journey.call' OR e.properties ->> 'journey' = only_journey, false))
 		UNION ALL
 		SELECT c.at, 0, c.consent_id, NULL, NULL, 'consent',
 			format('%s for %s on %s (%s)', CASE WHEN c.granted THEN 'granted' ELSE 'withdrawn' END, replace(c.topic, '*', 'all topics'), c.channel, c.source)
@@ -122,10 +124,11 @@ BEGIN
 		SELECT r.at, 1, r.refusal_id, d.journey, NULL, 'refused', 'not enrolled: ' || r.reason || coalesce(' - ' || r.detail, '')
 		FROM journey_state.refusal AS r JOIN definition AS d USING (version_id) WHERE r.contact = who
 		UNION ALL
-		SELECT x.exposed_at, 1, x.exposure_id, d.journey, x.enrollment_id, 'assigned',
+		SELECT x.exposed_at, 1, coalesce(a.first_id - 0.75, x.exposure_id), d.journey, x.enrollment_id, 'assigned',
 			format('assigned to %s (%s %%, fraction %s)%s', x.arm, round(x.propensity::numeric * 100, 2)::float8, round(x.fraction::numeric, 3),
 				CASE WHEN x.served_arm <> x.arm THEN ', served ' || x.served_arm ELSE '' END)
-		FROM journey_state.exposure AS x JOIN definition AS d USING (version_id) WHERE x.contact = who
+		FROM journey_state.exposure AS x JOIN definition AS d USING (version_id) LEFT JOIN arrival AS a USING (enrollment_id)
+		WHERE x.contact = who
 		UNION ALL
 		SELECT e.entered_at, 1, a.first_id - 0.5, d.journey, e.enrollment_id, 'entered',
 			format('entered version %s', d.version) || CASE WHEN e.key = '' THEN '' ELSE ' with key ' || e.key END
@@ -145,7 +148,7 @@ BEGIN
 		LEFT JOIN journey.step AS s ON s.version_id = t.version_id AND s.step_no = t.step_no
 		WHERE t.contact = who
 		UNION ALL
-		SELECT v.at, 1, v.verdict_id, d.journey, v.enrollment_id, 'verdict',
+		SELECT v.at, 1, coalesce(t.transition_id + 0.25, v.verdict_id), d.journey, v.enrollment_id, 'verdict',
 			CASE v.verdict WHEN 'sent' THEN
 					CASE WHEN v.ghost THEN format('would have sent: %s %s', s.channel, s.template)
 						WHEN v.stage = 'claim' THEN format('sent: message %s may still go', v.message_id)
@@ -155,6 +158,10 @@ BEGIN
 					|| ': ' || v.reason || coalesce(' - ' || journey.verdict_words(v.reason, v.evidence, v.at, s.channel, d.topic, h.times), '') END
 		FROM journey_state.verdict AS v JOIN definition AS d USING (version_id)
 		LEFT JOIN journey.step AS s ON s.version_id = v.version_id AND s.step_no = v.step_no
+		LEFT JOIN LATERAL (
+			SELECT max(k.transition_id) AS transition_id FROM journey_state.transition AS k
+			WHERE k.contact = who AND k.at = v.at AND k.enrollment_id = v.enrollment_id AND k.step_no = v.step_no
+		) AS t ON true
 		CROSS JOIN handed_over AS h
 		WHERE v.contact = who
 		UNION ALL

@@ -30,8 +30,8 @@ BEGIN
 	SELECT 'copy', copied::integer::numeric, 'boolean', CASE WHEN copied THEN 'warn' ELSE 'ok' END,
 		CASE WHEN copied THEN 'this database is a copy and sends nothing: journey.adopt()' END
 	UNION ALL
-	SELECT 'site_token', count(*)::numeric, 'boolean', CASE count(*) WHEN 0 THEN 'warn' ELSE 'ok' END,
-		CASE count(*) WHEN 0 THEN 'no relay can connect before a site token is issued' END
+	SELECT 'site_token', count(k.issued_at)::numeric, 'boolean', CASE count(k.issued_at) WHEN 0 THEN 'warn' ELSE 'ok' END,
+		CASE count(k.issued_at) WHEN 0 THEN 'no relay can connect before a site token is issued' END
 	FROM journey.site_token AS k;
 
 	-- timers: due is what the next tick takes (some of it stale); overdue for more than a minute

@@ -298,7 +298,8 @@ check_contact_table(Attachment *a)
 
 /*
  * The owner gets the rights on our schema that authors need.  Not on the site
- * and its token: those change in this file only.
+ * and its token: those change in this file only.  That there is a token, and since
+ * when, is no secret (journey.health).
  */
 static void
 grant_to_owner(Oid owner)
@@ -310,9 +311,10 @@ grant_to_owner(Oid owner)
 				 "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA journey TO %s;"
 				 "REVOKE INSERT, UPDATE, DELETE ON journey.site FROM %s;"
 				 "REVOKE ALL ON journey.site_token FROM %s;"
+				 "GRANT SELECT (issued_at) ON journey.site_token TO %s;"
 				 "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA journey TO %s;"
 				 "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA journey TO %s",
-				 role, role, role, role, role, role));
+				 role, role, role, role, role, role, role));
 	pgj_become_caller(saved);
 }
 
@@ -724,7 +726,8 @@ grant_reading(Oid owner, const char *role)
 	pgj_become_caller(saved);
 	saved = become_extension_owner();
 	run(psprintf("GRANT SELECT ON ALL TABLES IN SCHEMA journey TO %s;"
-				 "REVOKE ALL ON journey.site_token FROM %s", role, role));
+				 "REVOKE ALL ON journey.site_token FROM %s;"
+				 "GRANT SELECT (issued_at) ON journey.site_token TO %s", role, role, role));
 	grant_functions(role, "p.provolatile OPERATOR(pg_catalog.<>) 'v'");
 	pgj_become_caller(saved);
 }

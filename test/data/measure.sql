@@ -90,7 +90,7 @@ INSERT INTO journey_state.refusal VALUES (6, 699, '2026-01-06 00:00', 1, 1, 60, 
 CREATE TEMP TABLE news AS
 	SELECT c.slice, n.contact, n.message_id, n.at, n.message_id + 2000 AS run, n.ordinal
 	FROM (VALUES (7, 71, '2026-01-04 10:00'::timestamptz, 1), (10, 105, '2026-01-10 10:00', 1), (10, 106, '2026-01-11 10:00', 2)) AS n (contact, message_id, at, ordinal) JOIN cart AS c USING (contact);
-INSERT INTO journey_state.event (slice, contact, event_id, name, at) SELECT slice, contact, run, 'journey.call', at FROM news;
+INSERT INTO journey_state.event (slice, contact, event_id, name, at, properties) SELECT slice, contact, run, 'journey.call', at, '{"journey": "newsletter"}' FROM news;
 INSERT INTO journey_state.exposure SELECT contact, 5000 + contact, 'journey', 2, 1, contact::text, 'treatment', 'treatment', 1, 0.7, min(at), min(run), 2, min(run), 0, 0, 0 FROM news GROUP BY contact;
 INSERT INTO journey_state.enrollment (slice, contact, enrollment_id, journey_id, version_id, key, ordinal, ghost, exposure_id, event_id, event_at, entered_at, status, ended_at, end_reason)
 	SELECT slice, contact, run, 2, 2, '', ordinal, false, 5000 + contact, run, at, at, 'completed', at, 'completed' FROM news;
