@@ -32,9 +32,11 @@ CREATE TABLE journey.version
 	goal_within			interval,
 	goal_value			integer,
 	created_at			timestamptz	NOT NULL,
+	dropped				boolean		NOT NULL DEFAULT false,
 	UNIQUE (journey_id, version)
 );
 COMMENT ON TABLE journey.version IS 'An immutable version of a journey. Columns of type integer that name an expression refer to journey.expression (version_id, expression_no).';
+COMMENT ON COLUMN journey.version.dropped IS 'the journey was dropped while it had this version: its runs end, even when a journey of the name is created again';
 
 CREATE TABLE journey.expression
 (

@@ -98,7 +98,8 @@ load_versions(Definitions *definitions)
 	static const char *const statuses[] = {"draft", "active", "paused", "dropped"};
 	static const char *const reentries[] = {"never", "always", "after", "once per key"};
 
-	select_rows("SELECT v.version_id, v.journey_id, j.name, j.status, j.version_id, j.holdout_epoch,"
+	select_rows("SELECT v.version_id, v.journey_id, j.name,"
+				" CASE WHEN v.dropped THEN 'dropped' ELSE j.status END, j.version_id, j.holdout_epoch,"
 				" v.topic, t.class, v.priority, v.holdout, v.holdout_by, v.key_expression,"
 				" v.reentry, v.reentry_after, v.goal_event, v.goal_condition, v.goal_within, v.goal_value"
 				" FROM journey.version v"

@@ -149,9 +149,7 @@ wait_is_past(Batch *batch, Version *version, Step *step, Work *work)
 			proceed(batch, work, step->next, "past");
 			break;
 		case PAST_SKIP:
-			proceed(batch, work,
-					step->next == 0 ? 0 : version->steps[step->next].next,
-					"skipped");
+			proceed(batch, work, step->otherwise, "skipped");
 			break;
 		case PAST_EXIT:
 			pgj_run_end(batch, work->current->run, now_of(batch, work),

@@ -3,8 +3,8 @@
  * journey.c
  *	  Create journeys and change their status.
  *
- * A version, once written, is never changed: contacts in flight stay on
- * theirs.  Who creates a version holds the journey's row, so two creations at
+ * A version, once written, is never changed, but for being marked as dropped:
+ * contacts in flight stay on theirs.  Who creates a version holds the journey's row, so two creations at
  * once give two versions; should that fail (a snapshot from before), the unique
  * key on (journey_id, version) decides.
  *
@@ -133,7 +133,7 @@ insert_expressions(Compilation *c, int version_id)
 		CHECK_FOR_INTERRUPTS();
 		add_int(&p, version_id);
 		add_int(&p, e->expr->expression_no);
-		add_int(&p, pgj_script_line(c->text, e->expr->offset));
+		add_int(&p, pgj_script_line(c, e->expr->offset));
 		add_text(&p, e->source);
 		add_text(&p, e->result == TIMESTAMPTZOID ? "timestamptz" :
 				 e->result == BOOLOID ? "boolean" :
@@ -226,7 +226,7 @@ insert_steps(Compilation *c, int version_id)
 		add_int(&p, i + 1);
 		add_text(&p, step_kind(step));
 		add_text(&p, row->label);
-		add_int(&p, pgj_script_line(c->text, offset));
+		add_int(&p, pgj_script_line(c, offset));
 		add_int(&p, row->next_step);
 		add_int_or_null(&p, row->else_step, -1);
 		add_interval(&p, row->duration);
@@ -514,6 +514,11 @@ change_status(const char *name, StatusChange change)
 	add_int(&p, journey_id);
 	run(psprintf("UPDATE journey.journey AS j SET %s WHERE j.journey_id OPERATOR(pg_catalog.=) $1",
 				 set[change]), &p, SPI_OK_UPDATE);
+
+	/* for good: a later journey of this name must not find them running */
+	if (change == CHANGE_DROP)
+		run("UPDATE journey.version SET dropped = true"
+			" WHERE journey_id OPERATOR(pg_catalog.=) $1 AND NOT dropped", &p, SPI_OK_UPDATE);
 
 	/* an author who starts it again wants its expressions tried again */
 	if (change == CHANGE_ACTIVATE || change == CHANGE_RESUME)

@@ -41,19 +41,43 @@ pgj_problem_add(Compilation *c, int offset, int sqlstate, char *message, char *h
 	c->problems = lappend(c->problems, problem);
 }
 
+static void
+find_lines(Compilation *c)
+{
+	const char *s;
+	int			size = 64;
+
+	c->lines = palloc(size * sizeof(int));
+	c->lines[0] = 0;
+	c->nlines = 1;
+	for (s = strchr(c->text, '\n'); s; s = strchr(s + 1, '\n'))
+	{
+		if (c->nlines == size)
+		{
+			size *= 2;
+			c->lines = repalloc(c->lines, size * sizeof(int));
+		}
+		c->lines[c->nlines++] = s + 1 - c->text;
+	}
+}
+
 /* The line an offset lies on, from 1. */
 int
-pgj_script_line(const char *text, int offset)
+pgj_script_line(Compilation *c, int offset)
 {
-	int			line = 1;
-	int			i;
+	int			low = 0;
+	int			high = c->nlines;	/* the line is in [low, high) */
 
-	for (i = 0; i < offset && text[i]; i++)
+	while (high - low > 1)
 	{
-		if (text[i] == '\n')
-			line++;
+		int			middle = low + (high - low) / 2;
+
+		if (c->lines[middle] <= offset)
+			low = middle;
+		else
+			high = middle;
 	}
-	return line;
+	return low + 1;
 }
 
 static int
@@ -87,14 +111,17 @@ report_problems(Compilation *c)
 			break;
 		}
 		appendStringInfo(&detail, "%sline %d: %s.", detail.len > 0 ? "\n" : "",
-						 pgj_script_line(c->text, problem->offset), problem->message);
+						 pgj_script_line(c, problem->offset), problem->message);
 		if (problem->hint)
 			appendStringInfo(&detail, " %s", problem->hint);
 	}
 
+	/* a script that is too long is too long to be shown, too */
+	if (strlen(c->text) > SCRIPT_MAX_LENGTH)
+		ereport(ERROR, errcode(first->sqlstate), errmsg("%s", first->message));
 	ereport(ERROR,
 			errcode(first->sqlstate),
-			errmsg("line %d: %s", pgj_script_line(c->text, first->offset), first->message),
+			errmsg("line %d: %s", pgj_script_line(c, first->offset), first->message),
 			detail.len > 0 ? errdetail_internal("%s", detail.data) : 0,
 			first->hint ? errhint("%s", first->hint) : 0,
 			internalerrquery(c->text),
@@ -194,9 +221,6 @@ check_clauses(Compilation *c)
 	if (script->steps == NULL)
 		pgj_problem_add(c, strlen(c->text), ERRCODE_SYNTAX_ERROR,
 						pstrdup("the journey has no step"), NULL);
-	if (c->nsteps > SCRIPT_MAX_STEPS)
-		pgj_problem_add(c, 0, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-						psprintf("the journey has more than %d steps", SCRIPT_MAX_STEPS), NULL);
 
 	if (script->holdout)
 	{
@@ -358,10 +382,15 @@ pgj_script_compile(const Site *site, const char *text)
 	c->site = site;
 	c->text = text;
 	c->script = parser->script;
+	find_lines(c);
 	add_syntax_errors(c, parser);
 	report_problems(c);
 
 	c->nsteps = c->script->nsteps;
+	if (c->nsteps > SCRIPT_MAX_STEPS)
+		pgj_problem_add(c, 0, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+						psprintf("the journey has more than %d steps", SCRIPT_MAX_STEPS), NULL);
+	report_problems(c);
 	pgj_script_number(c->script);
 	c->steps = pgj_script_graph(c);
 	check_clauses(c);

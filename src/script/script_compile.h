@@ -51,6 +51,8 @@ typedef struct Compilation
 {
 	const Site *site;
 	const char *text;
+	int		   *lines;			/* offsets at which lines start */
+	int			nlines;
 	Script	   *script;
 	List	   *problems;		/* of Problem */
 	List	   *expressions;	/* of CompiledExpression, in the order of the text */
@@ -74,7 +76,7 @@ extern Compilation *pgj_script_compile(const Site *site, const char *text);
 /* script_check.c */
 extern void pgj_problem_add(Compilation *c, int offset, int sqlstate,
 							char *message, char *hint);
-extern int	pgj_script_line(const char *text, int offset);
+extern int	pgj_script_line(Compilation *c, int offset);
 
 /* script_graph.c: numbers, successors, what can never be reached */
 extern void pgj_script_number(Script *script);

@@ -194,7 +194,7 @@ mention_strange_events(Compilation *c, Names *names)
 
 		ereport(NOTICE,
 				errmsg("line %d: no capture makes the event \"%s\"",
-					   pgj_script_line(c->text, event->offset), event->text),
+					   pgj_script_line(c, event->offset), event->text),
 				hint ? errhint("%s", hint) :
 				errhint("It can still come from journey.track()."));
 	}
@@ -235,7 +235,7 @@ collect_labels(Compilation *c, Names *names)
 			pgj_problem_add(c, step->label->offset, ERRCODE_DUPLICATE_OBJECT,
 							psprintf("label \"%s\" is used twice", step->label->text),
 							psprintf("It stands already on line %d.",
-									 pgj_script_line(c->text, other->label->offset)));
+									 pgj_script_line(c, other->label->offset)));
 		else
 			names->labels = lappend(names->labels, step);
 	}

@@ -1,0 +1,152 @@
+\getenv srcdir PG_ABS_SRCDIR
+\set shop :srcdir '/data/shop.sql'
+\i :shop
+--
+-- What is wrong with a script, all at once, with a caret under the first
+--
+INSERT INTO journey.channel VALUES ('email', 'smtp', 'email', '{}', '2026-01-01'), ('sms', 'smtp', 'phone', '{}', '2026-01-01');
+INSERT INTO journey.template VALUES
+	('cart_reminder', 'email', 's', 'b', NULL, '2026-01-01'),
+	('cart_offer', 'email', 's', 'b', NULL, '2026-01-01'),
+	('cart_sms', 'sms', '', 'b', NULL, '2026-01-01');
+SELECT journey.capture('checkout_started', 'shop.carts', contact => 'customer_id', at => 'updated_at');
+\set try 'SELECT journey.create_journey(''x'', '
+
+-- several kinds together; the expression is the first
+:try $$
+ON EVENT checkout_started WHERE c.contry = 'GB'
+TOPIC promotoins
+HOLDOUT 100%
+REENTRY AFTER '-1 day'
+SEND emial cart_reminder;
+<<r>> SEND email cart_remindr;
+<<r>> SEND email cart_sms;
+WAIT FOR clicked OF q TIMEOUT '0' THEN
+  EXIT;
+  WAIT '1 day';
+END WAIT;
+IF c.first_name THEN EXIT; END IF;
+$$);
+
+-- syntax errors are reported before anything else; reading goes on after each
+:try $$
+ON EVENT checkuot_started
+SNED email cart_reminder;
+WAIT 1 day;
+SEND emial cart_reminder PRIORITY high;
+IF c.id > 1 SEND email cart_offer; END IF;
+$$);
+
+-- nothing, and too little
+:try '');
+:try $$ -- only a comment
+$$);
+:try $$ON EVENT checkout_started$$);
+:try $$WAIT '1 day';$$);
+:try $$ON EVENT checkout_started SEND email cart_reminder$$);
+:try $$ON EVENT checkout_started IF true THEN WAIT '1 day';$$);
+:try $$ON EVENT WAIT '1 day';$$);
+:try $$ON EVENT checkout_started WHERE WAIT '1 day';$$);
+:try $$ON EVENT checkout_started WAIT ();$$);
+:try $$ON EVENT checkout_started WAIT FOR clicked TIMEOUT '1 day';$$);
+:try $$ON EVENT checkout_started WAIT FOR clicked THEN END WAIT;$$);
+:try $$ON EVENT checkout_started WAIT UNTIL now() ELSE STOP;$$);
+:try $$ON EVENT checkout_started GOAL sent EXIT;$$);
+:try $$ON EVENT checkout_started EXIT; END IF;$$);
+
+-- each clause once, and before the steps
+:try $$ON EVENT checkout_started
+KEY c.id KEY c.id
+REENTRY NEVER REENTRY ALWAYS
+GOAL sent WITHIN '1 day' GOAL sent WITHIN '2 days'
+HOLDOUT 1% HOLDOUT 2%
+TOPIC service TOPIC promotions
+PRIORITY 1 PRIORITY 2
+SEND email cart_offer PRIORITY 1 PRIORITY 2;$$);
+:try $$ON EVENT checkout_started WAIT '1 day'; KEY c.id$$);
+:try $$ON EVENT checkout_started IF true THEN TOPIC service END IF;$$);
+
+-- numbers and intervals
+:try $$ON CALL PRIORITY 101 HOLDOUT 100% SEND email cart_offer PRIORITY 1.5;$$);
+:try $$ON CALL HOLDOUT -1% EXIT;$$);
+:try $$ON CALL WAIT '0'; WAIT '-1 day'; WAIT '1 month -31 days'; WAIT 'soon'; WAIT '1000 years'; WAIT 'infinity'; WAIT '99999999999 years'; WAIT '1 day -2 hours';$$);
+:try $$ON CALL REENTRY ONCE PER KEY EXIT;$$);
+
+-- names
+:try $$ON CALL SEND fax cart_offer; SEND email nothing_like_it; SEND sms cart_offer; SEND email cart_ofer;$$);
+:try $$ON EVENT journey.call EXIT;$$);
+:try $$ON EVENT "journey.call" EXIT ON "journey.retry" EXIT;$$);
+:try $$ON CALL <<a>> WAIT '1 day'; WAIT FOR clicked OF a TIMEOUT '1 day' END WAIT; WAIT FOR clicked OF b TIMEOUT '1 day' END WAIT;$$);
+
+-- what can never be reached
+:try $$ON CALL EXIT; WAIT '1 day';$$);
+:try $$ON CALL IF true THEN EXIT; ELSE EXIT; END IF; WAIT '1 day';$$);
+:try $$ON CALL WAIT FOR clicked TIMEOUT '1 day' THEN EXIT; ELSE EXIT; WAIT '1 day'; END WAIT; WAIT '2 days';$$);
+
+-- types
+:try $$ON CALL IF 1 THEN EXIT; END IF;
+WAIT UNTIL c.country;
+WAIT (1);
+IF 'maybe' THEN EXIT; END IF;
+EXIT;$$);
+:try $$ON CALL GOAL sent WITHIN '1 day' VALUE event.properties->>'total' EXIT;$$);
+
+-- later releases
+:try $$ON ENTER SEGMENT s EXIT;$$);
+:try $$ON LEAVE SEGMENT s EXIT;$$);
+:try $$ON DATE c.created_at EXIT;$$);
+:try $$ON SCHEDULE '* * * * *' FOR SEGMENT s EXIT;$$);
+:try $$ON CALL AUDIENCE c.country = 'GB' EXIT;$$);
+:try $$ON CALL EXIT WHEN c.country = 'GB' EXIT;$$);
+:try $$ON CALL EXIT ON LEAVE SEGMENT s EXIT;$$);
+:try $$ON CALL LIMIT 100 PER '1 day' EXIT;$$);
+:try $$ON CALL ACTIVE FROM '2026-01-01' UNTIL '2026-02-01' EXIT;$$);
+:try $$ON CALL
+SPLIT 50% a THEN EXIT; 50% b THEN EXIT; END SPLIT;
+SET x = 1;
+TAG t;
+UNTAG t;
+CALL f(c.id);
+START JOURNEY j KEY c.id;
+REPEAT WAIT '1 day'; UNTIL true; END REPEAT;
+SEND email cart_offer AT BEST TIME WITHIN '1 day';
+SEND email cart_offer WHEN CAPPED SKIP;
+SEND FIRST OF (sms, email) cart_offer;
+SEND BEST OF (sms, email) cart_offer;
+WAIT UNTIL '09:00';
+WAIT UNTIL '9:30' ON mon, tue;
+$$);
+
+-- quotes, comments, parentheses that do not end
+:try $$ON CALL WAIT '1 day;$$);
+:try $$ON CALL WAIT '1 day'; /* $$);
+:try $$ON EVENT "checkout EXIT;$$);
+:try 'ON CALL KEY $q$ x EXIT;');
+:try $$ON CALL KEY (c.id EXIT;$$);
+:try $$ON CALL KEY c.id) EXIT;$$);
+
+-- limits
+:try repeat('-', 1024 * 1024 + 1));
+DO $$
+BEGIN
+	PERFORM journey.create_journey('deep', 'ON CALL ' || repeat('IF true THEN ', 101) || 'EXIT; ' || repeat('END IF; ', 101));
+EXCEPTION WHEN program_limit_exceeded THEN RAISE NOTICE '%', sqlerrm;
+END $$;
+DO $$
+BEGIN
+	PERFORM journey.create_journey('deep', 'ON CALL ' || repeat('IF true THEN ', 20000));
+EXCEPTION WHEN syntax_error OR program_limit_exceeded THEN RAISE NOTICE '%', sqlerrm;
+END $$;
+DO $$
+BEGIN
+	PERFORM journey.create_journey('long', 'ON CALL ' || repeat($s$WAIT '1 day'; $s$, 10001));
+EXCEPTION WHEN program_limit_exceeded THEN RAISE NOTICE '%', sqlerrm;
+END $$;
+DO $$
+BEGIN
+	PERFORM journey.create_journey('hostile', 'ON CALL KEY ' || repeat('(', 100000) || '1' || repeat(')', 100000) || ' EXIT;');
+EXCEPTION WHEN statement_too_complex OR program_limit_exceeded OR out_of_memory OR syntax_error THEN RAISE NOTICE '%', sqlerrm;
+END $$;
+-- nothing was left behind
+SELECT count(*) FROM journey.journey;
+SELECT count(*) FROM journey.version;
