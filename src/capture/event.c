@@ -103,15 +103,16 @@ find_columns(Relation relation, int *attribute)
 	}
 }
 
+#define PUT(column, value) \
+	(slot->tts_values[attribute[column]] = (value), \
+	 slot->tts_isnull[attribute[column]] = false)
+
 static void
 fill_slot(TupleTableSlot *slot, const int *attribute, const Site *site,
 		  const EventRow *row, bool has_xid, FullTransactionId xid)
 {
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
-#define PUT(column, value) \
-	(slot->tts_values[attribute[column]] = (value), \
-	 slot->tts_isnull[attribute[column]] = false)
 	PUT(EVENT_SLICE, Int16GetDatum(pgj_slice_of(site, row->contact)));
 	PUT(EVENT_CONTACT, row->contact);
 	PUT(EVENT_ID, Int64GetDatum(row->event_id));
@@ -120,9 +121,20 @@ fill_slot(TupleTableSlot *slot, const int *attribute, const Site *site,
 	if (has_xid)
 		PUT(EVENT_XID, FullTransactionIdGetDatum(xid));
 	PUT(EVENT_PROPERTIES, row->properties);
-#undef PUT
 	ExecStoreVirtualTuple(slot);
 }
+
+/* As much of a row as decides its partition. */
+static void
+fill_routing_slot(TupleTableSlot *slot, const int *attribute, const EventRow *row)
+{
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	PUT(EVENT_AT, TimestampTzGetDatum(row->at));
+	ExecStoreVirtualTuple(slot);
+}
+
+#undef PUT
 
 /* Insert what is in slots, all rows of one partition. */
 static void
@@ -182,10 +194,7 @@ insert_rows(const Site *site, Relation relation, EventRow *rows, int nrows)
 
 	for (int i = 0; i < nrows; i++)
 	{
-		MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
-
-		fill_slot(root_slot, attribute, site, &rows[i], has_xid, xid);
-		MemoryContextSwitchTo(old);
+		fill_routing_slot(root_slot, attribute, &rows[i]);
 		target[i] = ExecFindPartition(mtstate, root, routing, root_slot, estate);
 		ResetPerTupleExprContext(estate);
 	}

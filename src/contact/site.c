@@ -318,7 +318,12 @@ pgj_require_live(const Site *site)
 char *
 pgj_key_to_text(const Site *site, Datum contact)
 {
-	return OidOutputFunctionCall(site->key_output, contact);
+	/* called per row: the lookup is kept */
+	static FmgrInfo output;
+
+	if (output.fn_oid != site->key_output)
+		fmgr_info_cxt(site->key_output, &output, TopMemoryContext);
+	return OutputFunctionCall(&output, contact);
 }
 
 Datum

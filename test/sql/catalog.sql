@@ -1,4 +1,4 @@
--- rules that every object of the extension keeps; each query yields no rows
+-- rules that every object of the extension keeps; what a query lists is an exception
 \getenv srcdir PG_ABS_SRCDIR
 \set shop :srcdir '/data/shop.sql'
 \i :shop
@@ -21,7 +21,7 @@ SELECT oid::regclass AS "public may use" FROM relation WHERE EXISTS (SELECT FROM
 SELECT oid::regnamespace AS "public may use" FROM pg_namespace
 	WHERE nspname LIKE 'journey%' AND EXISTS (SELECT FROM aclexplode(nspacl) WHERE grantee = 0);
 
--- no way up, no way to be led astray
+-- no way up, no way to be led astray; create_journey() takes names of a script by its author's path, in the box
 SELECT oid::regprocedure AS "security definer" FROM function WHERE prosecdef ORDER BY 1;
 SELECT oid::regprocedure AS "leakproof" FROM function WHERE proleakproof ORDER BY 1;
 SELECT oid::regprocedure AS "search_path not pinned" FROM function
