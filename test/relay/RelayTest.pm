@@ -100,7 +100,7 @@ sub config
 	my $channels = delete $key{channels} // '';
 	my $mode = delete $key{mode} // 0600;
 	my $path = "$self->{directory}/relay.ini";
-	%key = (conninfo => $self->{node}->connstr('postgres'), site_token => $token, tls => 'none', %key);
+	%key = (conninfo => $self->{node}->connstr('postgres') . ' application_name=journey-relay', site_token => $token, tls => 'none', %key);
 	open my $f, '>', $path or die $!;
 	print $f "[relay]\n", (map { "$_ = $key{$_}\n" } sort keys %key), $channels;
 	close $f;
@@ -146,6 +146,13 @@ sub accepted
 		push @messages, $m;
 	}
 	return @messages;
+}
+
+# quick: how many messages to recipients that begin so
+sub count_accepted
+{
+	my ($self, $prefix) = @_;
+	return scalar(() = slurp_file("$self->{directory}/accepted") =~ /"to": \["$prefix/g);
 }
 
 sub accepted_for { my ($self, $to) = @_; return grep { $_->{to}[0] eq "$to\@test.example" } $self->accepted }

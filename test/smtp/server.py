@@ -4,8 +4,9 @@
     server.py DIRECTORY
 
 writes its port to DIRECTORY/port, every accepted message to DIRECTORY/accepted
-(one JSON object a line, on disk before the client hears of it) and every byte
-it was sent to DIRECTORY/wire.  DIRECTORY/behaviour, if it is there, is a JSON
+(one JSON object a line, on disk before the client hears of it) every byte it
+was sent to DIRECTORY/wire, and the commands it saw in them to
+DIRECTORY/commands.  DIRECTORY/behaviour, if it is there, is a JSON
 object: for a recipient a list, whose n-th entry rules the n-th attempt; a
 longer run of attempts is accepted.  An entry is
     {"at": "rcpt" | "mail" | "data", "reply": "451 4.3.0 later"}
@@ -24,6 +25,7 @@ from aiosmtpd.smtp import SMTP
 directory = sys.argv[1]
 accepted = open(os.path.join(directory, "accepted"), "ab", buffering=0)
 wire = open(os.path.join(directory, "wire"), "ab", buffering=0)
+commands = open(os.path.join(directory, "commands"), "ab", buffering=0)
 attempts = {}
 
 
@@ -52,6 +54,7 @@ class Handler:
         return "421 gone"
 
     async def handle_MAIL(self, server, session, envelope, address, options):
+        commands.write(b"MAIL %s\n" % address.encode())
         reply = await self.obey(server, behaviour(address, "mail"))
         if reply is None:
             envelope.mail_from = address
@@ -60,6 +63,7 @@ class Handler:
         return reply
 
     async def handle_RCPT(self, server, session, envelope, address, options):
+        commands.write(b"RCPT %s\n" % address.encode())
         reply = await self.obey(server, behaviour(address, "rcpt"))
         if reply is None:
             envelope.rcpt_tos.append(address)
