@@ -3,6 +3,7 @@
  * liquid.h
  *	  A subset of the Liquid template language, in plain C.
  *
+ * liquid_expr.c		the inside of {{ }} and {% %}: expressions, filters
  * liquid_parse.c	source -> tree; every mistake an author can make is found
  *					here, with its position
  * liquid_render.c	tree + data -> text

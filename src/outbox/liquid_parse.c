@@ -20,37 +20,7 @@
 
 #include "miscadmin.h"
 
-#include "outbox/liquid.h"
-
-typedef enum TokenKind
-{
-	T_END, T_NAME, T_INT, T_DECIMAL, T_STRING, T_DOTDOT, T_COMPARE, T_CHAR
-} TokenKind;
-
-typedef struct Token
-{
-	TokenKind	kind;
-	int			at;
-	const char *s;
-	int			len;
-	LiquidOp	op;
-} Token;
-
-typedef struct Parser
-{
-	const char *source;
-	int			len;
-	int			pos;			/* next byte of the template */
-	bool		trim;			/* the last markup ended with "-" */
-	int			depth;
-	/* the markup at hand */
-	int			markup_at;		/* offset of its braces */
-	const char *tag;			/* name of the tag, NULL: an output */
-	int			tag_len;
-	const char *p;				/* rest of the markup */
-	const char *end;
-	Token		tok;			/* current token of it */
-} Parser;
+#include "outbox/liquid_parse.h"
 
 typedef void (*TagFn) (Parser *ps, LiquidNode *node);
 
@@ -63,7 +33,6 @@ typedef struct Tag
 
 static void parse_body(Parser *ps, LiquidBody *body, const char *const *stops,
 					   const char *opener, int opener_at);
-static LiquidExpr *parse_expr(Parser *ps);
 static void parse_if(Parser *ps, LiquidNode *node);
 static void parse_case(Parser *ps, LiquidNode *node);
 static void parse_for(Parser *ps, LiquidNode *node);
@@ -92,68 +61,7 @@ static const Tag tags[] = {
 	{NULL}
 };
 
-#define syntax_error(ps, at, hint, ...) \
-	pgj_liquid_error(LIQUID_SYNTAX, (ps)->source, (at), (hint), __VA_ARGS__)
-
-static bool
-same(const char *s, int len, const char *word)
-{
-	return strlen(word) == (size_t) len && memcmp(s, word, len) == 0;
-}
-
-/* ---- hints ---- */
-
-/* Edit distance of short names; anything longer than 30 is far from all. */
-static int
-distance(const char *a, int alen, const char *b)
-{
-	int			blen = strlen(b);
-	int			row[32];
-
-	if (alen > 30 || blen > 30)
-		return 100;
-	for (int j = 0; j <= blen; j++)
-		row[j] = j;
-	for (int i = 1; i <= alen; i++)
-	{
-		int			diagonal = row[0];
-
-		row[0] = i;
-		for (int j = 1; j <= blen; j++)
-		{
-			int			above = row[j];
-			int			best = diagonal + (a[i - 1] != b[j - 1]);
-
-			best = Min(best, above + 1);
-			best = Min(best, row[j - 1] + 1);
-			diagonal = above;
-			row[j] = best;
-		}
-	}
-	return row[blen];
-}
-
-static void
-consider(const char *name, int len, const char *candidate, const char **best,
-		 int *score)
-{
-	int			d = distance(name, len, candidate);
-
-	if (d < *score)
-	{
-		*score = d;
-		*best = candidate;
-	}
-}
-
-static const char *
-nearest_hint(const char *what, const char *name, int len, const char *best,
-			 int score)
-{
-	if (best == NULL || score > Max(1, len / 2))
-		return NULL;
-	return psprintf("Perhaps you meant the %s \"%s\".", what, best);
-}
+static void unknown_tag(Parser *ps) pg_attribute_noreturn();
 
 static void
 unknown_tag(Parser *ps)
@@ -163,409 +71,11 @@ unknown_tag(Parser *ps)
 	const char *hint;
 
 	for (const Tag *t = tags; t->name; t++)
-		consider(ps->tag, ps->tag_len, t->name, &best, &score);
-	hint = nearest_hint("tag", ps->tag, ps->tag_len, best, score);
+		pgj_liquid_consider(ps->tag, ps->tag_len, t->name, &best, &score);
+	hint = pgj_liquid_nearest_hint("tag", ps->tag_len, best, score);
 	syntax_error(ps, ps->tag - ps->source,
 				 hint ? hint : "Tags are if, unless, case, for, assign, capture, echo, comment and raw.",
 				 "template has no tag \"%.*s\"", ps->tag_len, ps->tag);
-}
-
-static void
-unknown_filter(Parser *ps, const Token *t)
-{
-	const char *best = NULL;
-	int			score = 100;
-
-	for (const LiquidFilter *f = pgj_liquid_filters; f->name; f++)
-		consider(t->s, t->len, f->name, &best, &score);
-	syntax_error(ps, t->at, nearest_hint("filter", t->s, t->len, best, score),
-				 "template has no filter \"%.*s\"", t->len, t->s);
-}
-
-/* ---- tokens of a markup ---- */
-
-static bool
-is_name_start(char c)
-{
-	return isalpha((unsigned char) c) || c == '_' || IS_HIGHBIT_SET(c);
-}
-
-static bool
-is_name(char c)
-{
-	return is_name_start(c) || isdigit((unsigned char) c) || c == '-';
-}
-
-static void
-scan_number(Parser *ps, Token *t)
-{
-	const char *p = ps->p;
-
-	t->kind = T_INT;
-	if (*p == '-')
-		p++;
-	while (p < ps->end && isdigit((unsigned char) *p))
-		p++;
-	if (p + 1 < ps->end && *p == '.' && isdigit((unsigned char) p[1]))
-	{
-		t->kind = T_DECIMAL;
-		for (p++; p < ps->end && isdigit((unsigned char) *p); p++)
-			;
-	}
-	/* a name may not begin with a digit */
-	if (p < ps->end && is_name_start(*p))
-		syntax_error(ps, t->at, NULL, "template has a malformed number");
-	ps->p = p;
-}
-
-static void
-scan_compare(Parser *ps, Token *t)
-{
-	static const struct
-	{
-		const char *text;
-		LiquidOp	op;
-	}			ops[] = {
-		{"==", LIQUID_OP_EQ}, {"!=", LIQUID_OP_NE}, {"<>", LIQUID_OP_NE},
-		{"<=", LIQUID_OP_LE}, {">=", LIQUID_OP_GE}, {"<", LIQUID_OP_LT},
-		{">", LIQUID_OP_GT}
-	};
-
-	for (int i = 0; i < lengthof(ops); i++)
-	{
-		int			len = strlen(ops[i].text);
-
-		if (ps->end - ps->p >= len && memcmp(ps->p, ops[i].text, len) == 0)
-		{
-			t->kind = T_COMPARE;
-			t->op = ops[i].op;
-			ps->p += len;
-			return;
-		}
-	}
-	ps->p++;
-}
-
-static void
-next_token(Parser *ps)
-{
-	Token	   *t = &ps->tok;
-	char		c;
-
-	while (ps->p < ps->end && pgj_liquid_is_space(*ps->p))
-		ps->p++;
-	t->s = ps->p;
-	t->at = ps->p - ps->source;
-	t->kind = T_END;
-	t->len = 0;
-	if (ps->p >= ps->end)
-		return;
-	c = *ps->p;
-	t->kind = T_CHAR;
-	if (is_name_start(c))
-	{
-		t->kind = T_NAME;
-		while (ps->p < ps->end && is_name(*ps->p))
-			ps->p++;
-		if (ps->p < ps->end && *ps->p == '?')
-			ps->p++;
-	}
-	else if (isdigit((unsigned char) c) ||
-			 (c == '-' && ps->p + 1 < ps->end && isdigit((unsigned char) ps->p[1])))
-		scan_number(ps, t);
-	else if (c == '\'' || c == '"')
-	{
-		const char *close = memchr(ps->p + 1, c, ps->end - ps->p - 1);
-
-		if (close == NULL)
-			syntax_error(ps, t->at, NULL, "template has an unterminated string");
-		t->kind = T_STRING;
-		t->s++;
-		t->len = close - t->s;
-		ps->p = close + 1;
-		return;
-	}
-	else if (c == '.' && ps->p + 1 < ps->end && ps->p[1] == '.')
-	{
-		t->kind = T_DOTDOT;
-		ps->p += 2;
-	}
-	else if (c == '=' || c == '!' || c == '<' || c == '>')
-		scan_compare(ps, t);
-	else
-		ps->p++;
-	t->len = ps->p - t->s;
-}
-
-static void
-unexpected(Parser *ps)
-{
-	if (ps->tok.kind == T_END)
-		syntax_error(ps, ps->tok.at, NULL, "template has an incomplete expression");
-	syntax_error(ps, ps->tok.at, NULL, "syntax error in template at or near \"%.*s\"",
-				 ps->tok.len, ps->tok.s);
-}
-
-static bool
-at_char(Parser *ps, char c)
-{
-	return ps->tok.kind == T_CHAR && ps->tok.s[0] == c;
-}
-
-static bool
-accept_char(Parser *ps, char c)
-{
-	if (!at_char(ps, c))
-		return false;
-	next_token(ps);
-	return true;
-}
-
-static void
-expect_char(Parser *ps, char c)
-{
-	if (!accept_char(ps, c))
-		unexpected(ps);
-}
-
-static bool
-at_word(Parser *ps, const char *word)
-{
-	return ps->tok.kind == T_NAME && same(ps->tok.s, ps->tok.len, word);
-}
-
-static void
-expect_end(Parser *ps)
-{
-	if (ps->tok.kind != T_END)
-		unexpected(ps);
-}
-
-static void
-enter(Parser *ps, int at)
-{
-	if (++ps->depth > LIQUID_MAX_NESTING)
-		pgj_liquid_error(LIQUID_LIMIT, ps->source, at, NULL,
-						 "template is nested more than %d levels deep", LIQUID_MAX_NESTING);
-}
-
-/* ---- expressions ---- */
-
-static bool
-parse_word_literal(Parser *ps, LiquidValue *v)
-{
-	if (at_word(ps, "nil") || at_word(ps, "null"))
-		*v = pgj_liquid_nil();
-	else if (at_word(ps, "true") || at_word(ps, "false"))
-		*v = pgj_liquid_bool(at_word(ps, "true"));
-	else if (at_word(ps, "empty") || at_word(ps, "blank"))
-	{
-		memset(v, 0, sizeof(*v));
-		v->type = at_word(ps, "empty") ? LIQUID_EMPTY : LIQUID_BLANK;
-	}
-	else
-		return false;
-	return true;
-}
-
-static LiquidStep *
-parse_bracket(Parser *ps)
-{
-	LiquidStep *step = palloc0(sizeof(LiquidStep));
-
-	enter(ps, ps->tok.at);
-	expect_char(ps, '[');
-	step->index = parse_expr(ps);
-	expect_char(ps, ']');
-	ps->depth--;
-	return step;
-}
-
-static LiquidStep *
-parse_path(Parser *ps)
-{
-	LiquidStep *first = NULL;
-	LiquidStep **tail = &first;
-
-	for (;;)
-	{
-		LiquidStep *step;
-
-		if (at_char(ps, '['))
-			step = parse_bracket(ps);
-		else if (first == NULL || accept_char(ps, '.'))
-		{
-			if (ps->tok.kind != T_NAME)
-				unexpected(ps);
-			step = palloc0(sizeof(LiquidStep));
-			step->name = ps->tok.s;
-			step->len = ps->tok.len;
-			next_token(ps);
-		}
-		else
-			break;
-		*tail = step;
-		tail = &step->next;
-	}
-	return first;
-}
-
-static LiquidValue
-number_literal(const Token *t)
-{
-	LiquidValue text = pgj_liquid_string(t->s, t->len);
-
-	return pgj_liquid_number(&text);
-}
-
-static LiquidExpr *
-parse_expr(Parser *ps)
-{
-	LiquidExpr *e = palloc0(sizeof(LiquidExpr));
-
-	e->at = ps->tok.at;
-	e->kind = LIQUID_EXPR_LITERAL;
-	if (ps->tok.kind == T_STRING)
-	{
-		e->literal = pgj_liquid_string(ps->tok.s, ps->tok.len);
-		next_token(ps);
-	}
-	else if (ps->tok.kind == T_INT || ps->tok.kind == T_DECIMAL)
-	{
-		e->literal = number_literal(&ps->tok);
-		next_token(ps);
-	}
-	else if (at_char(ps, '('))
-	{
-		enter(ps, ps->tok.at);
-		next_token(ps);
-		e->kind = LIQUID_EXPR_RANGE;
-		e->low = parse_expr(ps);
-		if (ps->tok.kind != T_DOTDOT)
-			unexpected(ps);
-		next_token(ps);
-		e->high = parse_expr(ps);
-		expect_char(ps, ')');
-		ps->depth--;
-	}
-	else if (parse_word_literal(ps, &e->literal))
-	{
-		next_token(ps);
-		if (at_char(ps, '.') || at_char(ps, '['))
-			unexpected(ps);
-	}
-	else if (ps->tok.kind == T_NAME || at_char(ps, '['))
-	{
-		e->kind = LIQUID_EXPR_PATH;
-		e->path = parse_path(ps);
-	}
-	else
-		unexpected(ps);
-	return e;
-}
-
-static void
-parse_argument(Parser *ps, LiquidCall *call)
-{
-	const char *save_p = ps->p;
-	Token		save = ps->tok;
-
-	if (ps->tok.kind == T_NAME)
-	{
-		next_token(ps);
-		if (accept_char(ps, ':'))
-		{
-			if (!same(save.s, save.len, "allow_false") ||
-				strcmp(call->filter->name, "default") != 0)
-				syntax_error(ps, save.at, NULL, "filter \"%s\" has no argument \"%.*s\"",
-							 call->filter->name, save.len, save.s);
-			call->allow_false = parse_expr(ps);
-			return;
-		}
-		ps->p = save_p;
-		ps->tok = save;
-	}
-	if (call->nargs >= call->filter->max_args)
-		syntax_error(ps, ps->tok.at, NULL, "filter \"%s\" takes %s",
-					 call->filter->name,
-					 call->filter->max_args == 0 ? "no argument" :
-					 call->filter->max_args == 1 ? "only one argument" : "only two arguments");
-	call->args[call->nargs++] = parse_expr(ps);
-}
-
-static LiquidCall *
-parse_call(Parser *ps)
-{
-	LiquidCall *call = palloc0(sizeof(LiquidCall));
-	Token		name = ps->tok;
-
-	if (name.kind != T_NAME)
-		unexpected(ps);
-	call->at = name.at;
-	call->filter = pgj_liquid_filter(name.s, name.len);
-	if (call->filter == NULL)
-		unknown_filter(ps, &name);
-	next_token(ps);
-	if (accept_char(ps, ':'))
-	{
-		do
-		{
-			parse_argument(ps, call);
-		} while (accept_char(ps, ','));
-	}
-	if (call->nargs < call->filter->min_args)
-		syntax_error(ps, call->at, NULL, "filter \"%s\" needs %s",
-					 call->filter->name,
-					 call->filter->min_args == 1 ? "an argument" : "two arguments");
-	return call;
-}
-
-static void
-parse_pipe(Parser *ps, LiquidPipe *pipe)
-{
-	LiquidCall **tail = &pipe->calls;
-
-	if (ps->tok.kind == T_END)
-		return;
-	pipe->expr = parse_expr(ps);
-	while (accept_char(ps, '|'))
-	{
-		*tail = parse_call(ps);
-		tail = &(*tail)->next;
-	}
-	expect_end(ps);
-}
-
-static LiquidCondition *
-parse_condition(Parser *ps)
-{
-	LiquidCondition *first = NULL;
-	LiquidCondition **tail = &first;
-
-	for (;;)
-	{
-		LiquidCondition *c = palloc0(sizeof(LiquidCondition));
-
-		*tail = c;
-		tail = &c->next;
-		c->left = parse_expr(ps);
-		c->at = ps->tok.at;
-		if (ps->tok.kind == T_COMPARE)
-			c->op = ps->tok.op;
-		else if (at_word(ps, "contains"))
-			c->op = LIQUID_OP_CONTAINS;
-		if (c->op != LIQUID_OP_TRUTH)
-		{
-			next_token(ps);
-			c->right = parse_expr(ps);
-		}
-		c->is_and = at_word(ps, "and");
-		if (!c->is_and && !at_word(ps, "or"))
-			break;
-		next_token(ps);
-	}
-	expect_end(ps);
-	return first;
 }
 
 /* ---- tags ---- */
@@ -602,7 +112,7 @@ parse_if(Parser *ps, LiquidNode *node)
 {
 	static const char *const if_stops[] = {"elsif", "else", "endif", NULL};
 	static const char *const unless_stops[] = {"elsif", "else", "endunless", NULL};
-	bool		unless = same(ps->tag, ps->tag_len, "unless");
+	bool		unless = pgj_liquid_same(ps->tag, ps->tag_len, "unless");
 	LiquidBranch **tail = &node->branches;
 	bool		first = true;
 
@@ -613,16 +123,16 @@ parse_if(Parser *ps, LiquidNode *node)
 		*tail = b;
 		tail = &b->next;
 		/* what follows else is ignored, as in the reference */
-		if (!same(ps->tag, ps->tag_len, "else"))
-			b->condition = parse_condition(ps);
+		if (!pgj_liquid_same(ps->tag, ps->tag_len, "else"))
+			b->condition = pgj_liquid_parse_condition(ps);
 		b->negate = first && unless;
 		first = false;
 		parse_body(ps, &b->body, unless ? unless_stops : if_stops,
 				   unless ? "unless" : "if", node->at);
-		if (same(ps->tag, ps->tag_len, unless ? "endunless" : "endif"))
+		if (pgj_liquid_same(ps->tag, ps->tag_len, unless ? "endunless" : "endif"))
 			break;
 	}
-	expect_end(ps);
+	pgj_liquid_expect_end(ps);
 	settle_branches(node);
 }
 
@@ -635,12 +145,12 @@ parse_when(Parser *ps, LiquidBranch *b)
 	do
 	{
 		if (b->nwhen > 0)
-			next_token(ps);
+			pgj_liquid_next_token(ps);
 		if (b->nwhen == size)
 			b->when = repalloc(b->when, (size *= 2) * sizeof(LiquidExpr *));
-		b->when[b->nwhen++] = parse_expr(ps);
-	} while (at_char(ps, ',') || at_word(ps, "or"));
-	expect_end(ps);
+		b->when[b->nwhen++] = pgj_liquid_parse_expr(ps);
+	} while (pgj_liquid_at_char(ps, ',') || pgj_liquid_at_word(ps, "or"));
+	pgj_liquid_expect_end(ps);
 }
 
 static void
@@ -650,20 +160,20 @@ parse_case(Parser *ps, LiquidNode *node)
 	LiquidBranch **tail = &node->branches;
 	LiquidBody	before;
 
-	node->pipe.expr = parse_expr(ps);
-	expect_end(ps);
+	node->pipe.expr = pgj_liquid_parse_expr(ps);
+	pgj_liquid_expect_end(ps);
 	parse_body(ps, &before, stops, "case", node->at);	/* never rendered */
-	while (!same(ps->tag, ps->tag_len, "endcase"))
+	while (!pgj_liquid_same(ps->tag, ps->tag_len, "endcase"))
 	{
 		LiquidBranch *b = palloc0(sizeof(LiquidBranch));
 
 		*tail = b;
 		tail = &b->next;
-		if (same(ps->tag, ps->tag_len, "when"))
+		if (pgj_liquid_same(ps->tag, ps->tag_len, "when"))
 			parse_when(ps, b);
 		parse_body(ps, &b->body, stops, "case", node->at);
 	}
-	expect_end(ps);
+	pgj_liquid_expect_end(ps);
 	settle_branches(node);
 }
 
@@ -672,25 +182,25 @@ parse_for_options(Parser *ps, LiquidNode *node)
 {
 	while (ps->tok.kind != T_END)
 	{
-		if (accept_char(ps, ','))
+		if (pgj_liquid_accept_char(ps, ','))
 			continue;
-		if (at_word(ps, "reversed"))
+		if (pgj_liquid_at_word(ps, "reversed"))
 		{
 			node->reversed = true;
-			next_token(ps);
+			pgj_liquid_next_token(ps);
 		}
-		else if (at_word(ps, "limit"))
+		else if (pgj_liquid_at_word(ps, "limit"))
 		{
-			next_token(ps);
-			expect_char(ps, ':');
-			node->limit = parse_expr(ps);
+			pgj_liquid_next_token(ps);
+			pgj_liquid_expect_char(ps, ':');
+			node->limit = pgj_liquid_parse_expr(ps);
 		}
-		else if (at_word(ps, "offset"))
+		else if (pgj_liquid_at_word(ps, "offset"))
 		{
-			next_token(ps);
-			expect_char(ps, ':');
-			node->offset_continue = at_word(ps, "continue");
-			node->offset = parse_expr(ps);
+			pgj_liquid_next_token(ps);
+			pgj_liquid_expect_char(ps, ':');
+			node->offset_continue = pgj_liquid_at_word(ps, "continue");
+			node->offset = pgj_liquid_parse_expr(ps);
 		}
 		else
 			syntax_error(ps, ps->tok.at, "Options are limit, offset and reversed.",
@@ -705,16 +215,16 @@ parse_for(Parser *ps, LiquidNode *node)
 	const char *after;
 
 	if (ps->tok.kind != T_NAME)
-		unexpected(ps);
+		pgj_liquid_unexpected(ps);
 	node->text = ps->tok.s;
 	node->len = ps->tok.len;
-	next_token(ps);
-	if (!at_word(ps, "in"))
+	pgj_liquid_next_token(ps);
+	if (!pgj_liquid_at_word(ps, "in"))
 		syntax_error(ps, ps->tok.at, "Write {% for item in list %}.",
 					 "tag \"for\" lacks the word \"in\"");
-	next_token(ps);
+	pgj_liquid_next_token(ps);
 	node->collection = ps->tok.kind == T_STRING ? ps->tok.s - 1 : ps->tok.s;
-	node->pipe.expr = parse_expr(ps);
+	node->pipe.expr = pgj_liquid_parse_expr(ps);
 	after = ps->tok.kind == T_STRING ? ps->tok.s - 1 : ps->tok.s;
 	while (after > node->collection && pgj_liquid_is_space(after[-1]))
 		after--;
@@ -723,9 +233,9 @@ parse_for(Parser *ps, LiquidNode *node)
 
 	node->otherwise.blank = true;
 	parse_body(ps, &node->body, stops, "for", node->at);
-	while (same(ps->tag, ps->tag_len, "else"))
+	while (pgj_liquid_same(ps->tag, ps->tag_len, "else"))
 		parse_body(ps, &node->otherwise, stops, "for", node->at);
-	expect_end(ps);
+	pgj_liquid_expect_end(ps);
 	node->blank = node->body.blank && node->otherwise.blank;
 	if (node->blank)
 	{
@@ -740,20 +250,20 @@ parse_target(Parser *ps, LiquidNode *node)
 	if (ps->tok.kind == T_STRING || ps->tok.kind == T_INT)
 		 /* allowed by the reference, if hard to read back */ ;
 	else if (ps->tok.kind != T_NAME || ps->tok.s[ps->tok.len - 1] == '?')
-		unexpected(ps);
+		pgj_liquid_unexpected(ps);
 	node->text = ps->tok.s;
 	node->len = ps->tok.len;
-	next_token(ps);
+	pgj_liquid_next_token(ps);
 }
 
 static void
 parse_assign(Parser *ps, LiquidNode *node)
 {
 	parse_target(ps, node);
-	expect_char(ps, '=');
+	pgj_liquid_expect_char(ps, '=');
 	if (ps->tok.kind == T_END)
-		unexpected(ps);
-	parse_pipe(ps, &node->pipe);
+		pgj_liquid_unexpected(ps);
+	pgj_liquid_parse_pipe(ps, &node->pipe);
 	node->blank = true;
 }
 
@@ -763,22 +273,22 @@ parse_capture(Parser *ps, LiquidNode *node)
 	static const char *const stops[] = {"endcapture", NULL};
 
 	parse_target(ps, node);
-	expect_end(ps);
+	pgj_liquid_expect_end(ps);
 	parse_body(ps, &node->body, stops, "capture", node->at);
-	expect_end(ps);
+	pgj_liquid_expect_end(ps);
 	node->blank = true;
 }
 
 static void
 parse_echo(Parser *ps, LiquidNode *node)
 {
-	parse_pipe(ps, &node->pipe);
+	pgj_liquid_parse_pipe(ps, &node->pipe);
 }
 
 static void
 parse_jump(Parser *ps, LiquidNode *node)
 {
-	expect_end(ps);
+	pgj_liquid_expect_end(ps);
 }
 
 /* ---- markups ---- */
@@ -847,12 +357,12 @@ parse_comment(Parser *ps, LiquidNode *node)
 		ps->pos = open - ps->source;
 		open_markup(ps, "%}");
 		if (raw)
-			raw = !same(ps->tag, ps->tag_len, "endraw");
-		else if (same(ps->tag, ps->tag_len, "raw"))
+			raw = !pgj_liquid_same(ps->tag, ps->tag_len, "endraw");
+		else if (pgj_liquid_same(ps->tag, ps->tag_len, "raw"))
 			raw = true;
-		else if (same(ps->tag, ps->tag_len, "comment"))
+		else if (pgj_liquid_same(ps->tag, ps->tag_len, "comment"))
 			depth++;
-		else if (same(ps->tag, ps->tag_len, "endcomment"))
+		else if (pgj_liquid_same(ps->tag, ps->tag_len, "endcomment"))
 			depth--;
 	}
 	node->text = "";
@@ -886,7 +396,7 @@ parse_raw(Parser *ps, LiquidNode *node)
 	const char *start = ps->source + ps->pos;
 	const char *open = start;
 
-	expect_end(ps);
+	pgj_liquid_expect_end(ps);
 	while ((open = find(open, ps->source + ps->len, "{%")) != NULL && !at_endraw(ps, open))
 		open += 2;
 	if (open == NULL)
@@ -919,29 +429,28 @@ parse_tag(Parser *ps, LiquidNode *node, const char *const *stops)
 {
 	for (int i = 0; stops && stops[i]; i++)
 	{
-		if (same(ps->tag, ps->tag_len, stops[i]))
+		if (pgj_liquid_same(ps->tag, ps->tag_len, stops[i]))
 		{
-			next_token(ps);
+			pgj_liquid_next_token(ps);
 			return false;
 		}
 	}
 	for (const Tag *t = tags; t->name; t++)
 	{
-		if (!same(ps->tag, ps->tag_len, t->name))
+		if (!pgj_liquid_same(ps->tag, ps->tag_len, t->name))
 			continue;
 		if (t->parse == NULL)
 			syntax_error(ps, ps->tag - ps->source, NULL,
 						 "tag \"%s\" does not belong here", t->name);
 		node->kind = t->kind;
 		if (t->parse != parse_comment)
-			next_token(ps);
+			pgj_liquid_next_token(ps);
 		t->parse(ps, node);
 		return true;
 	}
 	if (ps->tag_len == 0)
 		syntax_error(ps, ps->markup_at, NULL, "template has a tag without a name");
 	unknown_tag(ps);
-	return false;
 }
 
 static void
@@ -986,7 +495,7 @@ parse_body(Parser *ps, LiquidBody *body, const char *const *stops,
 {
 	LiquidNode **tail = &body->first;
 
-	enter(ps, opener_at);
+	pgj_liquid_enter(ps, opener_at);
 	body->first = NULL;
 	body->blank = true;
 	for (;;)
@@ -1007,8 +516,8 @@ parse_body(Parser *ps, LiquidBody *body, const char *const *stops,
 		{
 			open_markup(ps, "}}");
 			node->kind = LIQUID_NODE_OUTPUT;
-			next_token(ps);
-			parse_pipe(ps, &node->pipe);
+			pgj_liquid_next_token(ps);
+			pgj_liquid_parse_pipe(ps, &node->pipe);
 		}
 		else if (p[0] == '{' && p[1] == '%')
 		{
@@ -1048,38 +557,4 @@ pgj_liquid_parse(const char *source)
 	template->source = source;
 	parse_body(&ps, &template->body, NULL, NULL, 0);
 	return template;
-}
-
-void
-pgj_liquid_error(LiquidError error, const char *source, int at, const char *hint,
-				 const char *format,...)
-{
-	int			line = 1;
-	int			column = 1;
-	char		message[512];
-	va_list		args;
-
-	for (int i = 0; i < at; i++)
-	{
-		if (source[i] == '\n')
-		{
-			line++;
-			column = 1;
-		}
-		else if ((source[i] & 0xC0) != 0x80)
-			column++;			/* in characters, if this is UTF-8 */
-	}
-	va_start(args, format);
-	vsnprintf(message, sizeof(message), format, args);
-	va_end(args);
-	/* do not leave half a character at the end of a cut message */
-	if (strlen(message) == sizeof(message) - 1)
-	{
-		int			n = sizeof(message) - 1;
-
-		while (n > 0 && IS_HIGHBIT_SET(message[n - 1]))
-			n--;
-		message[n] = '\0';
-	}
-	pgj_liquid_throw(error, line, column, message, hint);
 }

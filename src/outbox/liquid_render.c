@@ -347,7 +347,9 @@ render_case(LiquidState *st, const LiquidNode *node)
 
 	for (const LiquidBranch *b = node->branches; b && flow == FLOW_NEXT; b = b->next)
 	{
-		if (b->when == NULL && !matched)
+		if (b->when == NULL && matched)
+			continue;
+		if (b->when == NULL)
 			flow = render_body(st, &b->body);
 		for (int i = 0; i < b->nwhen && flow == FLOW_NEXT; i++)
 		{

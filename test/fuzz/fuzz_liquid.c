@@ -2,7 +2,7 @@
  * fuzz_liquid.c
  *	  Any bytes as a template, parsed and rendered over fixed data.
  *
- * fuzz-sources: src/outbox/liquid_parse.c src/outbox/liquid_render.c src/outbox/liquid_value.c src/outbox/liquid_filter.c src/outbox/liquid_text.c src/outbox/liquid_date.c -lm
+ * fuzz-sources: src/outbox/liquid_parse.c src/outbox/liquid_expr.c src/outbox/liquid_render.c src/outbox/liquid_value.c src/outbox/liquid_filter.c src/outbox/liquid_text.c src/outbox/liquid_date.c -lm
  * fuzz-flags: -Itest/fuzz/liquid_shim -Isrc -DLIQUID_CHECK_FOR_INTERRUPTS()=((void)0) -DLIQUID_MAX_WORK=100000 -DLIQUID_MAX_SOURCE=65536 -DLIQUID_MAX_OUTPUT=262144 -DLIQUID_MAX_MEMORY=4194304 -DLIQUID_MAX_ITERATIONS=2000
  *
  * The first byte chooses HTML and UTF-8.  Errors leave by longjmp, as they do in
