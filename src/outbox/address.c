@@ -201,7 +201,7 @@ pgj_address_is_mailbox(const char *text)
 	if (open == NULL)
 		return pgj_address_is_email(text);
 	return text[len - 1] == '>' &&
-		open > text && open[-1] == ' ' &&
+		text[0] != ' ' && open > text && open[-1] == ' ' &&
 		is_display_name((const unsigned char *) text, open - text) &&
 		is_address((const unsigned char *) open + 1, text + len - open - 2);
 }
