@@ -3,10 +3,13 @@
  * plan.c
  *	  Set-based statements over arrays, planned once per session.
  *
- * Plans are generic on purpose.  For a parameter the planner takes an array to
- * have ten elements and so chooses a nested loop over the primary key.  Given
- * the real arrays while the tables are still empty and unanalyzed it would
- * choose a sequential scan, and that plan would be kept while they grow.
+ * Every statement here joins a few rows with large tables by their keys, so the
+ * plan wanted is always a nested loop over an index.  The planner may think
+ * otherwise while a table is still small or not analyzed, and that plan would
+ * be kept while it grows.  So plans are generic, and planned and executed with
+ * the other ways turned off (and JIT, which the price of a way turned off would
+ * trigger).  An index also means that a policy or view of the shop's meets the
+ * contacts asked for and no others: an error about one is an error about one.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +20,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
@@ -109,11 +113,25 @@ prepare(KeptPlan *plan, const Params *params)
 	plan->planned_key_type = params->site->key_type;
 }
 
+/* Settings of a nest level of its own, which the caller ends. */
+static int
+hold_to_indexes(void)
+{
+	static const char *const off[] = {"enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit"};
+	int			nest_level = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(off); i++)
+		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	return nest_level;
+}
+
 uint64
 pgj_plan_execute(KeptPlan *plan, const Params *params)
 {
 	Datum		values[PGJ_MAX_PARAMS];
 	char		nulls[PGJ_MAX_PARAMS + 1];
+	int			nest_level;
 	int			code;
 
 	if (plan->plan == NULL ||
@@ -126,7 +144,9 @@ pgj_plan_execute(KeptPlan *plan, const Params *params)
 		values[i] = params->is_column[i] ? make_array(params, i) : params->values[i][0];
 		nulls[i] = ' ';
 	}
+	nest_level = hold_to_indexes();
 	code = SPI_execute_plan(plan->plan, values, nulls, false, 0);
+	AtEOXact_GUC(true, nest_level);
 	if (code < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s", SPI_result_code_string(code));
 	return SPI_processed;

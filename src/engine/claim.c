@@ -106,6 +106,7 @@ read_live(const Claim *claim, Offer *offer, uint64 row)
 {
 	MemoryContext context = claim->batch_context;
 	const char *status = pgj_row_text(context, row, OUTBOX_JOURNEY_STATUS);
+	bool		silent = DatumGetBool(pgj_row_value(row, OUTBOX_SILENT));
 
 	offer->key = pgj_row_text(context, row, OUTBOX_KEY);
 	offer->enrollment_id = DatumGetInt64(pgj_row_value(row, OUTBOX_ENROLLMENT_ID));
@@ -131,9 +132,8 @@ read_live(const Claim *claim, Offer *offer, uint64 row)
 		offer->outcome = OFFER_HELD;
 	else if (strcmp(status, "dropped") == 0)
 		pgj_offer_withhold(offer, "journey_dropped");
-	else if (offer->attempt >= MAX_SILENT_ATTEMPTS && DatumGetBool(pgj_row_value(row, OUTBOX_SILENT)))
-		pgj_offer_park(offer, "relay_silent",
-					   psprintf("no relay has reported on any of %d attempts", offer->attempt));
+	else if (silent && offer->attempt >= MAX_SILENT_ATTEMPTS)
+		pgj_offer_park(offer, "relay_silent", "the relay has not reported on the last of many attempts");
 	else
 		offer->outcome = OFFER_OPEN;
 }

@@ -320,8 +320,7 @@ match_reports(Session *session)
 	if (missing.len > 0)
 		ereport(ERROR,
 				errcode(ERRCODE_UNDEFINED_OBJECT),
-				errmsg("messages do not exist: %s", missing.data),
-				errhint("Nothing was recorded. Report ids that journey.claim() has returned in this database."));
+				errmsg("messages do not exist: %s", missing.data));
 }
 
 static int
