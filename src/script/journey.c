@@ -283,10 +283,15 @@ insert_version(Compilation *c, int journey_id, int version, TimestampTz at)
 	add_interval(&p, c->goal_within);
 	add_expression(&p, script->goal_value);
 	add_time(&p, at);
-	run("INSERT INTO journey.version (journey_id, version, script, topic, priority, holdout, holdout_by,"
-		" key_expression, reentry, reentry_after, goal_event, goal_condition, goal_within, goal_value, created_at)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
-		" RETURNING version_id", &p, SPI_OK_INSERT_RETURNING);
+	if (run("INSERT INTO journey.version (journey_id, version, script, topic, priority, holdout, holdout_by,"
+			" key_expression, reentry, reentry_after, goal_event, goal_condition, goal_within, goal_value, created_at)"
+			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+			" ON CONFLICT (journey_id, version) DO NOTHING RETURNING version_id",
+			&p, SPI_OK_INSERT_RETURNING) != 1)
+		ereport(ERROR,
+				errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				errmsg("another version of this journey was created just now"),
+				errhint("Try again."));
 	return result_int(1);
 }
 
