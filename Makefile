@@ -4,7 +4,7 @@
 # make installcheck, with PG_CONFIG naming the server.  The targets of the first
 # half make their own throw-away installation and need no PostgreSQL yet.
 
-SANDBOX_TARGETS = help check check-% demo bench bench-% crash fuzz format format-check lint
+SANDBOX_TARGETS = help check check-% demo bench bench-% crash crash-sabotage fuzz format format-check lint
 
 GOALS = $(or $(MAKECMDGOALS),all)
 ifeq ($(filter-out $(SANDBOX_TARGETS),$(GOALS)),)
@@ -21,6 +21,7 @@ help:
 	@echo 'make check            every test'
 	@echo 'make check-SUITE      one suite: house unit regress isolation tap fuzz crash'
 	@echo 'make crash            kill and recover for CYCLES=200 cycles'
+	@echo 'make crash-sabotage   prove that it notices faults planted on purpose'
 	@echo 'make fuzz             run the fuzz targets for SECONDS=60 each'
 	@echo 'make bench            all figures; BENCH_SHORT=1 for a quick look'
 	@echo 'make bench-NAME       one: tick churn latency relay capture'
@@ -40,6 +41,9 @@ demo:
 
 crash:
 	@CRASH_CYCLES=$(or $(CYCLES),200) test/run.sh crash
+
+crash-sabotage:
+	@test/crash/sabotage.sh $(CYCLES)
 
 fuzz:
 	@FUZZ_SECONDS=$(or $(SECONDS),60) test/run.sh fuzz

@@ -4,7 +4,7 @@
     server.py DIRECTORY
 
 writes its port to DIRECTORY/port, every accepted message to DIRECTORY/accepted
-(one JSON object a line, on disk before the client hears of it) every byte it
+(one JSON object a line with the time, on disk before the client hears of it) every byte it
 was sent to DIRECTORY/wire, and the commands it saw in them to
 DIRECTORY/commands.  DIRECTORY/behaviour, if it is there, is a JSON
 object: for a recipient a list, whose n-th entry rules the n-th attempt; a
@@ -19,6 +19,7 @@ import json
 import os
 import signal
 import sys
+import time
 
 from aiosmtpd.smtp import SMTP
 
@@ -74,6 +75,7 @@ class Handler:
         rule = behaviour(envelope.rcpt_tos[0], "data")
         if rule is None or rule.get("do") == "accept_and_drop":
             record = {
+                "at": time.time(),
                 "from": envelope.mail_from,
                 "to": envelope.rcpt_tos,
                 "text": base64.b64encode(envelope.original_content).decode(),
