@@ -98,7 +98,10 @@ struct LiquidValue
 	}			u;
 };
 
-/* How the renderer looks into arrays and objects it did not make itself. */
+/*
+ * How the renderer looks into arrays and objects it did not make itself.  Only
+ * the text of a decimal may be allocated for the answer; pgj_liquid_got counts it.
+ */
 struct LiquidSource
 {
 	int			(*count) (const void *handle);
@@ -301,6 +304,7 @@ extern char *pgj_liquid_render(const LiquidTemplate *template, LiquidValue data,
 
 /* liquid_render.c */
 extern void *pgj_liquid_alloc(LiquidState *st, size_t size);
+extern void pgj_liquid_charge(LiquidState *st, size_t size);
 extern void pgj_liquid_work(LiquidState *st, int64 units);
 extern void pgj_liquid_append(LiquidState *st, LiquidBuffer *buf, const char *s,
 							  int len);
@@ -325,6 +329,7 @@ extern bool pgj_liquid_equal(LiquidState *st, const LiquidValue *a,
 extern bool pgj_liquid_order(LiquidState *st, const LiquidValue *a,
 							 const LiquidValue *b, int *result);
 extern int64 pgj_liquid_count(const LiquidValue *v);
+extern void pgj_liquid_got(LiquidState *st, const LiquidValue *v);
 extern LiquidValue pgj_liquid_item(LiquidState *st, const LiquidValue *v, int64 n);
 extern LiquidValue pgj_liquid_pairs(LiquidState *st, const LiquidValue *object);
 extern LiquidValue pgj_liquid_lookup(LiquidState *st, const LiquidValue *v,

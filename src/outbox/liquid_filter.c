@@ -310,7 +310,8 @@ property_of(LiquidState *st, const LiquidValue *item, const LiquidValue *propert
 	if (item->type != LIQUID_OBJECT)
 		filter_error(st, "template asks for a property of what is no object");
 	key = pgj_liquid_text(st, property);
-	item->u.list.source->get(item->u.list.handle, key.u.string, key.len, &found);
+	if (item->u.list.source->get(item->u.list.handle, key.u.string, key.len, &found))
+		pgj_liquid_got(st, &found);
 	return found;
 }
 

@@ -30,14 +30,21 @@ static LiquidValue eval(LiquidState *st, const LiquidExpr *e);
 
 /* ---- limits ---- */
 
-/* Zero-filled memory, counted against the limit of one rendering. */
-void *
-pgj_liquid_alloc(LiquidState *st, size_t size)
+/* Count memory against the limit of one rendering. */
+void
+pgj_liquid_charge(LiquidState *st, size_t size)
 {
 	if (size > LIQUID_MAX_MEMORY - st->memory)
 		pgj_liquid_error(LIQUID_LIMIT, st->template->source, st->at, NULL,
 						 "template needs more than %d bytes of memory", LIQUID_MAX_MEMORY);
 	st->memory += size;
+}
+
+/* Zero-filled memory, counted. */
+void *
+pgj_liquid_alloc(LiquidState *st, size_t size)
+{
+	pgj_liquid_charge(st, size);
 	return palloc0(Max(size, 1));
 }
 
@@ -143,8 +150,11 @@ pgj_liquid_variable(LiquidState *st, const char *name, int len, LiquidValue *out
 		return true;
 	}
 	*out = pgj_liquid_nil();
-	return st->data.type == LIQUID_OBJECT &&
-		st->data.u.list.source->get(st->data.u.list.handle, name, len, out);
+	if (st->data.type != LIQUID_OBJECT ||
+		!st->data.u.list.source->get(st->data.u.list.handle, name, len, out))
+		return false;
+	pgj_liquid_got(st, out);
+	return true;
 }
 
 /* ---- expressions ---- */
@@ -245,8 +255,11 @@ contains(LiquidState *st, const LiquidValue *left, const LiquidValue *right)
 	{
 		if (right->type != LIQUID_STRING)
 			return false;
-		return left->u.list.source->get(left->u.list.handle, right->u.string,
-										right->len, &text);
+		if (!left->u.list.source->get(left->u.list.handle, right->u.string,
+									  right->len, &text))
+			return false;
+		pgj_liquid_got(st, &text);
+		return true;
 	}
 	if (left->type == LIQUID_RANGE)
 		return right->type == LIQUID_INT && right->u.integer >= left->u.range.low &&

@@ -129,6 +129,14 @@ pgj_liquid_count(const LiquidValue *v)
 	}
 }
 
+/* Count what a source allocated for a value. */
+void
+pgj_liquid_got(LiquidState *st, const LiquidValue *v)
+{
+	if (v->type == LIQUID_DECIMAL && v->u.decimal.text)
+		pgj_liquid_charge(st, v->len + 32);
+}
+
 /* The n-th item of an array or range; n must be in it. */
 LiquidValue
 pgj_liquid_item(LiquidState *st, const LiquidValue *v, int64 n)
@@ -141,6 +149,7 @@ pgj_liquid_item(LiquidState *st, const LiquidValue *v, int64 n)
 	if (v->u.list.source == NULL)
 		return v->u.list.items[n];
 	v->u.list.source->item(v->u.list.handle, (int) n, &item);
+	pgj_liquid_got(st, &item);
 	return item;
 }
 
@@ -155,7 +164,10 @@ pgj_liquid_pairs(LiquidState *st, const LiquidValue *object)
 	pgj_liquid_work(st, n);
 	object->u.list.source->pairs(object->u.list.handle, flat);
 	for (int i = 0; i < n; i++)
+	{
+		pgj_liquid_got(st, &flat[2 * i + 1]);
 		pairs[i] = pgj_liquid_array(&flat[2 * i], 2);
+	}
 	return pgj_liquid_array(pairs, n);
 }
 
@@ -253,7 +265,10 @@ pgj_liquid_lookup(LiquidState *st, const LiquidValue *v, const LiquidValue *key,
 		LiquidValue text = pgj_liquid_text(st, key);
 
 		if (v->u.list.source->get(v->u.list.handle, text.u.string, text.len, &found))
+		{
+			pgj_liquid_got(st, &found);
 			return found;
+		}
 	}
 	else if ((v->type == LIQUID_ARRAY || v->type == LIQUID_RANGE) &&
 			 (key->type == LIQUID_INT || key->type == LIQUID_DECIMAL))

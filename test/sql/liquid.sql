@@ -116,6 +116,8 @@ SELECT pg_temp.r('{% assign a = "0123456789" %}{% for i in (1..19) %}{% assign a
 SELECT pg_temp.r('{% assign a = (1..9000) %}{% for i in a %}{% if a == a %}{% endif %}{% assign b = a | uniq %}{% endfor %}');
 SELECT pg_temp.r(repeat(' ', 1024 * 1024 + 1));
 SELECT journey.render('{{ a | json }}', ('{"a": ' || repeat('[', 200) || repeat(']', 200) || '}')::jsonb);
+-- a number of many digits is not copied without end
+SELECT journey.render('{% for i in (1..1000) %}{% if x == 1 %}{% endif %}{% endfor %}', ('{"x": ' || repeat('9', 100000) || '}')::jsonb);
 -- nothing of the server can be reached
 SELECT '[' || pg_temp.r('{{ env }}{{ __FILE__ }}{{ settings.password }}{{ self }}') || ']';
 SELECT journey.render('x', NULL);
