@@ -17,10 +17,10 @@ COMMENT ON TABLE journey.journey IS 'A journey; version_id is the version that n
 CREATE TABLE journey.version
 (
 	version_id			integer		GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	journey_id			integer		NOT NULL REFERENCES journey.journey,
+	journey_id			integer		NOT NULL,
 	version				integer		NOT NULL,
 	script				text		NOT NULL,
-	topic				text		NOT NULL REFERENCES journey.topic,
+	topic				text		NOT NULL,
 	priority			integer		NOT NULL,
 	holdout				float8		NOT NULL CHECK (holdout >= 0 AND holdout < 1),
 	holdout_by			integer,
@@ -40,7 +40,7 @@ COMMENT ON COLUMN journey.version.dropped IS 'the journey was dropped while it h
 
 CREATE TABLE journey.expression
 (
-	version_id			integer		NOT NULL REFERENCES journey.version,
+	version_id			integer		NOT NULL,
 	expression_no		integer		NOT NULL,
 	line				integer		NOT NULL,
 	source				text		NOT NULL,
@@ -52,7 +52,7 @@ COMMENT ON TABLE journey.expression IS 'An expression of a script and the set-ba
 
 CREATE TABLE journey.entry
 (
-	version_id			integer		NOT NULL REFERENCES journey.version,
+	version_id			integer		NOT NULL,
 	entry_no			integer		NOT NULL,
 	kind				text		NOT NULL CHECK (kind IN ('event', 'call')),
 	event				text,
@@ -64,7 +64,7 @@ COMMENT ON TABLE journey.entry IS 'What starts a run of a version';
 
 CREATE TABLE journey.exit_rule
 (
-	version_id			integer		NOT NULL REFERENCES journey.version,
+	version_id			integer		NOT NULL,
 	exit_no				integer		NOT NULL,
 	event				text		NOT NULL,
 	condition			integer,
@@ -90,7 +90,7 @@ COMMENT ON TABLE journey.exit_rule IS 'An event that ends every run of a version
  */
 CREATE TABLE journey.step
 (
-	version_id			integer		NOT NULL REFERENCES journey.version,
+	version_id			integer		NOT NULL,
 	step_no				integer		NOT NULL CHECK (step_no > 0),
 	kind				text		NOT NULL CHECK (kind IN ('wait', 'wait_until', 'wait_for', 'send', 'if', 'exit')),
 	label				text,

@@ -17,7 +17,7 @@ CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE 
 CREATE TABLE journey.template
 (
 	name				text		PRIMARY KEY,
-	channel				text		NOT NULL REFERENCES journey.channel,
+	channel				text		NOT NULL,
 	subject				text		NOT NULL,
 	body				text		NOT NULL,
 	html				text,

@@ -2,6 +2,10 @@
  * dump: what pg_dump carries of the extension's own tables.  Not site_token: a
  * restored database has none and sends nothing.  Rows that CREATE EXTENSION
  * brings itself are left out, or they would be there twice.
+ *
+ * No foreign keys between these tables: CREATE EXTENSION makes the constraints
+ * before the rows come, and pg_restore -j loads the tables in any order.  The
+ * functions that write them check the names.
  */
 SELECT pg_extension_config_dump('journey.site', '');
 SELECT pg_extension_config_dump('journey.topic', 'WHERE NOT builtin');

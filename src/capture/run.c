@@ -180,13 +180,15 @@ register_rows(const char *name, Oid source, Tuplestorestate *store, int nrows)
 }
 
 /*
- * The text was checked with standard strings; the session of the shop may have
- * set them otherwise.  The box has a GUC level of its own.
+ * What a text means to the parser depends on settings, and those here are the
+ * shop's session's.  The box has a GUC level of its own.
  */
 static void
-standardize_strings(void)
+standardize_parser(void)
 {
 	(void) set_config_option("standard_conforming_strings", "on", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("transform_null_equals", "off", PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
@@ -196,7 +198,7 @@ prepare(Evaluation *e)
 	char	   *statement;
 	SPIPlanPtr	plan;
 
-	standardize_strings();
+	standardize_parser();
 	statement = pgj_capture_compile(e->site, e->plan->definition, e->rows->desc, e->plan->update);
 	plan = SPI_prepare(statement, 0, NULL);
 	if (plan == NULL)
@@ -534,7 +536,7 @@ analyze_in_box(void *arg)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	standardize_strings();
+	standardize_parser();
 	register_rows(CAPTURE_NEW, a->source, NULL, 0);
 	if (a->update)
 		register_rows(CAPTURE_OLD, a->source, NULL, 0);

@@ -41,6 +41,7 @@ SELECT c.oid::regclass AS "not in pg_dump" FROM member JOIN pg_class c ON classi
 SELECT c::regclass AS "partly in pg_dump", w FROM pg_extension, unnest(extconfig, extcondition) AS u (c, w) WHERE extname = 'pg_journey' AND w <> '';
 SELECT oid::regclass AS "sequence of an id that is not a member" FROM relation
 	WHERE relkind = 'S' AND relnamespace = 'journey'::regnamespace AND oid NOT IN (SELECT objid FROM member) ORDER BY 1;
+SELECT conname AS "in the way of pg_restore -j" FROM pg_constraint WHERE contype = 'f' AND conrelid IN (SELECT objid FROM member WHERE classid = 'pg_class'::regclass);
 
 -- the state belongs to the journey owner, and is no member
 SELECT c.oid::regclass AS "wrong owner" FROM relation c WHERE relnamespace = 'journey_state'::regnamespace AND relowner <> 'shop'::regrole ORDER BY 1;

@@ -1,0 +1,102 @@
+# pg_dump and pg_restore: nothing is lost, nothing is sent, and life goes on.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('original');
+$node->init;
+$node->append_conf('postgresql.conf', "timezone = 'UTC'");
+$node->start;
+$node->safe_psql('postgres', 'CREATE ROLE shop LOGIN; CREATE ROLE app LOGIN; CREATE DATABASE shopdb');
+
+my $as = sub {
+	my ($server, $role, $sql, $database) = @_;
+	return $server->safe_psql($database // 'shopdb', $sql, extra_params => [ '-U', $role ]);
+};
+
+$node->safe_psql('shopdb', <<'EOC');
+CREATE SCHEMA shop AUTHORIZATION shop;
+SET SESSION AUTHORIZATION shop;
+CREATE TABLE shop.customers (id bigint PRIMARY KEY, email text);
+INSERT INTO shop.customers SELECT i, 'c' || i || '@shop.example' FROM generate_series(1, 20) i;
+CREATE TABLE shop.orders (id bigint PRIMARY KEY, customer_id bigint, created_at timestamptz);
+GRANT USAGE ON SCHEMA shop TO app;
+GRANT INSERT ON shop.orders TO app;
+RESET SESSION AUTHORIZATION;
+CREATE EXTENSION pg_journey;
+SELECT journey.attach('shop.customers', email => 'email', owner => 'shop');
+SELECT journey.issue_site_token();
+EOC
+$as->($node, 'shop', <<'EOC');
+SELECT journey.capture('order', 'shop.orders', 'customer_id', 'created_at');
+SELECT journey.create_journey('j', 'ON EVENT "order" REENTRY ALWAYS TOPIC service WAIT ''1 day''; EXIT;');
+SELECT journey.activate('j');
+EOC
+$as->($node, 'app', "INSERT INTO shop.orders VALUES (1, 1, '2026-01-01')");
+$as->($node, 'shop', "SELECT * FROM journey.tick('2026-01-01 12:00')");
+$as->($node, 'app', "INSERT INTO shop.orders VALUES (2, 2, '2026-01-02')");
+
+my $census = <<'EOC';
+SELECT format('%s %s', c.oid::regclass, (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n, md5(string_agg(t::text, chr(10) ORDER BY t::text)) AS h FROM %s t', c.oid::regclass), false, true, '')))[1])
+FROM pg_class c WHERE c.relnamespace IN ('journey'::regnamespace, 'journey_state'::regnamespace) AND c.relkind IN ('r', 'p') AND c.relname <> 'site_token'
+ORDER BY c.oid::regclass::text
+EOC
+my $before = $node->safe_psql('shopdb', $census);
+
+my $copies = PostgreSQL::Test::Cluster->new('copies');
+$copies->init;
+$copies->append_conf('postgresql.conf', "timezone = 'UTC'");
+$copies->start;
+$copies->safe_psql('postgres', 'CREATE ROLE shop LOGIN; CREATE ROLE app LOGIN');
+my $directory = PostgreSQL::Test::Utils::tempdir;
+
+for my $format ('custom', 'directory', 'plain')
+{
+	my $database = "from_$format";
+	my $dump = "$directory/$format";
+	$copies->safe_psql('postgres', "CREATE DATABASE $database");
+	$node->command_ok([ 'pg_dump', '-F', $format, '-f', $dump, '-d', $node->connstr('shopdb') ], "$format: dump");
+	if ($format eq 'plain')
+	{
+		$copies->command_ok([ 'psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $copies->connstr($database), '-f', $dump ], "$format: restore");
+	}
+	else
+	{
+		$copies->command_ok([ 'pg_restore', '--exit-on-error', '-j', $format eq 'directory' ? 4 : 1, '-d', $copies->connstr($database), $dump ], "$format: restore");
+	}
+	is($copies->safe_psql($database, $census), $before, "$format: every row is there");
+	is($copies->safe_psql($database, 'SELECT count(*) FROM journey.site_token'), '0', "$format: no token");
+
+	my ($rc, undef, $err) = $copies->psql($database, "SELECT * FROM journey.tick('2026-01-03')", extra_params => [ '-U', 'shop', '-v', 'VERBOSITY=verbose' ]);
+	isnt($rc, 0, "$format: the engine does not run");
+	like($err, qr/PJ003/, "$format: and says that this is a copy");
+
+	# the shop's side goes on meanwhile
+	$as->($copies, 'app', "INSERT INTO shop.orders VALUES (3, 3, '2026-01-03')", $database);
+	is($as->($copies, 'shop', 'SELECT count(*), count(xid) FROM journey_state.event', $database), '3|2', "$format: events wait");
+
+	# once adopted: what was processed stays so, the others are processed once
+	$as->($copies, 'shop', 'SELECT journey.adopt()', $database);
+	$as->($copies, 'app', "INSERT INTO shop.orders VALUES (4, 4, '2026-01-04')", $database);
+	$as->($copies, 'shop', "SELECT * FROM journey.tick('2026-01-04'); SELECT * FROM journey.tick('2026-01-04')", $database);
+	is($as->($copies, 'shop', 'SELECT contact, count(*) FROM journey_state.enrollment GROUP BY 1 ORDER BY 1', $database), "1|1\n2|1\n3|1\n4|1", "$format: each event started one run");
+	is($as->($copies, 'shop', "SELECT journey.create_journey('k', 'ON CALL TOPIC service EXIT;')", $database), '1', "$format: ids go on");
+	is($as->($copies, 'shop', "SELECT journey.capture('again', 'shop.orders', 'customer_id')", $database), '2', "$format: ids go on");
+}
+
+# a template copy in the same cluster brings the token along, but not the right to send
+$node->safe_psql('postgres', 'CREATE DATABASE clone TEMPLATE shopdb');
+is($node->safe_psql('clone', 'SELECT count(*) FROM journey.site_token'), '1', 'a template copy has the token');
+my ($rc, undef, $err) = $node->psql('clone', "SELECT * FROM journey.tick('2026-01-03')", extra_params => [ '-U', 'shop', '-v', 'VERBOSITY=verbose' ]);
+like($err, qr/PJ003/, 'a template copy does not run');
+$as->($node, 'shop', 'SELECT journey.adopt()', 'clone');
+is($node->safe_psql('clone', 'SELECT count(*) FROM journey.site_token'), '0', 'adopting it voids the token');
+
+# DROP EXTENSION leaves the state, and a new one takes it over
+my $events = $node->safe_psql('shopdb', 'SELECT count(*) FROM journey_state.event');
+$node->safe_psql('shopdb', "SELECT journey.detach(); DROP EXTENSION pg_journey; CREATE EXTENSION pg_journey; SELECT journey.attach('shop.customers', email => 'email', owner => 'shop')");
+is($node->safe_psql('shopdb', 'SELECT count(*) FROM journey_state.event'), $events, 'state survives the extension');
+
+done_testing();
