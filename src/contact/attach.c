@@ -125,15 +125,6 @@ fetch(const char *statement, bool *isnull)
 	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
 }
 
-static bool
-fetch_bool(const char *statement)
-{
-	bool		isnull;
-	Datum		value = fetch(statement, &isnull);
-
-	return !isnull && DatumGetBool(value);
-}
-
 static const char *
 role_name(Oid role)
 {
@@ -455,12 +446,11 @@ insert_site(const Attachment *a)
 }
 
 static void
-call_if_exists(const char *function)
+create_views(void)
 {
 	SavedUser	saved = become_extension_owner();
 
-	if (fetch_bool(psprintf("SELECT pg_catalog.to_regprocedure('journey.%s()') IS NOT NULL", function)))
-		run(psprintf("SELECT journey.%s()", function));
+	run("SELECT journey._create_views()");
 	pgj_become_caller(saved);
 }
 
@@ -530,7 +520,7 @@ pgj_sql_attach(PG_FUNCTION_ARGS)
 		check_contact_table(&a);
 	}
 	insert_site(&a);
-	call_if_exists("_create_views");
+	create_views();
 	maintain(a.owner, pgj_clock_now(), &ahead);
 	SPI_finish();
 	pgj_announce_site_at_commit();
@@ -563,6 +553,26 @@ drop_capture_triggers(void)
 	pgj_become_caller(saved);
 }
 
+/* The analysts' views, made by attach(); no members of the extension. */
+static void
+drop_views(void)
+{
+	SavedUser	saved = become_extension_owner();
+	bool		isnull;
+	Datum		statement;
+
+	statement = fetch("SELECT 'DROP VIEW ' OPERATOR(pg_catalog.||) pg_catalog.string_agg(pg_catalog.format('journey.%I', c.relname), ', ')"
+					  " FROM pg_catalog.pg_class c"
+					  " WHERE c.relnamespace OPERATOR(pg_catalog.=) 'journey'::pg_catalog.regnamespace"
+					  " AND c.relkind OPERATOR(pg_catalog.=) 'v'"
+					  " AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d"
+					  "  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+					  "  AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e')", &isnull);
+	if (!isnull)
+		run(TextDatumGetCString(statement));
+	pgj_become_caller(saved);
+}
+
 Datum
 pgj_sql_detach(PG_FUNCTION_ARGS)
 {
@@ -578,7 +588,7 @@ pgj_sql_detach(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	drop_capture_triggers();
-	call_if_exists("_drop_views");
+	drop_views();
 	saved = become_extension_owner();
 	run("DELETE FROM journey.site_token; DELETE FROM journey.site");
 	pgj_become_caller(saved);
