@@ -1,4 +1,7 @@
 /*
+ * fuzz-sources: src/relay/mime.c src/relay/address.c src/relay/buffer.c
+ * fuzz-flags: -Isrc/relay
+ *
  * fuzz_mime: whatever a message holds, its text keeps the promises of mime.c,
  * and the header section ends where it should with only the fields asked for.
  * The input is cut at bytes 0xff into the parts of a message.

@@ -1,4 +1,7 @@
 /*
+ * fuzz-sources: src/relay/smtp_status.c
+ * fuzz-flags: -Isrc/relay
+ *
  * fuzz_smtp_status: any bytes from a server leave the dialog in order, and the
  * outcome is one of the four with a printable code.
  */

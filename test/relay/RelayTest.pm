@@ -1,4 +1,4 @@
-# A database with the relay's contract, an SMTP server that obeys, and runs of
+# A database with the relay's contract (or an extension to come), an SMTP server that obeys, and runs of
 # journey-relay between the two.
 package RelayTest;
 
@@ -29,12 +29,12 @@ sub missing
 
 sub new
 {
-	my ($class, $name) = @_;
+	my ($class, $name, $extension) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	$node->init;
 	$node->append_conf('postgresql.conf', "timezone = 'UTC'\nlog_statement = none\n");
 	$node->start;
-	$node->safe_psql('postgres', slurp_file("$here/contract.sql"));
+	$node->safe_psql('postgres', slurp_file("$here/contract.sql")) unless $extension;
 	my $self = bless { node => $node, directory => PostgreSQL::Test::Utils::tempdir() }, $class;
 	$self->start_server;
 	return $self;
