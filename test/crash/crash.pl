@@ -182,12 +182,16 @@ sub recovered
 
 # -------- what is killed --------
 
-sub pids_of { my ($where) = @_; my ($ok, $out) = try_sql("SELECT pid FROM pg_stat_activity WHERE $where", $su); return $ok ? split(/\n/, $out) : (); }
-
+# one of our postmaster's backends, as soon as there is one
 sub kill_one
 {
-	my @pids = @_;
-	return 0 unless @pids;
+	my ($where) = @_;
+	my @pids;
+	poll("a process with $where", 10, sub {
+		my ($ok, $out) = try_sql("SELECT pid FROM pg_stat_activity WHERE $where", $su);
+		@pids = split /\n/, $out if $ok;
+		return @pids > 0;
+	}) or return 0;
 	return kill 'KILL', $pids[ int rand @pids ];
 }
 
@@ -212,9 +216,9 @@ sub kill_cluster
 }
 
 my %victim = (
-	session => sub { kill_one(pids_of("application_name = 'pgbench'")) },
-	worker => sub { kill_one(pids_of("backend_type = 'pg_journey engine'")) },
-	launcher => sub { kill_one(pids_of("backend_type = 'pg_journey launcher'")) },
+	session => sub { kill_one("application_name = 'load'") },
+	worker => sub { kill_one("backend_type = 'pg_journey engine'") },
+	launcher => sub { kill_one("backend_type = 'pg_journey launcher'") },
 	cluster => \&kill_cluster,
 	relay => sub { my $was = alive($relay_pid); end('KILL', $relay_pid); $was },
 );
@@ -301,7 +305,7 @@ for my $cycle (1 .. $cycles)
 {
 	my $what = $victims[ int rand @victims ];
 	my $pause = 0.3 + rand(0.9);
-	$load_pid = spawn("$directory/load.log", 'pgbench', '-n', '-c', '4', '-j', '2', '-T', '2', '-R', '200', '--random-seed', $seed + $cycle, '-U', 'shop', @scripts, $connstr);
+	$load_pid = spawn("$directory/load.log", 'pgbench', '-n', '-c', '4', '-j', '2', '-T', '10', '-R', '200', '--random-seed', $seed + $cycle, '-U', 'shop', @scripts, "$connstr application_name=load");
 	sleep $pause;
 	$killed{$what}++ if $victim{$what}->();
 	ok(recovered(), "cycle $cycle: recovered from the death of a $what") or BAIL_OUT('the server does not come back');
@@ -320,5 +324,5 @@ end('TERM', $relay_pid);
 $node->stop('fast');
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP:/, 'no panic');
 diag("again: SEED=$seed") unless Test::More->builder->is_passing;
-if (!Test::More->builder->is_passing) { system('cp', "$directory/relay.log", "$directory/load.log", '.'); }
+if (!Test::More->builder->is_passing) { system('cp', "$directory/relay.log", "$directory/load.log", "$directory/accepted", '.'); }
 done_testing();
