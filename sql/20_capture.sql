@@ -12,7 +12,7 @@ CREATE TABLE journey.capture
 	source				regclass	NOT NULL,
 	operations			text		NOT NULL CHECK (operations IN ('INSERT', 'UPDATE', 'INSERT OR UPDATE')),
 	contact				text		NOT NULL,
-	at					text		NOT NULL,
+	at					text,
 	properties			text		NOT NULL,
 	condition			text,
 	created_at			timestamptz	NOT NULL,
@@ -28,13 +28,13 @@ AS 'MODULE_PATHNAME', 'pgj_sql_capture_trigger';
 REVOKE ALL ON FUNCTION journey._capture() FROM PUBLIC;
 COMMENT ON FUNCTION journey._capture() IS 'internal: the trigger of all captures';
 
-CREATE FUNCTION journey.capture(event text, source regclass, contact text, at text DEFAULT 'now()', properties text DEFAULT '''{}''', condition text DEFAULT NULL, operations text DEFAULT 'INSERT')
+CREATE FUNCTION journey.capture(event text, source regclass, contact text, at text DEFAULT NULL, properties text DEFAULT '''{}''', condition text DEFAULT NULL, operations text DEFAULT 'INSERT')
 RETURNS integer
 LANGUAGE c
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_capture';
 REVOKE ALL ON FUNCTION journey.capture(text, regclass, text, text, text, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION journey.capture(text, regclass, text, text, text, text, text) IS 'Records an event for each row inserted into (or updated in) source. contact and at: a column or an SQL expression; properties: an expression of type jsonb, an object; condition: rows for which it is not true are passed over. A row that fails never fails the shop''s statement: see journey_state.capture_error.';
+COMMENT ON FUNCTION journey.capture(text, regclass, text, text, text, text, text) IS 'Records an event for each row inserted into (or updated in) source. contact and at: a column or an SQL expression (without at: the time of the statement); properties: an expression of type jsonb, an object; condition: rows for which it is not true are passed over. A row that fails never fails the shop''s statement: see journey_state.capture_error.';
 
 CREATE FUNCTION journey.drop_capture(event text, source regclass)
 RETURNS void

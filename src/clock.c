@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
@@ -16,4 +17,10 @@ TimestampTz
 pgj_clock_now(void)
 {
 	return GetCurrentTimestamp();
+}
+
+TimestampTz
+pgj_clock_statement(void)
+{
+	return GetCurrentStatementStartTimestamp();
 }

@@ -13,4 +13,7 @@
 
 extern TimestampTz pgj_clock_now(void);
 
+/* When the statement at hand was received from the client. */
+extern TimestampTz pgj_clock_statement(void);
+
 #endif							/* PGJ_CLOCK_H */

@@ -171,7 +171,8 @@ insert_definition(const Site *site, const CaptureDefinition *d)
 	values[1] = ObjectIdGetDatum(d->source);
 	values[2] = CStringGetTextDatum(d->operations);
 	values[3] = CStringGetTextDatum(d->contact);
-	values[4] = CStringGetTextDatum(d->at);
+	values[4] = d->at ? CStringGetTextDatum(d->at) : (Datum) 0;
+	nulls[4] = d->at ? ' ' : 'n';
 	values[5] = CStringGetTextDatum(d->properties);
 	values[6] = d->condition ? CStringGetTextDatum(d->condition) : (Datum) 0;
 	nulls[6] = d->condition ? ' ' : 'n';
@@ -231,7 +232,7 @@ pgj_sql_capture(PG_FUNCTION_ARGS)
 				errmsg("source of a capture must not be null"));
 	d.source = PG_GETARG_OID(1);
 	d.contact = text_argument(fcinfo, 2, "contact");
-	d.at = text_argument(fcinfo, 3, "at");
+	d.at = PG_ARGISNULL(3) ? NULL : text_argument(fcinfo, 3, "at");
 	d.properties = text_argument(fcinfo, 4, "properties");
 	d.condition = PG_ARGISNULL(5) ? NULL : text_argument(fcinfo, 5, "condition");
 	d.operations = operations_argument(fcinfo, 6);

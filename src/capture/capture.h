@@ -27,7 +27,7 @@ typedef struct CaptureDefinition
 	Oid			source;
 	char	   *operations;
 	char	   *contact;		/* expressions, or a column's name */
-	char	   *at;
+	char	   *at;				/* or NULL: the statement's time */
 	char	   *properties;
 	char	   *condition;		/* or NULL */
 } CaptureDefinition;

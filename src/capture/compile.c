@@ -127,13 +127,13 @@ contact_target(const Site *site, const CaptureDefinition *definition, TupleDesc 
 }
 
 /*
- * The default, now(), is left to the caller, who knows the statement's time also
- * when a row is tried again later.
+ * Without an expression the time is the statement's, which the caller knows also
+ * when a row is tried again later; the same for now(), which would not.
  */
 static char *
 at_target(const CaptureDefinition *definition, TupleDesc desc)
 {
-	if (strcmp(definition->at, "now()") == 0)
+	if (definition->at == NULL || strcmp(definition->at, "now()") == 0)
 		return "NULL::pg_catalog.timestamptz";
 	return psprintf("CAST(%s AS pg_catalog.timestamptz)",
 					expression_or_column(desc, definition->at, "at"));

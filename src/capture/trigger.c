@@ -11,13 +11,13 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
 #include "capture/capture.h"
+#include "clock.h"
 #include "contact/site.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_capture_trigger);
@@ -51,7 +51,7 @@ pgj_sql_capture_trigger(PG_FUNCTION_ARGS)
 	rows.new_rows = data->tg_newtable;
 	rows.old_rows = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_oldtable : NULL;
 	rows.nrows = (int) tuplestore_tuple_count(data->tg_newtable);
-	rows.at = GetCurrentStatementStartTimestamp();
+	rows.at = pgj_clock_statement();
 	if (rows.nrows == 0)
 		return PointerGetDatum(NULL);
 
