@@ -11,12 +11,14 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "append.h"
 #include "engine/batch.h"
 
 /* ---- contacts by key -------------------------------------------------- */
@@ -47,11 +49,6 @@ typedef struct WorkEntry
 #include "lib/simplehash.h"
 
 /* ---- statements ------------------------------------------------------- */
-
-static Statement next_row_id = {
-	"SELECT pg_catalog.nextval('journey_state.row_id_seq') FROM pg_catalog.generate_series(1, $1)",
-	1, {INT4OID}
-};
 
 static Statement load_runs = {
 	"SELECT i.n, e.enrollment_id, e.version_id, e.key, e.ordinal, e.ghost, e.exposure_id,"
@@ -86,28 +83,16 @@ static Statement update_runs = {
 		TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}
 };
 
-static Statement insert_timers = {
-	"INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, enrollment_id, version_id, step_no, epoch)"
-	" SELECT i.slice, i.due_at, pg_catalog.nextval('journey_state.row_id_seq'), i.contact, i.enrollment_id,"
-	" i.version_id, i.step_no, i.epoch"
-	" FROM unnest($1, $2, $3, $4, $5, $6, $7)"
-	" AS i (slice, due_at, contact, enrollment_id, version_id, step_no, epoch)",
-	7, {INT2ARRAYOID, TIMESTAMPTZARRAYOID, KEYARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID}
+static const char *const timer_columns[] = {
+	"slice", "due_at", "timer_id", "contact", "enrollment_id", "version_id", "step_no", "epoch"
 };
 
-static Statement insert_transitions = {
-	"INSERT INTO journey_state.transition (contact, transition_id, at, enrollment_id, version_id, step_no, cause)"
-	" SELECT i.contact, pg_catalog.nextval('journey_state.row_id_seq'), i.at, i.enrollment_id, i.version_id, i.step_no, i.cause"
-	" FROM unnest($1, $2, $3, $4, $5, $6) AS i (contact, at, enrollment_id, version_id, step_no, cause)",
-	6, {KEYARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID}
+static const char *const transition_columns[] = {
+	"contact", "transition_id", "at", "enrollment_id", "version_id", "step_no", "cause"
 };
 
-static Statement insert_refusals = {
-	"INSERT INTO journey_state.refusal (contact, refusal_id, at, journey_id, version_id, event_id, reason, detail)"
-	" SELECT i.contact, pg_catalog.nextval('journey_state.row_id_seq'), i.at, i.journey_id, i.version_id, i.event_id,"
-	" i.reason, i.detail"
-	" FROM unnest($1, $2, $3, $4, $5, $6, $7) AS i (contact, at, journey_id, version_id, event_id, reason, detail)",
-	7, {KEYARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
+static const char *const refusal_columns[] = {
+	"contact", "refusal_id", "at", "journey_id", "version_id", "event_id", "reason", "detail"
 };
 
 static Statement insert_held = {
@@ -159,15 +144,19 @@ pgj_batch_begin(const Site *site, Definitions *definitions, int slice,
 	batch->replay = replay;
 	batch->assume_sent = assume_sent;
 	batch->horizon = DT_NOBEGIN;
+	batch->row_ids = pgj_state_relation("row_id_seq");
 	batch->capacity = 256;
 	batch->works = palloc_array(Work *, batch->capacity);
 	batch->table = worktable_create(context, 256, (void *) site);
 
-	pgj_rows_init(&batch->timers, &insert_timers, context);
-	pgj_rows_init(&batch->transitions, &insert_transitions, context);
+	pgj_rows_init_append(&batch->timers, "timer", timer_columns,
+						 lengthof(timer_columns), context);
+	pgj_rows_init_append(&batch->transitions, "transition", transition_columns,
+						 lengthof(transition_columns), context);
 	pgj_rows_init(&batch->runs_new, &insert_runs, context);
 	pgj_rows_init(&batch->runs_changed, &update_runs, context);
-	pgj_rows_init(&batch->refusals, &insert_refusals, context);
+	pgj_rows_init_append(&batch->refusals, "refusal", refusal_columns,
+						 lengthof(refusal_columns), context);
 	pgj_rows_init(&batch->held, &insert_held, context);
 	pgj_rows_init(&batch->exposures, &insert_exposures, context);
 	pgj_rows_init(&batch->conversions, &insert_conversions, context);
@@ -187,6 +176,12 @@ pgj_batch_end(Batch *batch)
 	pgj_rows_flush(batch->site, &batch->held);
 	pgj_rows_flush(batch->site, &batch->refusals);
 	MemoryContextDelete(batch->context);
+}
+
+int64
+pgj_next_row_id(Batch *batch)
+{
+	return nextval_internal(batch->row_ids, false);
 }
 
 /* ---- contacts, runs and items ----------------------------------------- */
@@ -377,7 +372,7 @@ pgj_batch_arrive(Batch *batch, Run *run, TimestampTz at, int step,
 void
 pgj_batch_timer(Batch *batch, Run *run, TimestampTz due_at, int step)
 {
-	Datum		values[7];
+	Datum		values[8];
 
 	if (batch->replay && due_at <= batch->horizon)
 	{
@@ -386,11 +381,12 @@ pgj_batch_timer(Batch *batch, Run *run, TimestampTz due_at, int step)
 	}
 	values[0] = Int16GetDatum(batch->slice);
 	values[1] = TimestampTzGetDatum(due_at);
-	values[2] = run->work->contact;
-	values[3] = Int64GetDatum(run->id);
-	values[4] = Int32GetDatum(run->version->version_id);
-	values[5] = Int32GetDatum(step);
-	values[6] = Int32GetDatum(run->epoch);
+	values[2] = Int64GetDatum(pgj_next_row_id(batch));
+	values[3] = run->work->contact;
+	values[4] = Int64GetDatum(run->id);
+	values[5] = Int32GetDatum(run->version->version_id);
+	values[6] = Int32GetDatum(step);
+	values[7] = Int32GetDatum(run->epoch);
 	pgj_rows_add(&batch->timers, values, NULL);
 }
 
@@ -401,14 +397,15 @@ add_transition(Batch *batch, Run *run, TimestampTz at, int step,
 			   const char *cause)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	Datum		values[6];
+	Datum		values[7];
 
 	values[0] = run->work->contact;
-	values[1] = TimestampTzGetDatum(at);
-	values[2] = Int64GetDatum(run->id);
-	values[3] = Int32GetDatum(run->version->version_id);
-	values[4] = Int32GetDatum(step);
-	values[5] = CStringGetTextDatum(cause);
+	values[1] = Int64GetDatum(pgj_next_row_id(batch));
+	values[2] = TimestampTzGetDatum(at);
+	values[3] = Int64GetDatum(run->id);
+	values[4] = Int32GetDatum(run->version->version_id);
+	values[5] = Int32GetDatum(step);
+	values[6] = CStringGetTextDatum(cause);
 	pgj_rows_add(&batch->transitions, values, NULL);
 	MemoryContextSwitchTo(old);
 }
@@ -456,17 +453,18 @@ pgj_refuse(Batch *batch, const WorkItem *item, Datum contact, TimestampTz at,
 		   Version *version, const char *reason, const char *detail)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	Datum		values[7];
-	bool		nulls[7] = {0};
+	Datum		values[8];
+	bool		nulls[8] = {0};
 
 	values[0] = contact;
-	values[1] = TimestampTzGetDatum(at);
-	values[2] = Int32GetDatum(version->journey_id);
-	values[3] = Int32GetDatum(version->version_id);
-	values[4] = Int64GetDatum(item->event_id);
-	values[5] = CStringGetTextDatum(reason);
-	nulls[6] = detail == NULL;
-	values[6] = detail == NULL ? (Datum) 0 : CStringGetTextDatum(detail);
+	values[1] = Int64GetDatum(pgj_next_row_id(batch));
+	values[2] = TimestampTzGetDatum(at);
+	values[3] = Int32GetDatum(version->journey_id);
+	values[4] = Int32GetDatum(version->version_id);
+	values[5] = Int64GetDatum(item->event_id);
+	values[6] = CStringGetTextDatum(reason);
+	nulls[7] = detail == NULL;
+	values[7] = detail == NULL ? (Datum) 0 : CStringGetTextDatum(detail);
 	pgj_rows_add(&batch->refusals, values, nulls);
 	MemoryContextSwitchTo(old);
 }
@@ -575,30 +573,4 @@ pgj_batch_write_runs(Batch *batch)
 	pgj_rows_flush(batch->site, &batch->runs_changed);
 	pgj_rows_flush(batch->site, &batch->runs_new);
 	batch->runs_dirty = false;
-}
-
-/* ---- ids -------------------------------------------------------------- */
-
-/*
- * n values of a sequence, by a statement that yields them one a row.  Returns a
- * palloc'd array.
- */
-int64 *
-pgj_take_ids(const Site *site, Statement *statement, int n)
-{
-	int64	   *ids = palloc_array(int64, n);
-	Datum		args[1] = {Int32GetDatum(n)};
-
-	pgj_statement_run(site, statement, args, NULL);
-	Assert(SPI_processed == n);
-	for (int i = 0; i < n; i++)
-		ids[i] = pgj_spi_int8(i, 1, 0);
-	SPI_freetuptable(SPI_tuptable);
-	return ids;
-}
-
-int64 *
-pgj_take_row_ids(const Site *site, int n)
-{
-	return pgj_take_ids(site, &next_row_id, n);
 }

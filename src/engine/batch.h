@@ -97,6 +97,7 @@ typedef struct Batch
 	TimestampTz at;				/* tick: the time of every decision */
 	bool		replay;			/* each decision at its item's time */
 	bool		assume_sent;
+	Oid			row_ids;		/* sequence of ids */
 	TimestampTz horizon;		/* replay: timers due by then stay in memory */
 
 	int			nworks;
@@ -139,8 +140,7 @@ extern void pgj_batch_arrive(Batch *batch, Run *run, TimestampTz at, int step,
 extern void pgj_batch_timer(Batch *batch, Run *run, TimestampTz due_at,
 							int step);
 extern void pgj_batch_write_runs(Batch *batch);
-extern int64 *pgj_take_ids(const Site *site, Statement *statement, int n);
-extern int64 *pgj_take_row_ids(const Site *site, int n);
+extern int64 pgj_next_row_id(Batch *batch);
 
 /* What happens to runs. */
 extern void pgj_run_arrived(Batch *batch, Run *run, TimestampTz at, int step,

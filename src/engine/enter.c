@@ -16,11 +16,13 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "append.h"
 #include "engine/batch.h"
 #include "engine/evaluate.h"
 #include "gate/gate.h"
@@ -538,11 +540,6 @@ add_exposure(Batch *batch, Version *version, Candidate *c, const Run *run,
 
 /* ---- enrollment ------------------------------------------------------- */
 
-static Statement next_enrollment_id = {
-	"SELECT pg_catalog.nextval('journey_state.enrollment_id_seq') FROM pg_catalog.generate_series(1, $1)",
-	1, {INT4OID}
-};
-
 static Run *
 start_run(Batch *batch, Version *version, Candidate *c, int64 id)
 {
@@ -578,8 +575,7 @@ enroll(Batch *batch, Version *version, Candidate *c, int n)
 	Candidate **fresh = palloc_array(Candidate *, n);
 	double	   *fractions = palloc0_array(double, n);
 	int			nfresh = 0;
-	int64	   *ids;
-	int64	   *exposure_ids;
+	Oid			enrollment_ids = pgj_state_relation("enrollment_id_seq");
 	Baseline   *baselines = NULL;
 
 	if (n == 0)
@@ -596,19 +592,16 @@ enroll(Batch *batch, Version *version, Candidate *c, int n)
 		fresh[nfresh++] = &c[i];
 	}
 
-	ids = pgj_take_ids(batch->site, &next_enrollment_id, n);
+	for (int i = 0; i < nfresh; i++)
+		fresh[i]->exposure_id = pgj_next_row_id(batch);
 	if (nfresh > 0)
-	{
-		exposure_ids = pgj_take_row_ids(batch->site, nfresh);
-		for (int i = 0; i < nfresh; i++)
-			fresh[i]->exposure_id = exposure_ids[i];
 		baselines = find_baselines(batch, version, fresh, nfresh);
-	}
 
 	nfresh = 0;
 	for (int i = 0; i < n; i++)
 	{
-		Run		   *run = start_run(batch, version, &c[i], ids[i]);
+		Run		   *run = start_run(batch, version, &c[i],
+									nextval_internal(enrollment_ids, false));
 
 		if (!c[i].exposed)
 		{

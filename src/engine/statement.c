@@ -20,6 +20,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
+#include "append.h"
 #include "engine/statement.h"
 
 static Oid
@@ -160,16 +161,28 @@ pgj_spi_int4(uint64 row, int col, int if_null)
 void
 pgj_rows_init(RowBuffer *buffer, Statement *statement, MemoryContext context)
 {
+	memset(buffer, 0, sizeof(RowBuffer));
 	buffer->statement = statement;
+	buffer->ncolumns = statement->nargs;
 	buffer->context = context;
-	buffer->nrows = 0;
-	buffer->capacity = 0;
+}
+
+void
+pgj_rows_init_append(RowBuffer *buffer, const char *table,
+					 const char *const *columns, int ncolumns,
+					 MemoryContext context)
+{
+	memset(buffer, 0, sizeof(RowBuffer));
+	buffer->table = table;
+	buffer->columns = columns;
+	buffer->ncolumns = ncolumns;
+	buffer->context = context;
 }
 
 void
 pgj_rows_add(RowBuffer *buffer, const Datum *values, const bool *nulls)
 {
-	int			ncols = buffer->statement->nargs;
+	int			ncols = buffer->ncolumns;
 
 	if (buffer->nrows == buffer->capacity)
 	{
@@ -202,6 +215,23 @@ pgj_rows_add(RowBuffer *buffer, const Datum *values, const bool *nulls)
 	buffer->nrows++;
 }
 
+static void
+append_rows(const Site *site, RowBuffer *buffer)
+{
+	AppendRows	rows;
+
+	rows.table = buffer->table;
+	rows.ncolumns = buffer->ncolumns;
+	rows.columns = buffer->columns;
+	rows.nrows = buffer->nrows;
+	for (int i = 0; i < buffer->ncolumns; i++)
+	{
+		rows.values[i] = buffer->values[i];
+		rows.nulls[i] = buffer->nulls[i];
+	}
+	pgj_append(site, &rows);
+}
+
 void
 pgj_rows_flush(const Site *site, RowBuffer *buffer)
 {
@@ -212,6 +242,13 @@ pgj_rows_flush(const Site *site, RowBuffer *buffer)
 		return;
 
 	old = MemoryContextSwitchTo(buffer->context);
+	if (buffer->statement == NULL)
+	{
+		append_rows(site, buffer);
+		MemoryContextSwitchTo(old);
+		buffer->nrows = 0;
+		return;
+	}
 	for (int i = 0; i < buffer->statement->nargs; i++)
 	{
 		Oid			array = actual_type(site, buffer->statement->argtypes[i]);

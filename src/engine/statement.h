@@ -49,12 +49,15 @@ extern int64 pgj_spi_int8(uint64 row, int col, int64 if_null);
 extern int	pgj_spi_int4(uint64 row, int col, int if_null);
 
 /*
- * Rows waiting to be written by one statement whose arguments are one array
- * per column.
+ * Rows waiting to be written: by a statement whose arguments are one array per
+ * column, or appended to a partitioned log.
  */
 typedef struct RowBuffer
 {
-	Statement  *statement;
+	Statement  *statement;		/* or NULL: append to table */
+	const char *table;
+	const char *const *columns;
+	int			ncolumns;
 	MemoryContext context;
 	int			nrows;
 	int			capacity;
@@ -65,7 +68,11 @@ typedef struct RowBuffer
 extern void pgj_rows_init(RowBuffer *buffer, Statement *statement,
 						  MemoryContext context);
 
-/* values and nulls have one entry per argument of the statement */
+extern void pgj_rows_init_append(RowBuffer *buffer, const char *table,
+								 const char *const *columns, int ncolumns,
+								 MemoryContext context);
+
+/* values and nulls have one entry per column */
 extern void pgj_rows_add(RowBuffer *buffer, const Datum *values,
 						 const bool *nulls);
 extern void pgj_rows_flush(const Site *site, RowBuffer *buffer);

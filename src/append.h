@@ -1,0 +1,37 @@
+/*-------------------------------------------------------------------------
+ *
+ * append.h
+ *	  Append rows to a partitioned log of journey_state.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGJ_APPEND_H
+#define PGJ_APPEND_H
+
+#include "contact/site.h"
+
+#define APPEND_MAX_COLUMNS 24
+
+/* Rows by column: values[column][row], nulls[column][row]. */
+typedef struct AppendRows
+{
+	const char *table;			/* in schema journey_state */
+	int			ncolumns;
+	const char *const *columns;
+	int			nrows;
+	Datum	   *values[APPEND_MAX_COLUMNS];
+	bool	   *nulls[APPEND_MAX_COLUMNS];
+} AppendRows;
+
+/*
+ * Append rows as the journey owner: one multi-insert per partition, past
+ * triggers and rules.  Check constraints and expression indexes that somebody
+ * put on the table run in a security-restricted operation.  Columns that are not
+ * named become null.
+ */
+extern void pgj_append(const Site *site, const AppendRows *rows);
+
+/* The oid of a relation of journey_state, which must exist. */
+extern Oid	pgj_state_relation(const char *name);
+
+#endif							/* PGJ_APPEND_H */
