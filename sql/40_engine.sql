@@ -33,11 +33,15 @@ $$;
 REVOKE ALL ON FUNCTION journey._due(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey._due(timestamptz) IS 'internal: which slices have new events or due timers, and when each has its next timer';
 
+-- Whoever calls: an author's expression reads and prints times in one way.
 CREATE FUNCTION journey.tick(at timestamptz DEFAULT clock_timestamp(), slice integer DEFAULT NULL,
 	OUT events bigint, OUT steps bigint, OUT messages bigint, OUT more boolean)
 LANGUAGE c
 VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET datestyle = 'ISO, MDY'
+SET intervalstyle = 'postgres'
 AS 'MODULE_PATHNAME', 'pgj_sql_tick';
 REVOKE ALL ON FUNCTION journey.tick(timestamptz, integer) FROM PUBLIC;
 COMMENT ON FUNCTION journey.tick(timestamptz, integer) IS 'One bounded pass of the engine at a given time over one slice or all that have work: new events first, then due steps. Call again while more is true.';
@@ -47,6 +51,9 @@ CREATE FUNCTION journey.replay(until timestamptz, assume_sent boolean DEFAULT fa
 LANGUAGE c
 STRICT VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET datestyle = 'ISO, MDY'
+SET intervalstyle = 'postgres'
 AS 'MODULE_PATHNAME', 'pgj_sql_replay';
 REVOKE ALL ON FUNCTION journey.replay(timestamptz, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION journey.replay(timestamptz, boolean) IS 'Continuous time: every event and due step up to until, each decided at its own time, with the same result as a tick at every instant. assume_sent: messages count as handed over when decided, and no relay gets them.';

@@ -186,6 +186,9 @@ RETURNS TABLE (message_id bigint, attempt integer, idempotency_key text, channel
 	subject text, body text, html text, headers jsonb, decided_at timestamptz, expires_at timestamptz)
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET datestyle = 'ISO, MDY'
+SET intervalstyle = 'postgres'
 AS 'MODULE_PATHNAME', 'pgj_sql_claim';
 REVOKE ALL ON FUNCTION journey.claim(text, integer, interval, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey.claim(text, integer, interval, timestamptz) IS 'hands up to max messages to a relay for the time of the lease; exit, consent, suppression, expiry and caps are looked at again';

@@ -177,6 +177,19 @@ SELECT count(*) AS contacts, bool_and(arms = 1) AS same_arm FROM (
 SELECT * FROM journey.check() WHERE violations > 0;
 
 --
+-- Times are read and printed in one way, whatever the caller's settings
+--
+SELECT journey.create_journey('zoned', $$ ON EVENT zone TOPIC service IF now()::text = '2026-06-01 00:00:00+00' THEN SEND email reminder; END IF; $$, '2026-01-01');
+SELECT journey.activate('zoned');
+SELECT count(journey.track(1::bigint, 'zone', at => '2026-06-01'));
+SET timezone = 'Asia/Tokyo';
+SET datestyle = 'German';
+SELECT * FROM journey.tick('2026-06-01 00:00+00');
+SHOW timezone;
+RESET datestyle;
+SET timezone = 'UTC';
+
+--
 -- Bad calls
 --
 SELECT journey.tick(NULL);
