@@ -109,6 +109,21 @@ run(const char *statement, Params *p, int expected)
 	return SPI_processed;
 }
 
+/* The same for a statement that is run many times; *plan starts as NULL. */
+static void
+run_many(SPIPlanPtr *plan, const char *statement, Params *p, int expected)
+{
+	int			result;
+
+	if (*plan == NULL)
+		*plan = SPI_prepare(statement, p->n, p->types);
+	if (*plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", statement, SPI_result_code_string(SPI_result));
+	result = SPI_execute_plan(*plan, p->values, p->nulls, false, 0);
+	if (result != expected)
+		elog(ERROR, "could not run \"%s\": %s", statement, SPI_result_code_string(result));
+}
+
 static int
 result_int(int column)
 {
@@ -123,6 +138,7 @@ result_int(int column)
 static void
 insert_expressions(Compilation *c, int version_id)
 {
+	SPIPlanPtr	plan = NULL;
 	ListCell   *lc;
 
 	foreach(lc, c->expressions)
@@ -139,7 +155,7 @@ insert_expressions(Compilation *c, int version_id)
 				 e->result == BOOLOID ? "boolean" :
 				 e->result == NUMERICOID ? "numeric" : "text");
 		add_text(&p, e->statement);
-		run("INSERT INTO journey.expression (version_id, expression_no, line, source, result, statement)"
+		run_many(&plan, "INSERT INTO journey.expression (version_id, expression_no, line, source, result, statement)"
 			" VALUES ($1, $2, $3, $4, $5, $6)", &p, SPI_OK_INSERT);
 	}
 }
@@ -212,6 +228,7 @@ past_action(const ScriptStep *step)
 static void
 insert_steps(Compilation *c, int version_id)
 {
+	SPIPlanPtr	plan = NULL;
 	int			i;
 
 	for (i = 0; i < c->nsteps; i++)
@@ -238,7 +255,7 @@ insert_steps(Compilation *c, int version_id)
 		add_name(&p, step->channel);
 		add_name(&p, step->template);
 		add_int_or_null(&p, step->kind == STEP_SEND ? row->priority : -1, -1);
-		run("INSERT INTO journey.step (version_id, step_no, kind, label, line, next_step, else_step,"
+		run_many(&plan, "INSERT INTO journey.step (version_id, step_no, kind, label, line, next_step, else_step,"
 			" duration, since_event, event, of_step, condition, past_action, channel, template, priority)"
 			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
 			&p, SPI_OK_INSERT);
