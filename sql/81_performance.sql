@@ -46,70 +46,71 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $body$
 	WITH run AS (
-		SELECT j.name AS journey, date_trunc('week', e.entered_at)::date AS week, e.contact, e.enrollment_id,
+		SELECT e.journey_id, date_trunc('week', e.entered_at)::date AS week, e.contact, e.enrollment_id,
 			e.entered_at, e.ended_at IS NULL OR e.ended_at > $2 AS unfinished, v.goal_within
 		FROM journey_state.enrollment AS e
 		JOIN journey.journey AS j ON j.journey_id = e.journey_id
 		JOIN journey.version AS v ON v.version_id = e.version_id
 		WHERE NOT e.ghost AND e.entered_at <= $2 AND ($1 IS NULL OR j.name = $1)
 	), goal AS (
-		SELECT r.journey, r.week, r.contact, count(*) AS orders, sum(c.value) AS revenue, min(c.at - r.entered_at) AS after
+		SELECT r.journey_id, r.week, r.contact, count(*) AS orders, sum(c.value) AS revenue, min(c.at - r.entered_at) AS after
 		FROM run AS r
 		JOIN journey_state.conversion AS c ON c.contact = r.contact AND c.enrollment_id = r.enrollment_id
 		WHERE c.at <= $2
 		GROUP BY 1, 2, 3
 	), mail AS (
-		SELECT r.journey, r.week, r.contact, count(*) AS messages
+		SELECT r.journey_id, r.week, r.contact, count(*) AS messages
 		FROM run AS r
 		JOIN journey_state.message AS m ON m.contact = r.contact AND m.enrollment_id = r.enrollment_id
 		WHERE m.claimed_at <= $2
 		GROUP BY 1, 2, 3
 	), weekly AS (
-		SELECT r.journey, r.week, r.contact, min(r.entered_at) AS entered_at, max(r.goal_within) AS goal_within,
+		SELECT r.journey_id, r.week, r.contact, min(r.entered_at) AS entered_at, max(r.goal_within) AS goal_within,
 			count(*) FILTER (WHERE r.unfinished) AS unfinished
 		FROM run AS r
 		GROUP BY 1, 2, 3
 	), part AS (
-		SELECT w.journey, w.week, w.contact, w.entered_at, w.goal_within, w.unfinished, g.orders, g.revenue, g.after, m.messages
+		SELECT w.journey_id, w.week, w.contact, w.entered_at, w.goal_within, w.unfinished, g.orders, g.revenue, g.after, m.messages
 		FROM weekly AS w
-		LEFT JOIN goal AS g USING (journey, week, contact)
-		LEFT JOIN mail AS m USING (journey, week, contact)
+		LEFT JOIN goal AS g USING (journey_id, week, contact)
+		LEFT JOIN mail AS m USING (journey_id, week, contact)
 	), unit AS (
-		SELECT p.journey, p.week, p.contact, p.entered_at, p.goal_within, p.unfinished, p.orders, p.revenue, p.after, p.messages FROM part AS p
+		SELECT p.journey_id, p.week, p.contact, p.entered_at, p.goal_within, p.unfinished, p.orders, p.revenue, p.after, p.messages FROM part AS p
 		UNION ALL
-		SELECT p.journey, NULL, p.contact, min(p.entered_at), max(p.goal_within), sum(p.unfinished)::bigint, sum(p.orders)::bigint, sum(p.revenue), min(p.after), sum(p.messages)::bigint
-		FROM part AS p GROUP BY p.journey, p.contact
+		SELECT p.journey_id, NULL, p.contact, min(p.entered_at), max(p.goal_within), sum(p.unfinished)::bigint, sum(p.orders)::bigint, sum(p.revenue), min(p.after), sum(p.messages)::bigint
+		FROM part AS p GROUP BY p.journey_id, p.contact
 	), watched AS (
-		SELECT u.journey, u.week, coalesce(u.after, least(u.goal_within, $2 - u.entered_at)) AS duration, u.after IS NOT NULL AS converted
+		SELECT u.journey_id, u.week, coalesce(u.after, least(u.goal_within, $2 - u.entered_at)) AS duration, u.after IS NOT NULL AS converted
 		FROM unit AS u WHERE u.goal_within IS NOT NULL
 	), risk AS (
-		SELECT w.journey, w.week, w.duration, count(*) FILTER (WHERE w.converted) AS events,
-			sum(count(*)) OVER (PARTITION BY w.journey, w.week ORDER BY w.duration DESC) AS at_risk
+		SELECT w.journey_id, w.week, w.duration, count(*) FILTER (WHERE w.converted) AS events,
+			sum(count(*)) OVER (PARTITION BY w.journey_id, w.week ORDER BY w.duration DESC) AS at_risk
 		FROM watched AS w GROUP BY 1, 2, 3
 	), survival AS (
-		SELECT r.journey, r.week, r.duration,
+		SELECT r.journey_id, r.week, r.duration,
 			-- a product as a sum of logarithms; everybody converting is minus infinity
-			sum(CASE WHEN r.events = r.at_risk THEN '-Infinity'::float8 ELSE ln(1 - r.events / r.at_risk) END) OVER (PARTITION BY r.journey, r.week ORDER BY r.duration) AS log_survival
+			sum(CASE WHEN r.events = r.at_risk THEN '-Infinity'::float8 ELSE ln(1 - r.events / r.at_risk) END) OVER (PARTITION BY r.journey_id, r.week ORDER BY r.duration) AS log_survival
 		FROM risk AS r WHERE r.events > 0
 	), median AS (
-		SELECT s.journey, s.week, min(s.duration) AS duration
+		SELECT s.journey_id, s.week, min(s.duration) AS duration
 		FROM survival AS s WHERE s.log_survival <= ln(0.5::float8) + 1e-12
 		GROUP BY 1, 2
 	), figures AS (
-		SELECT u.journey, u.week, count(*) AS entered, coalesce(sum(u.messages), 0)::bigint AS messages_sent,
+		SELECT u.journey_id, u.week, count(*) AS entered, coalesce(sum(u.messages), 0)::bigint AS messages_sent,
 			count(u.after) AS converted, coalesce(sum(u.orders), 0) AS orders, coalesce(sum(u.revenue), 0) AS revenue,
 			percentile_cont(0.5) WITHIN GROUP (ORDER BY u.after) FILTER (WHERE u.entered_at + u.goal_within <= $2) AS to_goal,
 			sum(u.unfinished)::bigint AS unfinished
 		FROM unit AS u
 		GROUP BY 1, 2
 	)
-	SELECT f.journey, f.week, f.entered, f.messages_sent, f.converted, f.converted / f.entered::float8, w.low, w.high,
+	SELECT j.name, f.week, f.entered, f.messages_sent, f.converted, f.converted / f.entered::float8, w.low, w.high,
 		f.revenue, f.revenue / f.entered, f.revenue / nullif(f.messages_sent, 0), f.revenue / nullif(f.orders, 0),
 		m.duration, f.to_goal, f.unfinished
 	FROM figures AS f
-	LEFT JOIN median AS m ON m.journey = f.journey AND m.week IS NOT DISTINCT FROM f.week
+	JOIN journey.journey AS j ON j.journey_id = f.journey_id
+	LEFT JOIN median AS m ON m.journey_id = f.journey_id AND m.week IS NOT DISTINCT FROM f.week
 	CROSS JOIN LATERAL journey.stat_wilson(f.converted, f.entered) AS w
-	ORDER BY f.journey, f.week NULLS FIRST
+	ORDER BY j.name, f.week NULLS FIRST
 $body$;
 REVOKE ALL ON FUNCTION journey.performance(text, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey.performance(text, timestamptz) IS 'Treated contacts by journey and week of entry (week null: the whole journey), as of a time: entered, messages handed over, conversions, revenue';

@@ -1,4 +1,7 @@
 -- journey.check(): a healthy history breaks no law; each law reports a planted row
+SET timezone = 'UTC';
+SET datestyle = 'ISO, MDY';
+SET intervalstyle = 'postgres';
 \getenv srcdir PG_ABS_SRCDIR
 \set shop :srcdir '/data/shop.sql'
 \i :shop

@@ -1,4 +1,7 @@
 -- A contact's timeline in words
+SET timezone = 'UTC';
+SET datestyle = 'ISO, MDY';
+SET intervalstyle = 'postgres';
 \getenv srcdir PG_ABS_SRCDIR
 \set shop :srcdir '/data/shop.sql'
 \i :shop

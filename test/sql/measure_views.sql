@@ -1,5 +1,8 @@
 -- What analysts read, over a small history (test/data/measure.sql says what is in
 -- it) whose figures are worked out by hand.
+SET timezone = 'UTC';
+SET datestyle = 'ISO, MDY';
+SET intervalstyle = 'postgres';
 \getenv srcdir PG_ABS_SRCDIR
 \set shop :srcdir '/data/shop.sql'
 \i :shop
