@@ -83,7 +83,7 @@ static MemoryContext round_context = NULL;
 static void
 worker_exit(int code, Datum arg)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = pgj_clock_now();
 
 	pg_atomic_write_u32(&my_slot->procno, PGJ_NO_PROC);
 	LWLockAcquire(pgj_board->lock, LW_EXCLUSIVE);
@@ -115,7 +115,7 @@ enter_board(Oid database)
 	if (wanted)
 	{
 		my_slot->pid = MyProcPid;
-		my_slot->started_at = GetCurrentTimestamp();
+		my_slot->started_at = pgj_clock_now();
 	}
 	else if (my_slot != NULL && my_slot->pid == 0)
 		my_slot->state = BOARD_UNKNOWN;

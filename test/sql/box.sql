@@ -178,8 +178,6 @@ SELECT box.run($$ WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n FROM r) 
 SELECT box.run('SELECT box.catch_once()');
 -- an error that only looks like a cancellation
 SELECT box.run('SELECT box.pretend()');
--- nothing is left to hit the session later
-SELECT pg_sleep(0.5);
 -- a cancellation that is not the box's own goes on, swallowed or not
 RESET SESSION AUTHORIZATION;
 SET box_test.timeout = '60s';

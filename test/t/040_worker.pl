@@ -168,7 +168,8 @@ $node->safe_psql('postgres', "ALTER SYSTEM SET max_worker_processes = 2");
 $node->restart;
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 set_up('other');
-$node->safe_psql('postgres', 'SELECT pg_sleep(2.5)');	# several attempts
+# time for several attempts
+$node->poll_query_until('postgres', "SELECT clock_timestamp() > pg_postmaster_start_time() + interval '2.5 seconds'");
 my $log = slurp_file($node->logfile);
 my @warnings = $log =~ /WARNING:  could not register a pg_journey worker/g;
 is(scalar @warnings, 1, 'without a free slot there is one warning a minute');
