@@ -21,6 +21,7 @@
 #include "utils/builtins.h"
 #include "utils/formatting.h"
 
+#include "box.h"
 #include "script/script_compile.h"
 
 #define DEFAULT_TOPIC		"promotions"
@@ -348,6 +349,8 @@ compile_expressions(Compilation *c)
 {
 	ListCell   *lc;
 
+	/* what is being created has the place (0, 0): no earlier script's fault */
+	pgj_box_forgive(0);
 	foreach(lc, c->expressions)
 	{
 		CompiledExpression *e = lfirst(lc);
