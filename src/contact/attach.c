@@ -38,16 +38,13 @@
 #include "utils/timestamp.h"
 
 #include "clock.h"
+#include "contact/elevate.h"
 #include "contact/site.h"
 #include "pg_journey.h"
 #include "wakeup.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_attach);
 PG_FUNCTION_INFO_V1(pgj_sql_detach);
-PG_FUNCTION_INFO_V1(pgj_sql_adopt);
-PG_FUNCTION_INFO_V1(pgj_sql_issue_site_token);
-PG_FUNCTION_INFO_V1(pgj_sql_grant_role);
-PG_FUNCTION_INFO_V1(pgj_sql_maintain);
 
 typedef struct Attachment
 {
@@ -60,88 +57,6 @@ typedef struct Attachment
 	Oid			owner;
 	int			slices;
 } Attachment;
-
-static SavedUser
-become(Oid role)
-{
-	SavedUser	saved;
-
-	GetUserIdAndSecContext(&saved.user, &saved.context);
-	SetUserIdAndSecContext(role, saved.context |
-						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	return saved;
-}
-
-/* Owner of a schema, or InvalidOid when there is no such schema. */
-static Oid
-schema_owner(const char *name)
-{
-	HeapTuple	tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum(name));
-	Oid			owner = InvalidOid;
-
-	if (HeapTupleIsValid(tuple))
-	{
-		owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
-		ReleaseSysCache(tuple);
-	}
-	return owner;
-}
-
-static SavedUser
-become_extension_owner(void)
-{
-	return become(schema_owner(PGJ_SCHEMA));
-}
-
-/* Run one fixed statement or block of statements. */
-static void
-run(const char *statement)
-{
-	int			rc = SPI_execute(statement, false, 0);
-
-	if (rc < 0)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
-}
-
-static void
-run_with(const char *statement, int nargs, Oid *types, Datum *values, const char *nulls)
-{
-	int			rc = SPI_execute_with_args(statement, nargs, types, values, nulls, false, 0);
-
-	if (rc < 0)
-		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(rc));
-}
-
-/* First column of the first row; *isnull also when there is no row. */
-static Datum
-fetch(const char *statement, bool *isnull)
-{
-	run(statement);
-	if (SPI_processed == 0)
-	{
-		*isnull = true;
-		return (Datum) 0;
-	}
-	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
-}
-
-static const char *
-role_name(Oid role)
-{
-	return GetUserNameFromId(role, false);
-}
-
-/* The administration functions: for a superuser or a member of the owner. */
-static void
-require_administrator(Oid owner)
-{
-	if (!has_privs_of_role(GetUserId(), owner))
-		ereport(ERROR,
-				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				errmsg("permission denied: not a member of the journey owner"),
-				errhint("Call this as a superuser or as a member of role \"%s\".",
-						role_name(owner)));
-}
 
 /*
  * The journey owner must be able to log in, because the engine's worker
@@ -254,7 +169,7 @@ check_contact_table(Attachment *a)
 		pg_namespace_aclcheck(RelationGetNamespace(relation), a->owner, ACL_USAGE) != ACLCHECK_OK)
 		ereport(ERROR,
 				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				errmsg("role \"%s\" cannot read table \"%s\"", role_name(a->owner), name),
+				errmsg("role \"%s\" cannot read table \"%s\"", pgj_role_name(a->owner), name),
 				errhint("Grant the journey owner SELECT on the table and USAGE on its schema."));
 
 	key = TupleDescAttr(RelationGetDescr(relation),
@@ -295,10 +210,10 @@ check_contact_table(Attachment *a)
 static void
 grant_to_owner(Oid owner)
 {
-	const char *role = quote_identifier(role_name(owner));
-	SavedUser	saved = become_extension_owner();
+	const char *role = quote_identifier(pgj_role_name(owner));
+	SavedUser	saved = pgj_become_extension_owner();
 
-	run(psprintf("GRANT USAGE ON SCHEMA journey TO %s;"
+	pgj_run(psprintf("GRANT USAGE ON SCHEMA journey TO %s;"
 				 "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA journey TO %s;"
 				 "REVOKE INSERT, UPDATE, DELETE ON journey.site FROM %s;"
 				 "REVOKE ALL ON journey.site_token FROM %s;"
@@ -312,10 +227,10 @@ grant_to_owner(Oid owner)
 static void
 revoke_from_owner(Oid owner)
 {
-	const char *role = quote_identifier(role_name(owner));
-	SavedUser	saved = become_extension_owner();
+	const char *role = quote_identifier(pgj_role_name(owner));
+	SavedUser	saved = pgj_become_extension_owner();
 
-	run(psprintf("REVOKE ALL ON ALL TABLES IN SCHEMA journey FROM %s;"
+	pgj_run(psprintf("REVOKE ALL ON ALL TABLES IN SCHEMA journey FROM %s;"
 				 "REVOKE ALL ON ALL SEQUENCES IN SCHEMA journey FROM %s;"
 				 "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA journey FROM %s;"
 				 "REVOKE ALL ON SCHEMA journey FROM %s",
@@ -326,11 +241,11 @@ revoke_from_owner(Oid owner)
 static void
 call_create_state(const Attachment *a)
 {
-	SavedUser	saved = become(a->owner);
+	SavedUser	saved = pgj_become_role(a->owner);
 	Oid			types[2] = {REGTYPEOID, INT4OID};
 	Datum		values[2] = {ObjectIdGetDatum(a->key_type), Int32GetDatum(a->slices)};
 
-	run_with("SELECT journey._create_state($1, $2)", 2, types, values, NULL);
+	pgj_run_with("SELECT journey._create_state($1, $2)", 2, types, values, NULL);
 	pgj_become_caller(saved);
 }
 
@@ -348,7 +263,7 @@ readopt_state(Attachment *a)
 		"transition", "verdict"
 	};
 	Oid			namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
-	Oid			existing = schema_owner(PGJ_STATE_SCHEMA);
+	Oid			existing = pgj_schema_owner(PGJ_STATE_SCHEMA);
 	Oid			event;
 	Oid			type;
 	SavedUser	saved;
@@ -359,9 +274,9 @@ readopt_state(Attachment *a)
 		ereport(ERROR,
 				errcode(ERRCODE_DUPLICATE_SCHEMA),
 				errmsg("schema \"%s\" exists and belongs to role \"%s\"",
-					   PGJ_STATE_SCHEMA, role_name(existing)),
+					   PGJ_STATE_SCHEMA, pgj_role_name(existing)),
 				errhint("Attach with owner => '%s', or drop or rename the schema.",
-						role_name(existing)));
+						pgj_role_name(existing)));
 	for (int i = 0; i < lengthof(tables); i++)
 		if (!OidIsValid(get_relname_relid(tables[i], namespace)))
 			ereport(ERROR,
@@ -378,8 +293,8 @@ readopt_state(Attachment *a)
 					   PGJ_STATE_SCHEMA, format_type_be(type), format_type_be(a->key_type)),
 				errhint("Attach the table it was made for, or drop or rename the schema."));
 
-	saved = become(a->owner);
-	slices = DatumGetInt32(fetch("SELECT pg_catalog.count(*)::pg_catalog.int4 FROM journey_state.slice", &isnull));
+	saved = pgj_become_role(a->owner);
+	slices = DatumGetInt32(pgj_fetch("SELECT pg_catalog.count(*)::pg_catalog.int4 FROM journey_state.slice", &isnull));
 	pgj_become_caller(saved);
 	if (slices != a->slices)
 	{
@@ -395,11 +310,11 @@ static void
 create_contact_table(Attachment *a)
 {
 	Oid			namespace;
-	SavedUser	saved = become(a->owner);
+	SavedUser	saved = pgj_become_role(a->owner);
 
 	namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
 	if (!OidIsValid(get_relname_relid("contact", namespace)))
-		run("CREATE TABLE journey_state.contact ("
+		pgj_run("CREATE TABLE journey_state.contact ("
 			" id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,"
 			" email text, phone text, timezone text,"
 			" attributes jsonb NOT NULL DEFAULT '{}');"
@@ -419,7 +334,7 @@ insert_site(const Attachment *a)
 	NAMEOID, INT4OID, INT8OID, OIDOID, TIMESTAMPTZOID};
 	Datum		values[10];
 	char		nulls[10];
-	SavedUser	saved = become_extension_owner();
+	SavedUser	saved = pgj_become_extension_owner();
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = ObjectIdGetDatum(a->table);
@@ -437,8 +352,8 @@ insert_site(const Attachment *a)
 	values[9] = TimestampTzGetDatum(pgj_clock_now());
 
 	/* left over when journey_state was dropped by hand */
-	run("DELETE FROM journey.site");
-	run_with("INSERT INTO journey.site (contact_table, key_column, key_type, email_column,"
+	pgj_run("DELETE FROM journey.site");
+	pgj_run_with("INSERT INTO journey.site (contact_table, key_column, key_type, email_column,"
 			 " phone_column, timezone_column, slices, system_identifier, database_oid, attached_at)"
 			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
 			 10, types, values, nulls);
@@ -448,20 +363,9 @@ insert_site(const Attachment *a)
 static void
 create_views(void)
 {
-	SavedUser	saved = become_extension_owner();
+	SavedUser	saved = pgj_become_extension_owner();
 
-	run("SELECT journey._create_views()");
-	pgj_become_caller(saved);
-}
-
-static void
-maintain(Oid owner, TimestampTz at, Interval *ahead)
-{
-	Oid			types[2] = {TIMESTAMPTZOID, INTERVALOID};
-	Datum		values[2] = {TimestampTzGetDatum(at), IntervalPGetDatum(ahead)};
-	SavedUser	saved = become(owner);
-
-	run_with("SELECT journey._maintain($1, $2)", 2, types, values, NULL);
+	pgj_run("SELECT journey._create_views()");
 	pgj_become_caller(saved);
 }
 
@@ -501,15 +405,15 @@ pgj_sql_attach(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	grant_to_owner(a.owner);
-	if (OidIsValid(schema_owner(PGJ_STATE_SCHEMA)))
+	if (OidIsValid(pgj_schema_owner(PGJ_STATE_SCHEMA)))
 		readopt_state(&a);
 	else
 	{
-		SavedUser	saved = become_extension_owner();
+		SavedUser	saved = pgj_become_extension_owner();
 
-		run(psprintf("CREATE SCHEMA journey_state AUTHORIZATION %s;"
+		pgj_run(psprintf("CREATE SCHEMA journey_state AUTHORIZATION %s;"
 					 "COMMENT ON SCHEMA journey_state IS 'pg_journey: what happened; belongs to the journey owner'",
-					 quote_identifier(role_name(a.owner))));
+					 quote_identifier(pgj_role_name(a.owner))));
 		pgj_become_caller(saved);
 		CommandCounterIncrement();
 		call_create_state(&a);
@@ -521,7 +425,7 @@ pgj_sql_attach(PG_FUNCTION_ARGS)
 	}
 	insert_site(&a);
 	create_views();
-	maintain(a.owner, pgj_clock_now(), &ahead);
+	pgj_maintain_as(a.owner, pgj_clock_now(), &ahead);
 	SPI_finish();
 	pgj_announce_site_at_commit();
 	PG_RETURN_VOID();
@@ -535,11 +439,11 @@ pgj_sql_attach(PG_FUNCTION_ARGS)
 static void
 drop_capture_triggers(void)
 {
-	SavedUser	saved = become_extension_owner();
+	SavedUser	saved = pgj_become_extension_owner();
 	SPITupleTable *rows;
 	uint64		nrows;
 
-	run("SELECT pg_catalog.format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname)"
+	pgj_run("SELECT pg_catalog.format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname)"
 		" FROM pg_catalog.pg_trigger t"
 		" JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid"
 		" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
@@ -548,8 +452,8 @@ drop_capture_triggers(void)
 	rows = SPI_tuptable;
 	nrows = SPI_processed;
 	for (uint64 i = 0; i < nrows; i++)
-		run(SPI_getvalue(rows->vals[i], rows->tupdesc, 1));
-	run("DELETE FROM journey.capture");
+		pgj_run(SPI_getvalue(rows->vals[i], rows->tupdesc, 1));
+	pgj_run("DELETE FROM journey.capture");
 	pgj_become_caller(saved);
 }
 
@@ -557,11 +461,11 @@ drop_capture_triggers(void)
 static void
 drop_views(void)
 {
-	SavedUser	saved = become_extension_owner();
+	SavedUser	saved = pgj_become_extension_owner();
 	bool		isnull;
 	Datum		statement;
 
-	statement = fetch("SELECT 'DROP VIEW ' OPERATOR(pg_catalog.||) pg_catalog.string_agg(pg_catalog.format('journey.%I', c.relname), ', ')"
+	statement = pgj_fetch("SELECT 'DROP VIEW ' OPERATOR(pg_catalog.||) pg_catalog.string_agg(pg_catalog.format('journey.%I', c.relname), ', ')"
 					  " FROM pg_catalog.pg_class c"
 					  " WHERE c.relnamespace OPERATOR(pg_catalog.=) 'journey'::pg_catalog.regnamespace"
 					  " AND c.relkind OPERATOR(pg_catalog.=) 'v'"
@@ -569,7 +473,7 @@ drop_views(void)
 					  "  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
 					  "  AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e')", &isnull);
 	if (!isnull)
-		run(TextDatumGetCString(statement));
+		pgj_run(TextDatumGetCString(statement));
 	pgj_become_caller(saved);
 }
 
@@ -583,216 +487,17 @@ pgj_sql_detach(PG_FUNCTION_ARGS)
 	if (site == NULL)
 		pgj_site();				/* says so */
 	owner = site->owner;
-	require_administrator(owner);
+	pgj_require_administrator(owner);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	drop_capture_triggers();
 	drop_views();
-	saved = become_extension_owner();
-	run("DELETE FROM journey.site_token; DELETE FROM journey.site");
+	saved = pgj_become_extension_owner();
+	pgj_run("DELETE FROM journey.site_token; DELETE FROM journey.site");
 	pgj_become_caller(saved);
 	revoke_from_owner(owner);
 	SPI_finish();
 	pgj_announce_site_at_commit();
-	PG_RETURN_VOID();
-}
-
-/*
- * Make a copied database the one that sends.
- *
- * Transaction ids of the original mean nothing here.  Events that the original
- * had not processed, and those captured since the copy was made (xid null), come
- * back as timers; all events lose an xid that this cluster has yet to give out;
- * and every slice's progress starts from the snapshot of now.  Writers are kept
- * out meanwhile: one that believes the database a copy must not commit later.
- */
-static void
-adopt_state(Oid owner)
-{
-	SavedUser	saved = become(owner);
-
-	run("LOCK TABLE journey_state.event IN SHARE ROW EXCLUSIVE MODE");
-	run("SELECT s.slice FROM journey_state.slice s ORDER BY s.slice FOR UPDATE");
-	run("WITH progress AS ("
-		"  SELECT DISTINCT ON (p.slice) p.* FROM journey_state.progress p"
-		"  WHERE p.lane OPERATOR(pg_catalog.=) 'engine' ORDER BY p.slice, p.seq DESC)"
-		" INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
-		" SELECT e.slice, GREATEST(e.at, p.due_at), pg_catalog.nextval('journey_state.row_id_seq'),"
-		"  e.contact, e.event_id, e.at"
-		" FROM journey_state.event e LEFT JOIN progress p ON p.slice OPERATOR(pg_catalog.=) e.slice"
-		" WHERE e.xid IS NULL"
-		"  OR NOT COALESCE(pg_catalog.pg_visible_in_snapshot(e.xid, p.seen), false)"
-		"  AND NOT COALESCE(pg_catalog.pg_visible_in_snapshot(e.xid, p.upto)"
-		"   AND e.event_id OPERATOR(pg_catalog.<=) p.after_event, false)");
-	run("UPDATE journey_state.event SET xid = NULL"
-		" WHERE xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())");
-	run("INSERT INTO journey_state.progress (slice, lane, seq, at, seen, due_at, due_id)"
-		" SELECT s.slice, 'engine', COALESCE(p.seq, 0) OPERATOR(pg_catalog.+) 1,"
-		"  pg_catalog.clock_timestamp(), pg_catalog.pg_current_snapshot(),"
-		"  COALESCE(p.due_at, '-infinity'), COALESCE(p.due_id, 0)"
-		" FROM journey_state.slice s LEFT JOIN LATERAL ("
-		"  SELECT q.* FROM journey_state.progress q"
-		"  WHERE q.slice OPERATOR(pg_catalog.=) s.slice AND q.lane OPERATOR(pg_catalog.=) 'engine'"
-		"  ORDER BY q.seq DESC LIMIT 1) p ON true");
-	pgj_become_caller(saved);
-}
-
-Datum
-pgj_sql_adopt(PG_FUNCTION_ARGS)
-{
-	const Site *site = pgj_site();
-	Oid			types[2] = {INT8OID, OIDOID};
-	Datum		values[2];
-	SavedUser	saved;
-
-	require_administrator(site->owner);
-	if (!site->is_copy)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("this database is no copy; there is nothing to adopt"));
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				errmsg("journey.adopt() must run at isolation level READ COMMITTED"));
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	adopt_state(site->owner);
-	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
-	values[1] = ObjectIdGetDatum(MyDatabaseId);
-	saved = become_extension_owner();
-	run_with("UPDATE journey.site SET system_identifier = $1, database_oid = $2",
-			 2, types, values, NULL);
-
-	/* a template copy brought the original's token along */
-	run("DELETE FROM journey.site_token");
-	pgj_become_caller(saved);
-	SPI_finish();
-	pgj_announce_site_at_commit();
-	PG_RETURN_VOID();
-}
-
-Datum
-pgj_sql_issue_site_token(PG_FUNCTION_ARGS)
-{
-	const Site *site = pgj_site();
-	uint8		random[32];
-	char		token[sizeof(random) * 2 + 1];
-	Oid			types[2] = {TEXTOID, TIMESTAMPTZOID};
-	Datum		values[2];
-	SavedUser	saved;
-
-	require_administrator(site->owner);
-	if (!pg_strong_random(random, sizeof(random)))
-		ereport(ERROR,
-				errcode(ERRCODE_INTERNAL_ERROR),
-				errmsg("could not generate random values"));
-	hex_encode((char *) random, sizeof(random), token);
-	token[sizeof(token) - 1] = '\0';
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	values[0] = CStringGetTextDatum(token);
-	values[1] = TimestampTzGetDatum(pgj_clock_now());
-	saved = become_extension_owner();
-	run_with("INSERT INTO journey.site_token (digest, issued_at)"
-			 " VALUES (pg_catalog.sha256(pg_catalog.convert_to($1, 'UTF8')), $2)"
-			 " ON CONFLICT (one) DO UPDATE SET digest = excluded.digest, issued_at = excluded.issued_at",
-			 2, types, values, NULL);
-	pgj_become_caller(saved);
-	SPI_finish();
-	PG_RETURN_TEXT_P(cstring_to_text(token));
-}
-
-/*
- * Grant EXECUTE on the functions of our schema that a condition over pg_proc p
- * selects; the functions differ between versions, the kinds do not.
- */
-static void
-grant_functions(const char *role, const char *condition)
-{
-	SPITupleTable *rows;
-	uint64		nrows;
-
-	run(psprintf("SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %%s TO %%s', p.oid::pg_catalog.regprocedure, %s)"
-				 " FROM pg_catalog.pg_proc p"
-				 " WHERE p.pronamespace OPERATOR(pg_catalog.=) 'journey'::pg_catalog.regnamespace"
-				 " AND NOT pg_catalog.starts_with(p.proname::pg_catalog.text, '_') AND (%s) ORDER BY p.oid",
-				 quote_literal_cstr(role), condition));
-	rows = SPI_tuptable;
-	nrows = SPI_processed;
-	for (uint64 i = 0; i < nrows; i++)
-		run(SPI_getvalue(rows->vals[i], rows->tupdesc, 1));
-}
-
-static void
-grant_reading(Oid owner, const char *role)
-{
-	SavedUser	saved = become(owner);
-
-	run(psprintf("GRANT USAGE ON SCHEMA journey_state TO %s;"
-				 "GRANT SELECT ON ALL TABLES IN SCHEMA journey_state TO %s", role, role));
-	pgj_become_caller(saved);
-	saved = become_extension_owner();
-	run(psprintf("GRANT SELECT ON ALL TABLES IN SCHEMA journey TO %s;"
-				 "REVOKE ALL ON journey.site_token FROM %s;"
-				 "GRANT SELECT (issued_at) ON journey.site_token TO %s", role, role, role));
-	grant_functions(role, "p.provolatile OPERATOR(pg_catalog.<>) 'v'");
-	pgj_become_caller(saved);
-}
-
-Datum
-pgj_sql_grant_role(PG_FUNCTION_ARGS)
-{
-	const Site *site = pgj_site();
-	Oid			owner = site->owner;
-	char	   *kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Oid			grantee = get_role_oid(NameStr(*PG_GETARG_NAME(1)), false);
-	const char *role = quote_identifier(role_name(grantee));
-	bool		author = strcmp(kind, "author") == 0;
-	bool		operator = strcmp(kind, "operator") == 0;
-	bool		analyst = strcmp(kind, "analyst") == 0;
-	bool		relay = strcmp(kind, "relay") == 0;
-	SavedUser	saved;
-
-	if (!author && !operator && !analyst && !relay)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("\"%s\" is not a kind of role", kind),
-				errhint("The kinds are author, operator, analyst and relay."));
-	require_administrator(owner);
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-
-	/* whether the caller may hand out a membership is for the server to say */
-	if (author)
-		run(psprintf("GRANT %s TO %s", quote_identifier(role_name(owner)), role));
-	else
-	{
-		saved = become_extension_owner();
-		run(psprintf("GRANT USAGE ON SCHEMA journey TO %s", role));
-		if (operator)
-			grant_functions(role, "p.proname OPERATOR(pg_catalog.=) ANY ('{tick,pause,resume,retry,health,maintain}'::pg_catalog.name[])");
-		if (relay)
-			grant_functions(role, "p.proname OPERATOR(pg_catalog.=) ANY ('{open_relay,claim,report}'::pg_catalog.name[])");
-		pgj_become_caller(saved);
-		if (operator || analyst)
-			grant_reading(owner, role);
-	}
-	SPI_finish();
-	PG_RETURN_VOID();
-}
-
-Datum
-pgj_sql_maintain(PG_FUNCTION_ARGS)
-{
-	Oid			owner = pgj_site()->owner;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	maintain(owner, PG_GETARG_TIMESTAMPTZ(0), PG_GETARG_INTERVAL_P(1));
-	SPI_finish();
 	PG_RETURN_VOID();
 }
