@@ -81,7 +81,7 @@ $$;
 REVOKE ALL ON FUNCTION journey.create_topic(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION journey.create_topic(text, text) IS 'makes a topic of class promotional, educational or transactional';
 
-CREATE FUNCTION journey.create_cap(name text, max_messages integer, per interval, channel text DEFAULT NULL)
+CREATE FUNCTION journey.create_cap(name text, max_messages integer, per interval, channel text DEFAULT NULL, at timestamptz DEFAULT clock_timestamp())
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -104,12 +104,12 @@ BEGIN
 			USING ERRCODE = 'undefined_object',
 			HINT = 'Create it with journey.create_channel(), or leave it out to count all channels.';
 	END IF;
-	INSERT INTO journey.cap AS k VALUES (create_cap.name, create_cap.max_messages, create_cap.per, create_cap.channel, pg_catalog.clock_timestamp())
+	INSERT INTO journey.cap AS k VALUES (create_cap.name, create_cap.max_messages, create_cap.per, create_cap.channel, create_cap.at)
 	ON CONFLICT ON CONSTRAINT cap_pkey DO UPDATE SET max_messages = EXCLUDED.max_messages, per = EXCLUDED.per, channel = EXCLUDED.channel;
 END
 $$;
-REVOKE ALL ON FUNCTION journey.create_cap(text, integer, interval, text) FROM PUBLIC;
-COMMENT ON FUNCTION journey.create_cap(text, integer, interval, text) IS 'at most max_messages per contact in any window of length per; replaces a cap of that name';
+REVOKE ALL ON FUNCTION journey.create_cap(text, integer, interval, text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.create_cap(text, integer, interval, text, timestamptz) IS 'at most max_messages per contact in any window of length per; replaces a cap of that name';
 
 CREATE FUNCTION journey.drop_cap(name text)
 RETURNS void

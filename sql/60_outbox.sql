@@ -121,7 +121,7 @@ $$;
 REVOKE ALL ON FUNCTION journey._check_smtp_settings(text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION journey._check_smtp_settings(text, jsonb) IS 'internal: refuses settings that provider smtp does not have or that are malformed';
 
-CREATE FUNCTION journey.create_channel(name text, provider text, settings jsonb)
+CREATE FUNCTION journey.create_channel(name text, provider text, settings jsonb, at timestamptz DEFAULT clock_timestamp())
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -135,14 +135,14 @@ BEGIN
 	END IF;
 	PERFORM journey._check_smtp_settings(name, settings);
 	INSERT INTO journey.channel AS h VALUES (create_channel.name, create_channel.provider,
-		COALESCE(create_channel.settings OPERATOR(pg_catalog.->>) 'address', 'email'), create_channel.settings, pg_catalog.clock_timestamp())
+		COALESCE(create_channel.settings OPERATOR(pg_catalog.->>) 'address', 'email'), create_channel.settings, create_channel.at)
 	ON CONFLICT ON CONSTRAINT channel_pkey DO UPDATE SET provider = EXCLUDED.provider, address = EXCLUDED.address, settings = EXCLUDED.settings;
 END
 $$;
-REVOKE ALL ON FUNCTION journey.create_channel(text, text, jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION journey.create_channel(text, text, jsonb) IS 'makes a channel, or gives a channel of that name new settings';
+REVOKE ALL ON FUNCTION journey.create_channel(text, text, jsonb, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.create_channel(text, text, jsonb, timestamptz) IS 'makes a channel, or gives a channel of that name new settings';
 
-CREATE FUNCTION journey.create_template(name text, channel text, subject text, body text, html text DEFAULT NULL)
+CREATE FUNCTION journey.create_template(name text, channel text, subject text, body text, html text DEFAULT NULL, at timestamptz DEFAULT clock_timestamp())
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -166,12 +166,12 @@ BEGIN
 	PERFORM journey._check_template(body);
 	PERFORM journey._check_template(html);
 	INSERT INTO journey.template AS t VALUES (create_template.name, create_template.channel, create_template.subject,
-		create_template.body, create_template.html, pg_catalog.clock_timestamp())
+		create_template.body, create_template.html, create_template.at)
 	ON CONFLICT ON CONSTRAINT template_pkey DO UPDATE SET channel = EXCLUDED.channel, subject = EXCLUDED.subject, body = EXCLUDED.body, html = EXCLUDED.html;
 END
 $$;
-REVOKE ALL ON FUNCTION journey.create_template(text, text, text, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION journey.create_template(text, text, text, text, text) IS 'makes a template in Liquid, or replaces the template of that name';
+REVOKE ALL ON FUNCTION journey.create_template(text, text, text, text, text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.create_template(text, text, text, text, text, timestamptz) IS 'makes a template in Liquid, or replaces the template of that name';
 
 CREATE FUNCTION journey.open_relay(relay text, token text)
 RETURNS bigint

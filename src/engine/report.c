@@ -30,15 +30,11 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "capture/event.h"
 #include "engine/engine.h"
-#include "feedback/receipt.h"
-#include "outbox/outbox.h"
+#include "engine/report.h"
 #include "outbox/relay.h"
 #include "pg_journey.h"
 #include "plan.h"
@@ -56,63 +52,9 @@ static const int backoff[MAX_ATTEMPTS] = {
 	5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 10 * 3600, 10 * 3600
 };
 
-typedef enum Outcome
-{
-	OUTCOME_SENT, OUTCOME_BOUNCED, OUTCOME_REJECTED, OUTCOME_DEFERRED, OUTCOME_COUNT
-} Outcome;
-
-static const char *const outcome_names[OUTCOME_COUNT] = {
+const char *const pgj_outcome_names[OUTCOME_COUNT] = {
 	"sent", "bounced", "rejected", "deferred"
 };
-
-typedef struct Report
-{
-	int64		message_id;
-	int			attempt;
-	Outcome		outcome;
-	char	   *code;
-	char	   *response;
-	int			message;		/* index into messages */
-	bool		repeated;
-} Report;
-
-typedef struct Message
-{
-	int64		message_id;
-	int			slice;
-	Datum		contact;
-	TimestampTz decided_at;
-	char	   *status;
-	char	   *reason;
-	int			attempt;
-	char	   *key;
-	TimestampTz expires_at;
-	char	   *channel;
-	char	   *template;
-	char	   *recipient;
-	char	   *journey;
-	int64		enrollment_id;
-	int			step_no;
-
-	/* out */
-	bool		changed;
-	TimestampTz finished_at;	/* 0 = not finished */
-	TimestampTz retry_at;		/* 0 = none */
-	const char *event;			/* name, or NULL */
-	bool		suppress;
-	char	   *suppress_reason;
-} Message;
-
-typedef struct Session
-{
-	const Site *site;
-	const char *relay;
-	TimestampTz at;
-	Report	   *reports;
-	int			nreports;
-	Message    *messages;		/* in the order of their ids */
-	int			nmessages;
-} Session;
 
 /* -------- arguments -------- */
 
@@ -142,7 +84,7 @@ static Outcome
 outcome_of(const char *name)
 {
 	for (int i = 0; i < OUTCOME_COUNT; i++)
-		if (strcmp(name, outcome_names[i]) == 0)
+		if (strcmp(name, pgj_outcome_names[i]) == 0)
 			return (Outcome) i;
 	ereport(ERROR,
 			errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -167,7 +109,7 @@ clip(Datum value, bool isnull, int max)
 }
 
 static void
-take_reports(FunctionCallInfo fcinfo, Session *session)
+take_reports(FunctionCallInfo fcinfo, ReportSession *session)
 {
 	Datum	   *values[6];
 	bool	   *nulls[6];
@@ -209,24 +151,24 @@ take_reports(FunctionCallInfo fcinfo, Session *session)
 static int
 compare_messages(const void *a, const void *b)
 {
-	int64		left = ((const Message *) a)->message_id;
-	int64		right = ((const Message *) b)->message_id;
+	int64		left = ((const ReportedMessage *) a)->message_id;
+	int64		right = ((const ReportedMessage *) b)->message_id;
 
 	return left < right ? -1 : left > right;
 }
 
-static Message *
-find_message(const Session *session, int64 message_id)
+static ReportedMessage *
+find_message(const ReportSession *session, int64 message_id)
 {
-	Message		wanted = {.message_id = message_id};
+	ReportedMessage		wanted = {.message_id = message_id};
 
 	if (session->nmessages == 0)
 		return NULL;
-	return bsearch(&wanted, session->messages, session->nmessages, sizeof(Message), compare_messages);
+	return bsearch(&wanted, session->messages, session->nmessages, sizeof(ReportedMessage), compare_messages);
 }
 
 static void
-fill_ids(const Session *session, Params *params)
+fill_ids(const ReportSession *session, Params *params)
 {
 	Datum	   *ids;
 
@@ -238,7 +180,7 @@ fill_ids(const Session *session, Params *params)
 
 /* Lock the slices of all messages; which slice a message is in never changes. */
 static void
-lock_slices(const Session *session)
+lock_slices(const ReportSession *session)
 {
 	static KeptPlan plan = {
 		.sql = "SELECT DISTINCT m.slice FROM journey_state.message AS m WHERE m.message_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY m.slice"
@@ -260,7 +202,7 @@ lock_slices(const Session *session)
 }
 
 static void
-read_messages(Session *session)
+read_messages(ReportSession *session)
 {
 	static KeptPlan plan = {
 		.sql = "SELECT m.message_id, m.slice, m.contact, m.decided_at, m.status, m.reason, m.attempt, m.idempotency_key, m.expires_at, "
@@ -274,10 +216,10 @@ read_messages(Session *session)
 	SPI_connect();
 	fill_ids(session, &params);
 	session->nmessages = (int) pgj_plan_execute(&plan, &params);
-	session->messages = MemoryContextAllocZero(context, sizeof(Message) * Max(session->nmessages, 1));
+	session->messages = MemoryContextAllocZero(context, sizeof(ReportedMessage) * Max(session->nmessages, 1));
 	for (int row = 0; row < session->nmessages; row++)
 	{
-		Message    *message = &session->messages[row];
+		ReportedMessage *message = &session->messages[row];
 
 		message->message_id = DatumGetInt64(pgj_row_value(row, 1));
 		message->slice = DatumGetInt16(pgj_row_value(row, 2));
@@ -300,7 +242,7 @@ read_messages(Session *session)
 
 /* Point each report to its message; complain of all that have none. */
 static void
-match_reports(Session *session)
+match_reports(ReportSession *session)
 {
 	StringInfoData missing;
 
@@ -308,7 +250,7 @@ match_reports(Session *session)
 	for (int i = 0; i < session->nreports; i++)
 	{
 		Report	   *report = &session->reports[i];
-		Message    *message = find_message(session, report->message_id);
+		ReportedMessage *message = find_message(session, report->message_id);
 
 		if (message != NULL)
 			report->message = message - session->messages;
@@ -346,7 +288,7 @@ compare_report_pointers(const void *a, const void *b)
 
 /* Mark what was reported before, in this call or an earlier one. */
 static void
-find_repeated(Session *session)
+find_repeated(ReportSession *session)
 {
 	static KeptPlan plan = {
 		.sql = "SELECT r.message_id, r.attempt, r.kind FROM journey_state.message AS m "
@@ -393,13 +335,13 @@ find_repeated(Session *session)
 /* -------- what a report does -------- */
 
 static bool
-is(const Message *message, const char *status)
+is(const ReportedMessage *message, const char *status)
 {
 	return strcmp(message->status, status) == 0;
 }
 
 static void
-end_message(Session *session, Message *message, const char *status, const char *reason)
+end_message(ReportSession *session, ReportedMessage *message, const char *status, const char *reason)
 {
 	message->status = pstrdup(status);
 	message->reason = reason ? pstrdup(reason) : NULL;
@@ -414,7 +356,7 @@ end_message(Session *session, Message *message, const char *status, const char *
  * from the key, so that the same message always waits the same.
  */
 static TimestampTz
-retry_time(const Message *message, TimestampTz at)
+retry_time(const ReportedMessage *message, TimestampTz at)
 {
 	int64		longest = backoff[Min(message->attempt, MAX_ATTEMPTS) - 1] * USECS_PER_SEC;
 	uint64		hash = hash_bytes_extended((const unsigned char *) message->key, strlen(message->key),
@@ -425,7 +367,7 @@ retry_time(const Message *message, TimestampTz at)
 }
 
 static void
-defer_message(Session *session, Message *message)
+defer_message(ReportSession *session, ReportedMessage *message)
 {
 	TimestampTz retry_at = retry_time(message, session->at);
 
@@ -459,9 +401,9 @@ is_dead_address(const char *code)
  * also one withheld or given up meanwhile: the provider has it.
  */
 static void
-apply(Session *session, const Report *report)
+apply(ReportSession *session, const Report *report)
 {
-	Message    *message = &session->messages[report->message];
+	ReportedMessage *message = &session->messages[report->message];
 	bool		current = report->attempt == message->attempt;
 	bool		waiting = is(message, "claimed") || is(message, "pending");
 	bool		refused = is(message, "bounced") || (is(message, "failed") && message->reason != NULL &&
@@ -495,201 +437,6 @@ apply(Session *session, const Report *report)
 	}
 }
 
-/* -------- writing -------- */
-
-static void
-write_messages(const Session *session)
-{
-	static KeptPlan plan = {
-		.sql = "UPDATE journey_state.message AS m SET status = r.status, reason = r.reason, lease_until = r.retry_at, finished_at = r.finished_at "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7) AS r (contact, decided_at, message_id, status, reason, retry_at, finished_at) "
-		"WHERE m.contact = r.contact AND m.decided_at OPERATOR(pg_catalog.=) r.decided_at "
-		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
-	};
-	Params		params;
-	Datum	   *contact,
-			   *decided,
-			   *id,
-			   *status,
-			   *reason,
-			   *retry,
-			   *finished;
-	bool	   *reason_null,
-			   *retry_null,
-			   *finished_null;
-	int			n = 0;
-
-	for (int i = 0; i < session->nmessages; i++)
-		n += session->messages[i].changed;
-	if (n == 0)
-		return;
-
-	SPI_connect();
-	pgj_params_init(&params, session->site, n);
-	contact = pgj_params_column(&params, session->site->key_type, NULL);
-	decided = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
-	id = pgj_params_column(&params, INT8OID, NULL);
-	status = pgj_params_column(&params, TEXTOID, NULL);
-	reason = pgj_params_column(&params, TEXTOID, &reason_null);
-	retry = pgj_params_column(&params, TIMESTAMPTZOID, &retry_null);
-	finished = pgj_params_column(&params, TIMESTAMPTZOID, &finished_null);
-	for (int i = n = 0; i < session->nmessages; i++)
-	{
-		const Message *message = &session->messages[i];
-
-		if (!message->changed)
-			continue;
-		contact[n] = message->contact;
-		decided[n] = TimestampTzGetDatum(message->decided_at);
-		id[n] = Int64GetDatum(message->message_id);
-		status[n] = CStringGetTextDatum(message->status);
-		reason_null[n] = message->reason == NULL;
-		if (message->reason != NULL)
-			reason[n] = CStringGetTextDatum(message->reason);
-		retry_null[n] = message->retry_at == 0;
-		retry[n] = TimestampTzGetDatum(message->retry_at);
-		finished_null[n] = message->finished_at == 0;
-		finished[n] = TimestampTzGetDatum(message->finished_at);
-		n++;
-	}
-	(void) pgj_plan_execute(&plan, &params);
-	SPI_finish();
-}
-
-static void
-write_retries(const Session *session)
-{
-	OutboxRow  *rows = palloc0_array(OutboxRow, Max(session->nmessages, 1));
-	int			n = 0;
-
-	for (int i = 0; i < session->nmessages; i++)
-	{
-		const Message *message = &session->messages[i];
-
-		if (message->retry_at == 0)
-			continue;
-		rows[n].slice = message->slice;
-		rows[n].contact = message->contact;
-		rows[n].message_id = message->message_id;
-		rows[n].decided_at = message->decided_at;
-		rows[n].attempt = message->attempt;
-		rows[n].available_at = message->retry_at;
-		n++;
-	}
-	pgj_outbox_offer(session->site, rows, n);
-}
-
-static int
-write_receipts(const Session *session)
-{
-	ReceiptRow *rows = palloc0_array(ReceiptRow, Max(session->nreports, 1));
-	int			n = 0;
-
-	for (int i = 0; i < session->nreports; i++)
-	{
-		const Report *report = &session->reports[i];
-
-		if (report->repeated)
-			continue;
-		rows[n].contact = session->messages[report->message].contact;
-		rows[n].at = session->at;
-		rows[n].message_id = report->message_id;
-		rows[n].attempt = report->attempt;
-		rows[n].kind = outcome_names[report->outcome];
-		rows[n].relay = session->relay;
-		rows[n].code = report->code;
-		rows[n].response = report->response;
-		n++;
-	}
-	pgj_receipt_append(session->site, rows, n);
-	return n;
-}
-
-static void
-write_suppressions(const Session *session)
-{
-	static KeptPlan plan = {
-		.sql = "INSERT INTO journey_state.suppression (channel, address, contact, reason, at) "
-		"SELECT r.channel, pg_catalog.lower(r.address), r.contact, r.reason, $5 "
-		"FROM unnest($1, $2, $3, $4) AS r (contact, channel, address, reason) "
-		"ORDER BY 1, 2 ON CONFLICT DO NOTHING"
-	};
-	Params		params;
-	Datum	   *contact,
-			   *channel,
-			   *address,
-			   *reason;
-	int			n = 0;
-
-	for (int i = 0; i < session->nmessages; i++)
-		n += session->messages[i].suppress;
-	if (n == 0)
-		return;
-	SPI_connect();
-	pgj_params_init(&params, session->site, n);
-	contact = pgj_params_column(&params, session->site->key_type, NULL);
-	channel = pgj_params_column(&params, TEXTOID, NULL);
-	address = pgj_params_column(&params, TEXTOID, NULL);
-	reason = pgj_params_column(&params, TEXTOID, NULL);
-	for (int i = n = 0; i < session->nmessages; i++)
-	{
-		const Message *message = &session->messages[i];
-
-		if (!message->suppress)
-			continue;
-		contact[n] = message->contact;
-		channel[n] = CStringGetTextDatum(message->channel);
-		address[n] = CStringGetTextDatum(message->recipient);
-		reason[n++] = CStringGetTextDatum(message->suppress_reason);
-	}
-	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(session->at));
-	(void) pgj_plan_execute(&plan, &params);
-	SPI_finish();
-}
-
-/* So that WAIT FOR can listen to what became of a message. */
-static Datum
-event_properties(const Message *message)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfo(&json, "{\"message_id\": " INT64_FORMAT ", \"enrollment_id\": " INT64_FORMAT ", \"step_no\": %d, \"journey\": ",
-					 message->message_id, message->enrollment_id, message->step_no);
-	if (message->journey != NULL)
-		escape_json(&json, message->journey);
-	else
-		appendStringInfoString(&json, "null");
-	appendStringInfoString(&json, ", \"template\": ");
-	escape_json(&json, message->template);
-	appendStringInfoString(&json, ", \"channel\": ");
-	escape_json(&json, message->channel);
-	appendStringInfoChar(&json, '}');
-	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
-}
-
-static void
-write_events(const Session *session)
-{
-	EventRow   *rows = palloc0_array(EventRow, Max(session->nmessages, 1));
-	int			n = 0;
-
-	for (int i = 0; i < session->nmessages; i++)
-	{
-		const Message *message = &session->messages[i];
-
-		if (message->event == NULL)
-			continue;
-		rows[n].contact = message->contact;
-		rows[n].name = message->event;
-		rows[n].at = session->at;
-		rows[n].properties = event_properties(message);
-		n++;
-	}
-	if (n > 0)
-		pgj_event_append(session->site, rows, n);
-}
-
 /* -------- functions -------- */
 
 static void
@@ -710,7 +457,7 @@ Datum
 pgj_sql_report(PG_FUNCTION_ARGS)
 {
 	const Site *site = pgj_site();
-	Session		session = {.site = site};
+	ReportSession		session = {.site = site};
 	SavedUser	saved;
 	int			nreceipts = 0;
 
@@ -737,11 +484,11 @@ pgj_sql_report(PG_FUNCTION_ARGS)
 		for (int i = 0; i < session.nreports; i++)
 			if (!session.reports[i].repeated)
 				apply(&session, &session.reports[i]);
-		write_messages(&session);
-		write_retries(&session);
-		nreceipts = write_receipts(&session);
-		write_suppressions(&session);
-		write_events(&session);
+		pgj_reported_write(&session);
+		pgj_retries_write(&session);
+		nreceipts = pgj_receipts_write(&session);
+		pgj_suppressions_write(&session);
+		pgj_receipt_events_write(&session);
 	}
 	pgj_become_caller(saved);
 	PG_RETURN_INT32(nreceipts);
@@ -755,8 +502,8 @@ pgj_sql_retry_message(PG_FUNCTION_ARGS)
 {
 	const Site *site = pgj_site();
 	Report		report = {.message_id = PG_GETARG_INT64(0)};
-	Session		session = {.site = site, .reports = &report, .nreports = 1};
-	Message    *message;
+	ReportSession		session = {.site = site, .reports = &report, .nreports = 1};
+	ReportedMessage *message;
 	SavedUser	saved;
 
 	pgj_require_read_committed();
@@ -784,8 +531,8 @@ pgj_sql_retry_message(PG_FUNCTION_ARGS)
 	message->reason = "retried";
 	message->retry_at = session.at;
 	message->changed = true;
-	write_messages(&session);
-	write_retries(&session);
+	pgj_reported_write(&session);
+	pgj_retries_write(&session);
 	pgj_become_caller(saved);
 	PG_RETURN_VOID();
 }
