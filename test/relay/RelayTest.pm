@@ -61,6 +61,19 @@ sub start_server
 	$self->{port} = slurp_file("$self->{directory}/port");
 }
 
+# again, with STARTTLS and login; returns the certificate's path
+sub start_tls_server
+{
+	my ($self) = @_;
+	my $cert = "$self->{directory}/cert.pem";
+	$self->stop_server;
+	IPC::Run::run([ qw(openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout), "$cert.key", '-out', $cert ],
+		'>', '/dev/null', '2>', '/dev/null') or die 'openssl failed';
+	append_to_file($cert, slurp_file("$cert.key"));
+	$self->start_server;
+	return $cert;
+}
+
 sub stop_server
 {
 	my ($self) = @_;

@@ -5,23 +5,26 @@
 
 writes its port to DIRECTORY/port, every accepted message to DIRECTORY/accepted
 (one JSON object a line with the time, on disk before the client hears of it) every byte it
-was sent to DIRECTORY/wire, and the commands it saw in them to
+was sent in the clear to DIRECTORY/wire, and the commands it saw in them to
 DIRECTORY/commands.  DIRECTORY/behaviour, if it is there, is a JSON
 object: for a recipient a list, whose n-th entry rules the n-th attempt; a
 longer run of attempts is accepted.  An entry is
     {"at": "rcpt" | "mail" | "data", "reply": "451 4.3.0 later"}
     {"at": ..., "do": "hang" | "drop" | "accept_and_drop"}
 "mail" entries go by the sender's address.  "*" stands for every recipient.
+If there is DIRECTORY/cert.pem, with a key, the server offers STARTTLS, and a
+login as user "shop" with password "open sesame" within it.
 """
 import asyncio
 import base64
 import json
 import os
 import signal
+import ssl
 import sys
 import time
 
-from aiosmtpd.smtp import SMTP
+from aiosmtpd.smtp import SMTP, AuthResult
 
 directory = sys.argv[1]
 accepted = open(os.path.join(directory, "accepted"), "ab", buffering=0)
@@ -85,16 +88,33 @@ class Handler:
         return await self.obey(server, rule) or "250 2.0.0 Ok: taken"
 
 
+def authenticate(server, session, envelope, mechanism, data):
+    good = (data.login, data.password) == (b"shop", b"open sesame")
+    return AuthResult(success=good, handled=good)
+
+
 class Server(SMTP):
     def data_received(self, data):
-        wire.write(data)
+        if self.session is None or self.session.ssl is None:
+            wire.write(data)
         super().data_received(data)
 
 
 async def main():
     loop = asyncio.get_running_loop()
+    context = None
+    cert = os.path.join(directory, "cert.pem")
+    if os.path.exists(cert):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(cert)
     server = await loop.create_server(
-        lambda: Server(Handler(), data_size_limit=None, command_call_limit=None), "127.0.0.1", 0
+        lambda: Server(
+            Handler(),
+            data_size_limit=None,
+            command_call_limit=None,
+            tls_context=context,
+            authenticator=authenticate if context else None,
+        ), "127.0.0.1", 0
     )
     port = server.sockets[0].getsockname()[1]
     with open(os.path.join(directory, "port.new"), "w") as f:
