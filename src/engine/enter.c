@@ -344,6 +344,13 @@ keep_enterable(Batch *batch, Version *version, Candidate *c, int n)
 	{
 		Run		   *run = running(&c[i], version);
 
+		/* of a journey that was dropped and made anew under its name */
+		if (run != NULL && run->version->status == JOURNEY_DROPPED)
+		{
+			pgj_run_end(batch, run, pgj_decision_time(batch, c[i].item),
+						RUN_EXITED, "dropped");
+			run = running(&c[i], version);
+		}
 		if (run != NULL)
 		{
 			/* another ON of the same journey may have taken this very event */

@@ -147,6 +147,18 @@ SELECT journey.resume('always');
 SELECT * FROM journey.tick('2026-04-01 03:00');
 SELECT contact, status, path FROM shop.runs WHERE contact IN (1, 2) AND journey = 'always' ORDER BY 1;
 
+-- a journey made anew under a dropped one's name does not wait for its runs
+SELECT count(journey.track(3::bigint, 'pong', at => '2026-04-02'));
+SELECT journey.create_journey('again', $$ ON EVENT pong TOPIC service WAIT '9 days'; $$, '2026-01-01');
+SELECT journey.activate('again');
+SELECT steps FROM journey.tick('2026-04-02 00:00');
+SELECT journey.drop_journey('again');
+SELECT journey.create_journey('again', $$ ON EVENT pong TOPIC service WAIT '1 day'; $$, '2026-01-01');
+SELECT journey.activate('again');
+SELECT count(journey.track(3::bigint, 'pong', at => '2026-04-03'));
+SELECT steps FROM journey.tick('2026-04-03');
+SELECT n, status, end_reason, path FROM shop.runs WHERE journey = 'again' ORDER BY n;
+
 --
 -- Holdout: ghosts walk, pass the gate, send nothing
 --
