@@ -38,6 +38,7 @@ typedef enum OfferOutcome
 	OFFER_VOID,					/* the message has moved on without this row */
 	OFFER_OPEN,					/* not decided yet */
 	OFFER_HELD,					/* its journey is paused */
+	OFFER_LATER,				/* its contact's consent is being changed */
 	OFFER_WITHHELD,
 	OFFER_PARKED,
 	OFFER_CLAIMED

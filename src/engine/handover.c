@@ -22,6 +22,9 @@
 #include "outbox/outbox.h"
 #include "plan.h"
 
+/* When to look again at a message whose contact's consent is being changed. */
+#define LATER	(5 * USECS_PER_SEC)
+
 static int
 count_outcome(Offer **offers, int n, OfferOutcome outcome)
 {
@@ -313,6 +316,28 @@ append_held(const Claim *claim, const Offer *offers, int n, int nheld)
 	SPI_finish();
 }
 
+/* Put off what cannot be decided now; the attempt has not begun. */
+static void
+append_later(const Claim *claim, const Offer *offers, int n)
+{
+	OutboxRow  *rows = palloc0_array(OutboxRow, n);
+	int			nrows = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (offers[i].outcome != OFFER_LATER)
+			continue;
+		rows[nrows].slice = claim->slice;
+		rows[nrows].contact = offers[i].contact;
+		rows[nrows].message_id = offers[i].message_id;
+		rows[nrows].decided_at = offers[i].decided_at;
+		rows[nrows].attempt = offers[i].attempt;
+		rows[nrows].available_at = claim->at + LATER;
+		nrows++;
+	}
+	pgj_outbox_offer(claim->site, rows, nrows);
+}
+
 void
 pgj_claim_finish(Claim *claim, Offer *offers, int n)
 {
@@ -331,4 +356,5 @@ pgj_claim_finish(Claim *claim, Offer *offers, int n)
 	}
 	if (nheld > 0)
 		append_held(claim, offers, n, nheld);
+	append_later(claim, offers, n);
 }

@@ -129,7 +129,9 @@ ask_gate(Attempt *arg)
 
 		offer->evidence = requests[i].evidence;
 		offer->recipient = requests[i].address;
-		if (!requests[i].granted)
+		if (requests[i].busy)
+			offer->outcome = OFFER_LATER;
+		else if (!requests[i].granted)
 			pgj_offer_withhold(offer, requests[i].reason);
 	}
 }

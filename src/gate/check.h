@@ -15,6 +15,7 @@ typedef struct Consent
 {
 	bool		found;
 	bool		granted;
+	bool		locked;			/* at GATE_CLAIM */
 	const char *source;
 	TimestampTz at;
 } Consent;

@@ -11,7 +11,8 @@
  *
  * At GATE_CLAIM the consent rows are locked before they are read.  A withdrawal
  * (consent.c) locks all rows of its contact and channel before it writes, so it
- * either commits first and is seen here, or waits for the claim to commit.
+ * has committed and is seen here, or is open and puts the message off, or waits
+ * for the claim to commit.
  *
  * Sabotage, for the crash harness to prove that it would notice (0 otherwise):
  *	 PGJ_SABOTAGE=1	the claim does not look at consent again
@@ -162,19 +163,40 @@ fill_consent_params(Params *params, const Site *site, const Check *checks, int n
 
 /*
  * Lock, then read, in two statements: the second has a newer snapshot and so
- * sees the row that a withdrawal we waited for has inserted.  All rows of the
- * contact and channel are locked, in one order.
+ * sees the row that a withdrawal has inserted meanwhile.  All rows of the contact
+ * and channel are locked.  Rows that an open transaction of the shop's is
+ * changing are passed over: a claim must not wait for it.
  */
 static void
-lock_consent(const Params *params)
+lock_consent(const Params *params, Check *checks)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT FROM journey_state.consent AS k "
-		"WHERE (k.contact, k.channel) IN (SELECT r.contact, r.channel FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, topic)) "
-		"ORDER BY k.contact, k.channel, k.topic FOR SHARE"
+		.sql = "SELECT r.n, k.topic OPERATOR(pg_catalog.=) '*', k.topic OPERATOR(pg_catalog.=) r.topic "
+		"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, topic) "
+		"JOIN journey_state.consent AS k ON k.contact = r.contact "
+		"AND k.channel OPERATOR(pg_catalog.=) r.channel FOR SHARE OF k SKIP LOCKED"
 	};
+	uint64		nrows = pgj_plan_execute(&plan, params);
 
-	(void) pgj_plan_execute(&plan, params);
+	for (uint64 row = 0; row < nrows; row++)
+	{
+		Check	   *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
+
+		if (DatumGetBool(pgj_row_value(row, 2)))
+			check->consent[CONSENT_ALL].locked = true;
+		else if (DatumGetBool(pgj_row_value(row, 3)))
+			check->consent[CONSENT_TOPIC].locked = true;
+	}
+}
+
+/* Was a row read that could not be locked, or that came after the locks? */
+static bool
+is_busy(const Check *check)
+{
+	for (int i = 0; i < lengthof(check->consent); i++)
+		if (check->consent[i].found && !check->consent[i].locked)
+			return true;
+	return false;
 }
 
 /*
@@ -230,7 +252,7 @@ check_consent(const Site *site, GateStage stage, Check *checks, int n)
 	SPI_connect();
 	fill_consent_params(&params, site, checks, n, nasked);
 	if (stage == GATE_CLAIM)
-		lock_consent(&params);
+		lock_consent(&params, checks);
 	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
@@ -245,8 +267,16 @@ check_consent(const Site *site, GateStage stage, Check *checks, int n)
 	SPI_finish();
 
 	for (int i = 0; i < n; i++)
-		if (asks_consent(&checks[i]))
-			judge_consent(&checks[i]);
+	{
+		if (!asks_consent(&checks[i]))
+			continue;
+		judge_consent(&checks[i]);
+		if (stage == GATE_CLAIM && is_busy(&checks[i]))
+		{
+			checks[i].request->busy = true;
+			withhold(&checks[i], "no_consent");
+		}
+	}
 }
 
 typedef struct AddressRead
@@ -470,6 +500,7 @@ pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 		checks[i].open = true;
 		requests[i].reason = NULL;
 		requests[i].address = NULL;
+		requests[i].busy = false;
 		initStringInfo(&checks[i].evidence);
 		appendStringInfoChar(&checks[i].evidence, '{');
 	}

@@ -45,6 +45,8 @@ typedef struct GateRequest
 								 * capped; NULL if granted */
 	char	   *address;		/* where it would go, normalised; may be NULL */
 	Datum		evidence;		/* jsonb: what was decided on */
+	bool		busy;			/* GATE_CLAIM, not granted: an open transaction is
+								 * changing the consent; to be asked again */
 } GateRequest;
 
 /* Decide n requests, at most one per contact, set-based. */
