@@ -180,6 +180,9 @@ pgj_box_forgive(int version_id)
  * The session ends.  If the evaluation is to blame, remember where: whoever
  * comes next would fall into the same hole.  It is to blame when it would not
  * stop, or when it made errors fatal (exit_on_error is anybody's to set).
+ *
+ * What has no place (0, 0: a check at creation, reading the contact table) is
+ * not remembered: one author's mistake must not stop everybody else's reading.
  */
 static void
 remember_at_exit(int code, Datum arg)
@@ -193,7 +196,7 @@ remember_at_exit(int code, Datum arg)
 			box.expired < 2 ?
 			errdetail("It had set exit_on_error.") :
 			errdetail("It was still running after twice pg_journey.expression_timeout."));
-	if (poison != NULL)
+	if (poison != NULL && (box.version_id != 0 || box.expression_no != 0))
 		poison_add(box.version_id, box.expression_no);
 }
 

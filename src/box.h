@@ -28,7 +28,8 @@ typedef void (*BoxBody) (void *arg);
  * did not come from our time-out is thrown on.  An evaluation that catches the
  * cancel and goes on ends its session (FATAL) at twice the time-out; "place"
  * (e.g. "expression 3 of version 7"; version_id, expression_no) is remembered in
- * shared memory, and the next evaluation there fails at once instead.
+ * shared memory, and the next evaluation there fails at once instead.  (0, 0)
+ * stands for no place: nothing is remembered.
  */
 extern ErrorData *pgj_box_run(const Site *site, int version_id, int expression_no,
 							  BoxBody body, void *arg);
