@@ -39,12 +39,15 @@ INSERT INTO attack (command) VALUES
 	('LOCK TABLE shop.note'),
 	('SELECT pg_sleep(60)'),
 	('DO ''BEGIN LOOP NULL; END LOOP; END'''),
-	('SELECT length(repeat(''x'', 300000000))'),
 	('SELECT * FROM journey.tick()'),
-	('SELECT 1/0');
+	('SELECT 1/0'),
+	('SELECT length(repeat(''x'', 300000000))');
 CREATE TEMP TABLE settings_before AS SELECT name, setting, source FROM pg_settings;
-SELECT count(journey.track(contact, 'attack', jsonb_build_object('command', command), at => '2026-01-01')) FROM attack;
+SELECT count(journey.track(contact, 'attack', jsonb_build_object('command', command), at => '2026-01-01')) FROM attack WHERE contact < 17;
 -- all in one batch: one attack's error must not hide the next
+SELECT events > 0 AS worked FROM journey.tick('2026-01-02');
+-- apart, because a batch that timed out too often gives up on the rest of it
+SELECT count(journey.track(contact, 'attack', jsonb_build_object('command', command), at => '2026-01-01')) FROM attack WHERE contact = 17;
 SELECT events > 0 AS worked FROM journey.tick('2026-01-02');
 SELECT a.command, coalesce(r.reason || ': ' || r.detail, CASE WHEN n.contact IS NULL THEN 'no run' ELSE 'enrolled' END) AS outcome
 FROM attack a
