@@ -54,6 +54,22 @@ pgj_state_relation(const char *name)
 	return relation;
 }
 
+void
+pgj_append_init(AppendRows *rows, const char *table,
+				const char *const *columns, int ncolumns, int nrows)
+{
+	Assert(ncolumns <= APPEND_MAX_COLUMNS);
+	rows->table = table;
+	rows->ncolumns = ncolumns;
+	rows->columns = columns;
+	rows->nrows = nrows;
+	for (int i = 0; i < ncolumns; i++)
+	{
+		rows->values[i] = palloc_array(Datum, nrows);
+		rows->nulls[i] = palloc0_array(bool, nrows);
+	}
+}
+
 static void
 begin_append(LogAppend *append, Relation relation, const AppendRows *rows)
 {

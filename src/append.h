@@ -23,6 +23,11 @@ typedef struct AppendRows
 	bool	   *nulls[APPEND_MAX_COLUMNS];
 } AppendRows;
 
+/* Room for nrows rows, all columns not null, in the current context. */
+extern void pgj_append_init(AppendRows *rows, const char *table,
+							const char *const *columns, int ncolumns,
+							int nrows);
+
 /*
  * Append rows as the journey owner: one multi-insert per partition, past
  * triggers and rules.  Check constraints and expression indexes that somebody

@@ -3,11 +3,6 @@
  * event.c
  *	  Append events to journey_state.event.
  *
- * Rows go straight to the partitions, past triggers and rules, in one
- * multi-insert per partition.  What is left of user code are expression
- * indexes and check constraints that somebody may have put on the tables; they
- * run as the journey owner in a security-restricted operation.
- *
  * The engine finds new events by xid, the top-level transaction: their order is
  * the order of commits, whatever the order of ids.  A copied database writes
  * null there, so that its events wait for journey.adopt().
@@ -17,29 +12,19 @@
 #include "postgres.h"
 
 #include "access/detoast.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_type.h"
 #include "commands/sequence.h"
-#include "executor/executor.h"
-#include "executor/execPartition.h"
-#include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_relation.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 #include "utils/xid8.h"
 
+#include "append.h"
 #include "capture/event.h"
 #include "pg_journey.h"
 #include "wakeup.h"
 
-#define ROWS_PER_INSERT	1000
 #define MAX_PROPERTIES	(256 * 1024)
 #define MAX_NAME		200
 
@@ -86,195 +71,36 @@ pgj_event_problem(TimestampTz at, Datum properties)
 	return NULL;
 }
 
-/* Attribute numbers of the columns we fill, found by name. */
 static void
-find_columns(Relation relation, int *attribute)
+append_rows(const Site *site, const EventRow *rows, int nrows)
 {
-	for (int i = 0; i < EVENT_NCOLUMNS; i++)
-	{
-		AttrNumber	number = get_attnum(RelationGetRelid(relation), event_columns[i]);
-
-		if (number == InvalidAttrNumber)
-			ereport(ERROR,
-					errcode(ERRCODE_UNDEFINED_COLUMN),
-					errmsg("column \"%s\" of relation \"%s\" does not exist",
-						   event_columns[i], RelationGetRelationName(relation)));
-		attribute[i] = number - 1;
-	}
-}
-
-#define PUT(column, value) \
-	(slot->tts_values[attribute[column]] = (value), \
-	 slot->tts_isnull[attribute[column]] = false)
-
-static void
-fill_slot(TupleTableSlot *slot, const int *attribute, const Site *site,
-		  const EventRow *row, bool has_xid, FullTransactionId xid)
-{
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
-	PUT(EVENT_SLICE, Int16GetDatum(pgj_slice_of(site, row->contact)));
-	PUT(EVENT_CONTACT, row->contact);
-	PUT(EVENT_ID, Int64GetDatum(row->event_id));
-	PUT(EVENT_NAME, CStringGetTextDatum(row->name));
-	PUT(EVENT_AT, TimestampTzGetDatum(row->at));
-	if (has_xid)
-		PUT(EVENT_XID, FullTransactionIdGetDatum(xid));
-	PUT(EVENT_PROPERTIES, row->properties);
-	ExecStoreVirtualTuple(slot);
-}
-
-/* As much of a row as decides its partition. */
-static void
-fill_routing_slot(TupleTableSlot *slot, const int *attribute, const EventRow *row)
-{
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
-	PUT(EVENT_AT, TimestampTzGetDatum(row->at));
-	ExecStoreVirtualTuple(slot);
-}
-
-#undef PUT
-
-/* Insert what is in slots, all rows of one partition. */
-static void
-flush_slots(EState *estate, ResultRelInfo *partition, TupleTableSlot **slots, int nslots)
-{
-	Relation	relation = partition->ri_RelationDesc;
-
-	for (int i = 0; i < nslots; i++)
-	{
-		slots[i]->tts_tableOid = RelationGetRelid(relation);
-		if (relation->rd_att->constr)
-			ExecConstraints(partition, slots[i], estate);
-	}
-	table_multi_insert(relation, slots, nslots, estate->es_output_cid, 0, NULL);
-	if (partition->ri_NumIndices > 0)
-		for (int i = 0; i < nslots; i++)
-			list_free(pgj_ExecInsertIndexTuples(partition, slots[i], estate));
-	for (int i = 0; i < nslots; i++)
-		ExecClearTuple(slots[i]);
-}
-
-/*
- * Route all rows first, then insert partition by partition: a batch whose times
- * jump between months still is one multi-insert per month.
- */
-static void
-insert_rows(const Site *site, Relation relation, EventRow *rows, int nrows)
-{
-	EState	   *estate = CreateExecutorState();
-	ResultRelInfo *root = makeNode(ResultRelInfo);
-	ModifyTableState *mtstate = makeNode(ModifyTableState);
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-	PartitionTupleRouting *routing;
-	TupleTableSlot *root_slot;
-	ResultRelInfo **target = palloc_array(ResultRelInfo *, nrows);
 	bool		has_xid = !site->is_copy;
 	FullTransactionId xid = has_xid ? GetTopFullTransactionId() : InvalidFullTransactionId;
-	int			attribute[EVENT_NCOLUMNS];
-	int			ndone = 0;
+	AppendRows	log;
 
-	find_columns(relation, attribute);
-
-	rte->rtekind = RTE_RELATION;
-	rte->relid = RelationGetRelid(relation);
-	rte->relkind = relation->rd_rel->relkind;
-	rte->rellockmode = RowExclusiveLock;
-	pgj_ExecInitRangeTable(estate, rte);
-	InitResultRelInfo(root, relation, 1, NULL, 0);
-	estate->es_output_cid = GetCurrentCommandId(true);
-	mtstate->ps.state = estate;
-	mtstate->operation = CMD_INSERT;
-	mtstate->mt_nrels = 1;
-	mtstate->resultRelInfo = root;
-	mtstate->rootResultRelInfo = root;
-	routing = ExecSetupPartitionTupleRouting(estate, relation);
-	root_slot = MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsVirtual);
-
+	pgj_append_init(&log, "event", event_columns, EVENT_NCOLUMNS, nrows);
 	for (int i = 0; i < nrows; i++)
 	{
-		fill_routing_slot(root_slot, attribute, &rows[i]);
-		target[i] = ExecFindPartition(mtstate, root, routing, root_slot, estate);
-		ResetPerTupleExprContext(estate);
+		log.values[EVENT_SLICE][i] = Int16GetDatum(pgj_slice_of(site, rows[i].contact));
+		log.values[EVENT_CONTACT][i] = rows[i].contact;
+		log.values[EVENT_ID][i] = Int64GetDatum(rows[i].event_id);
+		log.values[EVENT_NAME][i] = i > 0 && rows[i].name == rows[i - 1].name ?
+			log.values[EVENT_NAME][i - 1] : CStringGetTextDatum(rows[i].name);
+		log.values[EVENT_AT][i] = TimestampTzGetDatum(rows[i].at);
+		log.values[EVENT_XID][i] = FullTransactionIdGetDatum(xid);
+		log.nulls[EVENT_XID][i] = !has_xid;
+		log.values[EVENT_PROPERTIES][i] = rows[i].properties;
 	}
-
-	for (int first = 0; ndone < nrows; first++)
-	{
-		ResultRelInfo *partition = target[first];
-		TupleConversionMap *map;
-		TupleTableSlot **slots;
-		int			capacity = Min(nrows - ndone, ROWS_PER_INSERT);
-		int			nslots = 0;
-
-		if (partition == NULL)
-			continue;			/* done with an earlier row's partition */
-		map = pgj_RootToPartitionMap(partition, estate);
-		slots = palloc_array(TupleTableSlot *, capacity);
-		for (int i = 0; i < capacity; i++)
-			slots[i] = table_slot_create(partition->ri_RelationDesc, NULL);
-
-		for (int i = first; i < nrows; i++)
-		{
-			MemoryContext old;
-
-			if (target[i] != partition)
-				continue;
-			CHECK_FOR_INTERRUPTS();
-			old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
-			if (map == NULL)
-				fill_slot(slots[nslots], attribute, site, &rows[i], has_xid, xid);
-			else
-			{
-				fill_slot(root_slot, attribute, site, &rows[i], has_xid, xid);
-				execute_attr_map_slot(map->attrMap, root_slot, slots[nslots]);
-			}
-			ExecMaterializeSlot(slots[nslots]);
-			MemoryContextSwitchTo(old);
-			target[i] = NULL;
-			ndone++;
-			if (++nslots == capacity)
-			{
-				flush_slots(estate, partition, slots, nslots);
-				ResetPerTupleExprContext(estate);
-				nslots = 0;
-			}
-		}
-		if (nslots > 0)
-			flush_slots(estate, partition, slots, nslots);
-		ResetPerTupleExprContext(estate);
-		for (int i = 0; i < capacity; i++)
-			ExecDropSingleTupleTableSlot(slots[i]);
-		pfree(slots);
-	}
-
-	ExecDropSingleTupleTableSlot(root_slot);
-	ExecCleanupTupleRouting(mtstate, routing);
-	ExecResetTupleTable(estate->es_tupleTable, false);
-	FreeExecutorState(estate);
-	pfree(target);
+	pgj_append(site, &log);
 }
 
 static void
 append(const Site *site, EventRow *rows, int nrows, bool numbered)
 {
-	Oid			namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
-	Oid			relid = get_relname_relid("event", namespace);
-	Oid			sequence = get_relname_relid("event_id_seq", namespace);
-	Relation	relation;
-	SavedUser	saved;
+	Oid			sequence = pgj_state_relation("event_id_seq");
 
 	if (nrows == 0)
 		return;
-	if (!OidIsValid(relid) || !OidIsValid(sequence))
-		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_TABLE),
-				errmsg("the tables of schema \"%s\" are incomplete", PGJ_STATE_SCHEMA),
-				errhint("Restore them from a backup, or drop the schema and attach again."));
-
-	GetUserIdAndSecContext(&saved.user, &saved.context);
-	SetUserIdAndSecContext(site->owner, saved.context |
-						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	for (int i = 0; i < nrows && !numbered; i++)
 		rows[i].event_id = nextval_internal(sequence, false);
 
@@ -282,17 +108,13 @@ append(const Site *site, EventRow *rows, int nrows, bool numbered)
 	 * journey.adopt() locks writers out.  One that waited for it here must not
 	 * go on in the belief that the database still is a copy.
 	 */
-	relation = table_open(relid, RowExclusiveLock);
+	LockRelationOid(pgj_state_relation("event"), RowExclusiveLock);
 	site = pgj_site_or_null();
 	if (site == NULL)
 		ereport(ERROR,
 				errcode(ERRCODE_PGJ_NOT_ATTACHED),
 				errmsg("the contact table was detached meanwhile"));
-	insert_rows(site, relation, rows, nrows);
-	table_close(relation, NoLock);
-	pgj_become_caller(saved);
-
-	CommandCounterIncrement();
+	append_rows(site, rows, nrows);
 	pgj_wake_engine_at_commit();
 }
 

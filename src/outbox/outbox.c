@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "common/cryptohash.h"
 #include "common/sha2.h"
 #include "executor/spi.h"
@@ -22,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "append.h"
 #include "outbox/outbox.h"
 #include "pg_journey.h"
 #include "plan.h"
@@ -91,67 +93,45 @@ idempotency_key(const Site *site, const MessageRow *row)
 	return key;
 }
 
-static void
-assign_ids(const Site *site, MessageRow *rows, int n)
-{
-	static KeptPlan plan = {
-		.sql = "SELECT pg_catalog.nextval('journey_state.message_id_seq') FROM pg_catalog.generate_series(1, $1)"
-	};
-	Params		params;
-
-	pgj_params_init(&params, site, 0);
-	pgj_params_scalar(&params, INT4OID, Int32GetDatum(n));
-	(void) pgj_plan_execute(&plan, &params);
-	for (int i = 0; i < n; i++)
-		rows[i].message_id = DatumGetInt64(pgj_row_value(i, 1));
-}
+static const char *const message_columns[] = {
+	"slice", "contact", "message_id", "decided_at", "idempotency_key", "enrollment_id", "journey_id", "version_id",
+	"step_no", "visit", "channel", "template", "topic", "priority", "expires_at", "status", "attempt", "claimed_at",
+	"finished_at"
+};
 
 static void
-insert_messages(const Site *site, const MessageRow *rows, int n, bool assume_sent)
+insert_messages(const Site *site, MessageRow *rows, int n, bool assume_sent)
 {
-	static KeptPlan plan = {
-		.sql = "INSERT INTO journey_state.message (slice, contact, message_id, decided_at, idempotency_key, enrollment_id, journey_id, "
-		"version_id, step_no, visit, channel, template, topic, priority, expires_at, status, attempt, claimed_at, finished_at) "
-		"SELECT r.slice, r.contact, r.message_id, r.decided_at, r.idempotency_key, r.enrollment_id, r.journey_id, "
-		"r.version_id, r.step_no, r.visit, r.channel, r.template, r.topic, r.priority, r.expires_at, "
-		"CASE WHEN $16 THEN 'sent' ELSE 'pending' END, CASE WHEN $16 THEN 1 ELSE 0 END, "
-		"CASE WHEN $16 THEN r.decided_at END, CASE WHEN $16 THEN r.decided_at END "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) "
-		"AS r (slice, contact, message_id, decided_at, idempotency_key, enrollment_id, journey_id, "
-		"version_id, step_no, visit, channel, template, topic, priority, expires_at)"
-	};
-	static const Oid types[15] = {
-		INT2OID, InvalidOid, INT8OID, TIMESTAMPTZOID, TEXTOID, INT8OID, INT4OID,
-		INT4OID, INT4OID, INT4OID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID
-	};
-	Params		params;
-	Datum	   *column[15];
+	Oid			ids = pgj_state_relation("message_id_seq");
+	AppendRows	log;
 
-	pgj_params_init(&params, site, n);
-	for (int i = 0; i < 15; i++)
-		column[i] = pgj_params_column(&params, OidIsValid(types[i]) ? types[i] : site->key_type, NULL);
-	pgj_params_scalar(&params, BOOLOID, BoolGetDatum(assume_sent));
+	pgj_append_init(&log, "message", message_columns, lengthof(message_columns), n);
 	for (int i = 0; i < n; i++)
 	{
-		const MessageRow *row = &rows[i];
+		MessageRow *row = &rows[i];
 
-		column[0][i] = Int16GetDatum(row->slice);
-		column[1][i] = row->contact;
-		column[2][i] = Int64GetDatum(row->message_id);
-		column[3][i] = TimestampTzGetDatum(row->decided_at);
-		column[4][i] = CStringGetTextDatum(idempotency_key(site, row));
-		column[5][i] = Int64GetDatum(row->enrollment_id);
-		column[6][i] = Int32GetDatum(row->journey_id);
-		column[7][i] = Int32GetDatum(row->version_id);
-		column[8][i] = Int32GetDatum(row->step_no);
-		column[9][i] = Int32GetDatum(row->visit);
-		column[10][i] = CStringGetTextDatum(row->channel);
-		column[11][i] = CStringGetTextDatum(row->template);
-		column[12][i] = CStringGetTextDatum(row->topic);
-		column[13][i] = Int32GetDatum(row->priority);
-		column[14][i] = TimestampTzGetDatum(row->expires_at);
+		row->message_id = nextval_internal(ids, false);
+		log.values[0][i] = Int16GetDatum(row->slice);
+		log.values[1][i] = row->contact;
+		log.values[2][i] = Int64GetDatum(row->message_id);
+		log.values[3][i] = TimestampTzGetDatum(row->decided_at);
+		log.values[4][i] = CStringGetTextDatum(idempotency_key(site, row));
+		log.values[5][i] = Int64GetDatum(row->enrollment_id);
+		log.values[6][i] = Int32GetDatum(row->journey_id);
+		log.values[7][i] = Int32GetDatum(row->version_id);
+		log.values[8][i] = Int32GetDatum(row->step_no);
+		log.values[9][i] = Int32GetDatum(row->visit);
+		log.values[10][i] = CStringGetTextDatum(row->channel);
+		log.values[11][i] = CStringGetTextDatum(row->template);
+		log.values[12][i] = CStringGetTextDatum(row->topic);
+		log.values[13][i] = Int32GetDatum(row->priority);
+		log.values[14][i] = TimestampTzGetDatum(row->expires_at);
+		log.values[15][i] = CStringGetTextDatum(assume_sent ? "sent" : "pending");
+		log.values[16][i] = Int32GetDatum(assume_sent ? 1 : 0);
+		log.values[17][i] = log.values[18][i] = TimestampTzGetDatum(row->decided_at);
+		log.nulls[17][i] = log.nulls[18][i] = !assume_sent;
 	}
-	(void) pgj_plan_execute(&plan, &params);
+	pgj_append(site, &log);
 }
 
 void
@@ -206,10 +186,7 @@ pgj_outbox_put(const Site *site, MessageRow *rows, int n, bool assume_sent)
 
 	if (n == 0)
 		return;
-	SPI_connect();
-	assign_ids(site, rows, n);
 	insert_messages(site, rows, n, assume_sent);
-	SPI_finish();
 	if (assume_sent)
 		return;
 
