@@ -9,10 +9,6 @@
 \set VERBOSITY terse
 \pset pager off
 SET client_min_messages = error;
--- pg_regress has its own ideas of these
-SET timezone = 'UTC';
-SET datestyle = 'ISO, MDY';
-SET intervalstyle = 'postgres';
 RESET SESSION AUTHORIZATION;
 DROP EXTENSION IF EXISTS pg_journey CASCADE;
 DROP SCHEMA IF EXISTS journey_state CASCADE;

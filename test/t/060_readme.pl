@@ -1,11 +1,10 @@
 # Every SQL example of the README and of the pages in doc/ runs, and prints what
 # they say it prints.
 #
-# In a page, the ```sql blocks of one page run in order in one session; a
-# ``` block right after one is its result.  A page whose examples need the shop
-# of the README says so with "<!-- examples: shop -->", after which the README's
-# blocks run first; a page that says "<!-- examples: none -->" is left out; so
-# is a block after "<!-- not run -->".
+# The ```sql blocks of a page run in order in one session; a ``` block right after
+# one is its result.  A page that says "<!-- examples: shop -->" goes on from where
+# the README ends, others start with the bare extension; one that says "<!-- examples:
+# none -->" is left out, as is a block after "<!-- not run -->".
 #
 # PGJ_UPDATE=1 writes the results into the pages instead of comparing them.
 use strict;
@@ -80,7 +79,7 @@ foreach my $path ('README.md', map { s{^\Q$root\E/}{}r } sort glob "$root/doc/*.
 	my @blocks = blocks($text);
 	next if !@blocks || $text =~ /<!-- examples: none -->/;
 
-	my @before = $text =~ /<!-- examples: shop -->/ ? @setup : ();
+	my @before = $text =~ /<!-- examples: shop -->/ ? @setup : $path =~ /^doc/ ? ({ sql => 'CREATE EXTENSION pg_journey;' }) : ();
 	my $printed = run_blocks($path, @before, @blocks);
 	foreach my $n (reverse 0 .. $#blocks)
 	{
