@@ -4,7 +4,8 @@
 # The ```sql blocks of a page run in order in one session; a ``` block right after
 # one is its result.  A page that says "<!-- examples: shop -->" goes on from where
 # the README ends, others start with the bare extension; one that says "<!-- examples:
-# none -->" is left out, as is a block after "<!-- not run -->".
+# none -->" is left out, as is a block after "<!-- not run -->".  What readers need
+# not see is in "<!-- run: SQL -->".
 #
 # PGJ_UPDATE=1 writes the results into the pages instead of comparing them.
 use strict;
@@ -25,9 +26,9 @@ sub blocks
 {
 	my ($text) = @_;
 	my @blocks;
-	while ($text =~ /^(<!-- not run -->\n)?```sql\n(.*?)^```\n(?:\n?```\n(.*?)^```\n)?/msg)
+	while ($text =~ /^(?:<!-- run:(.*?)-->\n|(<!-- not run -->\n)?```sql\n(.*?)^```\n(?:\n?```\n(.*?)^```\n)?)/msg)
 	{
-		push @blocks, { sql => $2, result => $3, from => $-[3], to => $+[3] } if !$1;
+		push @blocks, { sql => $1 // $3, result => $4, from => $-[4], to => $+[4] } if !$2;
 	}
 	return @blocks;
 }
@@ -50,7 +51,7 @@ sub run_blocks
 	my ($name, @blocks) = @_;
 	my $database = 'page' . ++$databases;
 	$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS page' . ($databases - 1));
-	$node->safe_psql('postgres', 'DROP ROLE IF EXISTS shop');
+	$node->safe_psql('postgres', "DROP ROLE IF EXISTS $_") for qw(shop anna mailer);
 	$node->safe_psql('postgres', "CREATE DATABASE $database");
 
 	my $script = join '', map { "\\echo == block $_\n$blocks[$_]{sql}\n" } 0 .. $#blocks;
