@@ -112,7 +112,7 @@ sub config
 	my ($self, %key) = @_;
 	my $channels = delete $key{channels} // '';
 	my $mode = delete $key{mode} // 0600;
-	my $path = "$self->{directory}/relay.ini";
+	my $path = "$self->{directory}/" . ($key{relay_name} // 'relay') . '.ini';
 	%key = (conninfo => $self->{node}->connstr('postgres') . ' application_name=journey-relay', site_token => $token, tls => 'none', %key);
 	open my $f, '>', $path or die $!;
 	print $f "[relay]\n", (map { "$_ = $key{$_}\n" } sort keys %key), $channels;

@@ -10,7 +10,7 @@ DIRECTORY/commands.  DIRECTORY/behaviour, if it is there, is a JSON
 object: for a recipient a list, whose n-th entry rules the n-th attempt; a
 longer run of attempts is accepted.  An entry is
     {"at": "rcpt" | "mail" | "data", "reply": "451 4.3.0 later"}
-    {"at": ..., "do": "hang" | "drop" | "accept_and_drop"}
+    {"at": ..., "do": "hang" | "drop" | "accept_and_drop" | "accept_and_close"}
 "mail" entries go by the sender's address.  "*" stands for every recipient.
 If there is DIRECTORY/cert.pem, with a key, the server offers STARTTLS, and a
 login as user "shop" with password "open sesame" within it.
@@ -54,6 +54,10 @@ class Handler:
             return rule["reply"]
         if rule["do"] == "hang":
             await asyncio.Event().wait()
+        if rule["do"] == "accept_and_close":
+            # once the answer is written
+            asyncio.get_running_loop().call_soon(server.transport.close)
+            return None
         server.transport.abort()
         return "421 gone"
 
@@ -76,7 +80,7 @@ class Handler:
 
     async def handle_DATA(self, server, session, envelope):
         rule = behaviour(envelope.rcpt_tos[0], "data")
-        if rule is None or rule.get("do") == "accept_and_drop":
+        if rule is None or rule.get("do", "").startswith("accept"):
             record = {
                 "at": time.time(),
                 "from": envelope.mail_from,

@@ -124,6 +124,22 @@ is(scalar(@dropped), 2, 'the server had taken it the first time');
 is($dropped[0]{text}, $dropped[1]{text}, 'both are the same, byte by byte');
 is($dropped[0]{message_id}, 'dropped@shop.example', 'message id is the key at the sender\'s domain');
 
+# a kept connection that the server has closed costs no attempt
+$t->behave({ map { ("kept$_\@test.example" => [ { at => 'data', do => 'accept_and_close' } ]) } 1 .. 5 });
+$t->add("kept$_") foreach 1 .. 5;
+($status, $log) = $t->run(['--once'], max_connections => 1);
+is($t->sql("SELECT count(*) FROM journey.message WHERE idempotency_key LIKE 'kept%' AND status = 'sent' AND attempt = 1"), 5, 'sent at once over fresh connections');
+is($t->count_accepted('kept'), 5, 'and each only once');
+
+# two relays share the work
+$t->sql(qq(INSERT INTO journey.message (idempotency_key, recipient, settings)
+	SELECT 'share' || i, 'share' || i || '\@test.example', '{"url": "smtp://127.0.0.1:$t->{port}", "from": "hi\@shop.example"}' FROM generate_series(1, 300) i));
+my $other = $t->start(['--once'], relay_name => 'other');
+$t->run(['--once'], relay_name => 'one');
+IPC::Run::finish($other->{harness});
+is($t->sql("SELECT count(*) FROM journey.message WHERE idempotency_key LIKE 'share%' AND status = 'sent' AND attempt = 1"), 300, 'two relays: all sent');
+is($t->count_accepted('share'), 300, 'each once');
+
 #
 # Servers that are not there, or do not speak
 #
