@@ -74,14 +74,37 @@ EXTENSION  = pg_journey
 EXTVERSION = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" $(EXTENSION).control)
 MODULE_big = $(EXTENSION)
 
-OBJS = $(patsubst %.c,%.o,$(filter-out src/relay/% %_gram.c %_scan.c,$(wildcard src/*.c src/*/*.c))) \
-       $(patsubst %.y,%.o,$(wildcard src/*/*_gram.y)) $(patsubst %.l,%.o,$(wildcard src/*/*_scan.l))
+# in the order data flows
+OBJS = \
+       src/pg_journey.o src/guc.o src/clock.o src/board.o src/wakeup.o src/plan.o src/box.o src/append.o \
+       src/contact/site.o src/contact/attach.o src/contact/elevate.o src/contact/administer.o \
+       src/capture/capture.o src/capture/compile.o src/capture/trigger.o src/capture/run.o src/capture/event.o \
+       src/capture/track.o src/capture/error.o \
+       src/script/script_scan.o src/script/script_token.o src/script/script_gram.o src/script/script_names.o \
+       src/script/interval.o src/script/script_check.o src/script/expression.o src/script/expression_rewrite.o \
+       src/script/script_graph.o src/script/journey.o src/script/diagram.o \
+       src/engine/definition.o src/engine/statement.o src/engine/tick.o src/engine/batch.o \
+       src/engine/prepare.o src/engine/intake.o src/engine/react.o src/engine/enter.o src/engine/wave.o \
+       src/engine/step.o src/engine/evaluate.o src/engine/evict.o src/engine/claim.o src/engine/handover.o \
+       src/engine/report.o src/engine/report_write.o src/engine/launcher.o src/engine/workers.o \
+       src/engine/worker.o \
+       src/gate/gate.o src/gate/cap.o src/gate/consent.o src/gate/verdict.o \
+       src/outbox/definition.o src/outbox/outbox.o src/outbox/relay.o src/outbox/address.o src/outbox/render.o \
+       src/outbox/preview.o src/outbox/liquid_parse.o src/outbox/liquid_expr.o src/outbox/liquid_render.o \
+       src/outbox/liquid_value.o src/outbox/liquid_filter.o src/outbox/liquid_text.o src/outbox/liquid_date.o \
+       src/feedback/receipt.o \
+       src/measure/fraction.o src/measure/stat.o src/measure/special.o
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS   = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-declaration-after-statement
 SHLIB_LINK  = -Wl,--version-script=$(srcdir)/src/exports.map
 
 # order matters: a part may only use objects of the parts above it
-SQL_PARTS  = $(sort $(wildcard sql/[0-9]*.sql))
+SQL_PARTS = \
+             sql/00_header.sql sql/10_contact.sql sql/15_state.sql sql/16_maintain.sql sql/20_capture.sql \
+             sql/30_script.sql sql/40_engine.sql sql/42_worker.sql sql/50_gate.sql sql/60_outbox.sql \
+             sql/62_preview.sql sql/70_feedback.sql sql/80_measure.sql sql/81_performance.sql \
+             sql/82_views.sql sql/83_explain.sql sql/84_health.sql sql/85_check.sql sql/90_privileges.sql \
+             sql/95_dump.sql
 DATA       = $(wildcard sql/upgrade/$(EXTENSION)--*--*.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 
@@ -104,12 +127,10 @@ $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) $(EXTENSION).control
 	sed 's/^CREATE OR REPLACE /CREATE /' $(SQL_PARTS) > $@
 
 # the language
-ifneq (,$(wildcard src/script/script_gram.y))
 src/script/script_gram.c: BISONFLAGS += -d
 src/script/script_gram.h: src/script/script_gram.c
 	touch $@
 $(patsubst %.c,%.o,$(wildcard src/script/*.c)) src/script/script_scan.o: | src/script/script_gram.h
-endif
 
 # the box is tested through a library of its own, so that ours needs no door
 BOX_TEST = test/modules/box_test/box_test.so
@@ -118,11 +139,9 @@ $(BOX_TEST): $(BOX_TEST:.so=.o) src/box.o src/clock.o
 installcheck: $(BOX_TEST)
 
 # the relay is no server module: its own make, with pkg-config
-ifneq (,$(wildcard src/relay/Makefile))
 all: relay
 install: install-relay
 clean: clean-relay
-endif
 relay:
 	$(MAKE) -C src/relay
 install-relay: relay
