@@ -19,6 +19,10 @@ my $here = dirname(abs_path(__FILE__));
 our $relay = $ENV{PGJ_RELAY} // "$here/../../src/relay/journey-relay";
 our $token = 'right token';
 
+# what END has to stop, however the test ends
+my @tests;
+my @runs;
+
 # why these tests cannot run here, or undef
 sub missing
 {
@@ -36,6 +40,7 @@ sub new
 	$node->start;
 	$node->safe_psql('postgres', slurp_file("$here/contract.sql")) unless $extension;
 	my $self = bless { node => $node, directory => PostgreSQL::Test::Utils::tempdir() }, $class;
+	push @tests, $self;
 	$self->start_server;
 	return $self;
 }
@@ -144,6 +149,7 @@ sub start
 	my $path = $self->config(%key);
 	my $run = { log => "$self->{directory}/relay.log" };
 	$run->{harness} = IPC::Run::start([ $relay, '--config', $path, @$options ], '<', \undef, '>', '/dev/null', '2>', $run->{log});
+	push @runs, $run;
 	return $run;
 }
 
@@ -179,6 +185,15 @@ sub receipts
 		WHERE m.idempotency_key = '$key' ORDER BY r.receipt_id");
 }
 
-sub DESTROY { my ($self) = @_; $self->stop_server }
+END
+{
+	my $status = $?;
+	foreach my $run (@runs)
+	{
+		$run->{harness}->kill_kill if eval { $run->{harness}->pumpable };
+	}
+	$_->stop_server foreach @tests;
+	$? = $status;
+}
 
 1;
