@@ -18,9 +18,9 @@
 #include "board.h"
 #include "pg_journey.h"
 
-Board	   *pgj_board = NULL;
+Board *pgj_board = NULL;
 
-#define BOARD_TRANCHE	"pg_journey_board"
+#define BOARD_TRANCHE "pg_journey_board"
 
 void
 pgj_board_shmem_request(void)
@@ -32,7 +32,7 @@ pgj_board_shmem_request(void)
 void
 pgj_board_shmem_init(void)
 {
-	bool		found;
+	bool found;
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	pgj_board = ShmemInitStruct("pg_journey board", sizeof(Board), &found);
@@ -50,12 +50,12 @@ pgj_board_shmem_init(void)
 BoardSlot *
 pgj_board_find(Oid database, bool make)
 {
-	BoardSlot  *free_slot = NULL;
+	BoardSlot *free_slot = NULL;
 
 	Assert(LWLockHeldByMe(pgj_board->lock));
 	for (int i = 0; i < PGJ_BOARD_SLOTS; i++)
 	{
-		BoardSlot  *slot = &pgj_board->slots[i];
+		BoardSlot *slot = &pgj_board->slots[i];
 
 		if (slot->state != BOARD_FREE && slot->database == database)
 			return slot;
@@ -87,7 +87,7 @@ pgj_board_find(Oid database, bool make)
 void
 pgj_board_wake(pg_atomic_uint32 *procno)
 {
-	uint32		no = pg_atomic_read_u32(procno);
+	uint32 no = pg_atomic_read_u32(procno);
 
 	if (no != PGJ_NO_PROC)
 		SetLatch(&ProcGlobal->allProcs[no].procLatch);

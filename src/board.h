@@ -12,19 +12,19 @@
 #include "port/atomics.h"
 #include "storage/lwlock.h"
 
-#define PGJ_BOARD_SLOTS		512
-#define PGJ_NO_PROC			PG_UINT32_MAX
+#define PGJ_BOARD_SLOTS 512
+#define PGJ_NO_PROC PG_UINT32_MAX
 
 typedef enum BoardState
 {
-	BOARD_FREE,					/* slot unused */
-	BOARD_UNKNOWN,				/* to be probed */
-	BOARD_PROBING,				/* a probe worker is on its way or at work */
-	BOARD_ABSENT,				/* nothing attached; left alone until announced */
-	BOARD_REFUSED,				/* attached, but may not run; detail says why */
-	BOARD_READY,				/* owner known; an engine worker is due */
-	BOARD_STARTING,				/* an engine worker was registered */
-	BOARD_RUNNING				/* an engine worker is connected */
+	BOARD_FREE,		/* slot unused */
+	BOARD_UNKNOWN,	/* to be probed */
+	BOARD_PROBING,	/* a probe worker is on its way or at work */
+	BOARD_ABSENT,	/* nothing attached; left alone until announced */
+	BOARD_REFUSED,	/* attached, but may not run; detail says why */
+	BOARD_READY,	/* owner known; an engine worker is due */
+	BOARD_STARTING, /* an engine worker was registered */
+	BOARD_RUNNING	/* an engine worker is connected */
 } BoardState;
 
 /*
@@ -33,26 +33,26 @@ typedef enum BoardState
  */
 typedef struct BoardSlot
 {
-	Oid			database;
-	Oid			owner;			/* the journey owner, as the last probe saw it */
-	BoardState	state;
-	int			pid;			/* of the probe or engine worker, or 0 */
-	int			failures;		/* starts in a row that ended early */
-	int			held_by;		/* pid of a backend that needs the database empty */
-	bool		announced;		/* attached or adopted anew: probe again */
-	bool		mentioned;		/* the reason in detail was logged */
-	TimestampTz retry_at;		/* no start before */
+	Oid database;
+	Oid owner; /* the journey owner, as the last probe saw it */
+	BoardState state;
+	int pid;			  /* of the probe or engine worker, or 0 */
+	int failures;		  /* starts in a row that ended early */
+	int held_by;		  /* pid of a backend that needs the database empty */
+	bool announced;		  /* attached or adopted anew: probe again */
+	bool mentioned;		  /* the reason in detail was logged */
+	TimestampTz retry_at; /* no start before */
 	TimestampTz started_at;
-	char		detail[128];
-	pg_atomic_uint32 procno;	/* of the engine worker, or PGJ_NO_PROC */
+	char detail[128];
+	pg_atomic_uint32 procno; /* of the engine worker, or PGJ_NO_PROC */
 } BoardSlot;
 
 typedef struct Board
 {
-	LWLock	   *lock;
+	LWLock *lock;
 	pg_atomic_uint32 launcher_procno;
-	int			launcher_pid;
-	BoardSlot	slots[PGJ_BOARD_SLOTS];
+	int launcher_pid;
+	BoardSlot slots[PGJ_BOARD_SLOTS];
 } Board;
 
 /* NULL unless the library was preloaded: then there is no board, no worker. */
@@ -69,4 +69,4 @@ extern void pgj_board_wake(pg_atomic_uint32 *procno);
 
 extern const char *pgj_board_state_name(BoardState state);
 
-#endif							/* PGJ_BOARD_H */
+#endif /* PGJ_BOARD_H */

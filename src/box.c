@@ -61,23 +61,23 @@
 #include "guc.h"
 #include "pg_journey.h"
 
-#define BOX_SEARCH_PATH		"pg_catalog, pg_temp"
-#define BOX_TRANCHE			"pg_journey_box"
-#define POISON_MAX			256
+#define BOX_SEARCH_PATH "pg_catalog, pg_temp"
+#define BOX_TRANCHE "pg_journey_box"
+#define POISON_MAX 256
 
 /* A place whose evaluation ended its session. */
 typedef struct PoisonPlace
 {
-	Oid			database;		/* InvalidOid: forgiven */
-	int			version_id;
-	int			expression_no;
+	Oid database; /* InvalidOid: forgiven */
+	int version_id;
+	int expression_no;
 } PoisonPlace;
 
 /* A ring: the newest places are remembered until the server restarts. */
 typedef struct PoisonList
 {
-	LWLock	   *lock;
-	uint32		count;			/* ever added */
+	LWLock *lock;
+	uint32 count; /* ever added */
 	PoisonPlace places[POISON_MAX];
 } PoisonList;
 
@@ -86,14 +86,14 @@ static PoisonList *poison = NULL;
 /* The evaluation going on in this process. */
 static struct
 {
-	bool		active;
-	int			version_id;
-	int			expression_no;
-	volatile sig_atomic_t expired;	/* how often our timer fired */
-	volatile sig_atomic_t foreign_cancel;	/* a cancel that is not ours */
+	bool active;
+	int version_id;
+	int expression_no;
+	volatile sig_atomic_t expired;		  /* how often our timer fired */
+	volatile sig_atomic_t foreign_cancel; /* a cancel that is not ours */
 	struct sigaction old_sigint;
 	struct rlimit old_memory;
-	bool		memory_limited;
+	bool memory_limited;
 } box;
 
 static TimeoutId box_timeout = MAX_TIMEOUTS;
@@ -113,10 +113,11 @@ pgj_box_shmem_request(void)
 void
 pgj_box_shmem_init(void)
 {
-	bool		found;
+	bool found;
 
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	poison = ShmemInitStruct("pg_journey poison list", sizeof(PoisonList), &found);
+	poison =
+		ShmemInitStruct("pg_journey poison list", sizeof(PoisonList), &found);
 	if (!found)
 	{
 		memset(poison, 0, sizeof(PoisonList));
@@ -141,7 +142,7 @@ poison_add(int version_id, int expression_no)
 static bool
 poison_has(int version_id, int expression_no)
 {
-	bool		found = false;
+	bool found = false;
 
 	if (poison == NULL || poison->count == 0)
 		return false;
@@ -152,8 +153,8 @@ poison_has(int version_id, int expression_no)
 		PoisonPlace *place = &poison->places[i];
 
 		found = place->database == MyDatabaseId &&
-			place->version_id == version_id &&
-			place->expression_no == expression_no;
+				place->version_id == version_id &&
+				place->expression_no == expression_no;
 	}
 	LWLockRelease(poison->lock);
 	return found;
@@ -190,12 +191,14 @@ remember_at_exit(int code, Datum arg)
 	if (!box.active || (box.expired < 2 && !ExitOnAnyError))
 		return;
 
-	ereport(LOG,
-			errmsg("expression %d of version %d ended its session",
-				   box.expression_no, box.version_id),
-			box.expired < 2 ?
-			errdetail("It had set exit_on_error.") :
-			errdetail("It was still running after twice pg_journey.expression_timeout."));
+	ereport(
+		LOG,
+		errmsg("expression %d of version %d ended its session",
+			   box.expression_no, box.version_id),
+		box.expired < 2
+			? errdetail("It had set exit_on_error.")
+			: errdetail(
+				  "It was still running after twice pg_journey.expression_timeout."));
 	if (poison != NULL && (box.version_id != 0 || box.expression_no != 0))
 		poison_add(box.version_id, box.expression_no);
 }
@@ -233,7 +236,8 @@ watch_sigint(void)
 	struct sigaction act;
 
 	sigaction(SIGINT, NULL, &box.old_sigint);
-	if (box.old_sigint.sa_handler == SIG_IGN || box.old_sigint.sa_handler == SIG_DFL)
+	if (box.old_sigint.sa_handler == SIG_IGN ||
+		box.old_sigint.sa_handler == SIG_DFL)
 		return;
 	act = box.old_sigint;
 	act.sa_handler = box_sigint_handler;
@@ -249,7 +253,7 @@ watch_sigint(void)
 static pg_noinline void
 reserve_stack(void)
 {
-	size_t		size = (size_t) max_stack_depth * 1024 + STACK_DEPTH_SLOP;
+	size_t size = (size_t) max_stack_depth * 1024 + STACK_DEPTH_SLOP;
 	volatile char *bottom = __builtin_alloca(size);
 
 	bottom[0] = 0;
@@ -260,9 +264,9 @@ static rlim_t
 address_space_size(void)
 {
 #ifdef __linux__
-	char		buf[32];
-	int			fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-	ssize_t		n;
+	char buf[32];
+	int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	ssize_t n;
 
 	if (fd < 0)
 		return 0;
@@ -280,7 +284,7 @@ address_space_size(void)
 static void
 limit_memory(void)
 {
-	rlim_t		size;
+	rlim_t size;
 	struct rlimit lowered;
 
 	box.memory_limited = false;
@@ -345,8 +349,7 @@ box_object_access(ObjectAccessType access, Oid class_id, Oid object_id,
 
 	if (box.active && access == OAT_FUNCTION_EXECUTE &&
 		class_id == ProcedureRelationId && is_refused_function(object_id))
-		ereport(ERROR,
-				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+		ereport(ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				errmsg("cannot call %s in an expression of a journey",
 					   format_procedure(object_id)),
 				errdetail("Its effect would outlive the evaluation."));
@@ -385,26 +388,29 @@ prepare_process(void)
 static void
 weaken(const Site *site)
 {
-	char		temp_limit[32];
+	char temp_limit[32];
 
 	XactReadOnly = true;
-	SetUserIdAndSecContext(site->owner,
-						   SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(site->owner, SECURITY_RESTRICTED_OPERATION |
+											SECURITY_LOCAL_USERID_CHANGE);
 
 	/* the subtransaction has a GUC level of its own */
 	if (strcmp(namespace_search_path, BOX_SEARCH_PATH) != 0)
 		(void) set_config_option("search_path", BOX_SEARCH_PATH, PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
 	if (!row_security)
 		(void) set_config_option("row_security", "on", PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
 	if (pgj_expression_memory >= 0 &&
 		(temp_file_limit < 0 || temp_file_limit / 4 > pgj_expression_memory))
 	{
 		snprintf(temp_limit, sizeof(temp_limit), "%d",
 				 (int) Min((int64) pgj_expression_memory * 4, INT_MAX));
 		(void) set_config_option("temp_file_limit", temp_limit, PGC_SUSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
 	}
 
 	/* what is decided here is decided on everything committed by now */
@@ -422,9 +428,10 @@ arm(int version_id, int expression_no)
 	watch_sigint();
 	limit_memory();
 	box.active = true;
-	enable_timeout_every(box_timeout,
-						 TimestampTzPlusMilliseconds(pgj_clock_now(), pgj_expression_timeout),
-						 pgj_expression_timeout);
+	enable_timeout_every(
+		box_timeout,
+		TimestampTzPlusMilliseconds(pgj_clock_now(), pgj_expression_timeout),
+		pgj_expression_timeout);
 }
 
 /* End the limits.  Nothing here may throw, but it may end the session. */
@@ -449,11 +456,14 @@ static void
 refuse_poisoned(int version_id, int expression_no)
 {
 	if (poison_has(version_id, expression_no))
-		ereport(ERROR,
-				errcode(ERRCODE_QUERY_CANCELED),
-				errmsg("an earlier evaluation of this expression ended its session"),
-				errdetail("It would not stop at twice pg_journey.expression_timeout, or it had set exit_on_error."),
-				errhint("Correct the functions it calls, then retry what was parked."));
+		ereport(
+			ERROR, errcode(ERRCODE_QUERY_CANCELED),
+			errmsg(
+				"an earlier evaluation of this expression ended its session"),
+			errdetail(
+				"It would not stop at twice pg_journey.expression_timeout, or it had set exit_on_error."),
+			errhint(
+				"Correct the functions it calls, then retry what was parked."));
 }
 
 /* A cancel that was not ours goes on to whom it was meant for. */
@@ -468,17 +478,16 @@ throw_foreign_cancel(ErrorData *error)
 }
 
 ErrorData *
-pgj_box_run(const Site *site, int version_id, int expression_no,
-			BoxBody body, void *arg)
+pgj_box_run(const Site *site, int version_id, int expression_no, BoxBody body,
+			void *arg)
 {
 	MemoryContext caller_context = CurrentMemoryContext;
 	ResourceOwner caller_owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	ErrorData *volatile error = NULL;
 	volatile bool armed = false;
 
 	if (box.active)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("cannot evaluate an expression within an expression"));
 
 	prepare_process();
@@ -510,10 +519,11 @@ pgj_box_run(const Site *site, int version_id, int expression_no,
 
 	if (armed && box.foreign_cancel)
 		throw_foreign_cancel(error);
-	if (armed && box.expired > 0 &&
-		error != NULL && error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	if (armed && box.expired > 0 && error != NULL &&
+		error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 	{
-		error->message = psprintf("expression took longer than %d ms", pgj_expression_timeout);
+		error->message = psprintf("expression took longer than %d ms",
+								  pgj_expression_timeout);
 		error->hint = pstrdup("See the setting pg_journey.expression_timeout.");
 	}
 	return error;

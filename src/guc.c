@@ -17,23 +17,21 @@
 #include "guc.h"
 #include "pg_journey.h"
 
-int			pgj_batch_size = 1000;
-int			pgj_engine_naptime = 10 * 1000;
-int			pgj_expression_memory = 256 * 1024;
-int			pgj_expression_timeout = 1000;
-int			pgj_launcher_naptime = 10 * 1000;
-int			pgj_message_expiry = 3 * 24 * 60 * 60;
+int pgj_batch_size = 1000;
+int pgj_engine_naptime = 10 * 1000;
+int pgj_expression_memory = 256 * 1024;
+int pgj_expression_timeout = 1000;
+int pgj_launcher_naptime = 10 * 1000;
+int pgj_message_expiry = 3 * 24 * 60 * 60;
 
 void
 pgj_guc_define(void)
 {
-	DefineCustomIntVariable("pg_journey.batch_size",
-							"Sets how many contacts one statement of the engine takes at most.",
-							NULL,
-							&pgj_batch_size,
-							1000, 1, 100000,
-							PGC_USERSET, 0,
-							NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"pg_journey.batch_size",
+		"Sets how many contacts one statement of the engine takes at most.",
+		NULL, &pgj_batch_size, 1000, 1, 100000, PGC_USERSET, 0, NULL, NULL,
+		NULL);
 
 	/*
 	 * A commit wakes the worker through its latch and due timers end its
@@ -41,45 +39,38 @@ pgj_guc_define(void)
 	 * event of a prepared transaction, a timer set by another caller of
 	 * tick().  A round that finds nothing costs one statement.
 	 */
-	DefineCustomIntVariable("pg_journey.engine_naptime",
-							"Sets the longest sleep of an engine worker.",
-							"The worker is woken by commits and due timers before that.",
-							&pgj_engine_naptime,
-							10 * 1000, 100, INT_MAX,
-							PGC_SIGHUP, GUC_UNIT_MS,
-							NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"pg_journey.engine_naptime",
+		"Sets the longest sleep of an engine worker.",
+		"The worker is woken by commits and due timers before that.",
+		&pgj_engine_naptime, 10 * 1000, 100, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS,
+		NULL, NULL, NULL);
 
-	DefineCustomIntVariable("pg_journey.expression_memory",
-							"Sets how much memory one evaluation of a user expression may add to its process.",
-							"-1 sets no limit.",
-							&pgj_expression_memory,
-							256 * 1024, -1, MAX_KILOBYTES,
-							PGC_SUSET, GUC_UNIT_KB,
-							NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"pg_journey.expression_memory",
+		"Sets how much memory one evaluation of a user expression may add to its process.",
+		"-1 sets no limit.", &pgj_expression_memory, 256 * 1024, -1,
+		MAX_KILOBYTES, PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
 
-	DefineCustomIntVariable("pg_journey.expression_timeout",
-							"Sets how long one evaluation of a user expression may take.",
-							"An evaluation that ignores the cancellation ends its session at twice this time.",
-							&pgj_expression_timeout,
-							1000, 1, INT_MAX / 2,
-							PGC_SUSET, GUC_UNIT_MS,
-							NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"pg_journey.expression_timeout",
+		"Sets how long one evaluation of a user expression may take.",
+		"An evaluation that ignores the cancellation ends its session at twice this time.",
+		&pgj_expression_timeout, 1000, 1, INT_MAX / 2, PGC_SUSET, GUC_UNIT_MS,
+		NULL, NULL, NULL);
 
-	DefineCustomIntVariable("pg_journey.launcher_naptime",
-							"Sets how often the launcher looks for new databases.",
-							"Attaching a table or losing a worker wakes it before that.",
-							&pgj_launcher_naptime,
-							10 * 1000, 100, INT_MAX,
-							PGC_SIGHUP, GUC_UNIT_MS,
-							NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"pg_journey.launcher_naptime",
+		"Sets how often the launcher looks for new databases.",
+		"Attaching a table or losing a worker wakes it before that.",
+		&pgj_launcher_naptime, 10 * 1000, 100, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS,
+		NULL, NULL, NULL);
 
-	DefineCustomIntVariable("pg_journey.message_expiry",
-							"Sets after what time a message that was not handed over is dropped, where its SEND states no EXPIRES.",
-							NULL,
-							&pgj_message_expiry,
-							3 * 24 * 60 * 60, 1, INT_MAX,
-							PGC_SUSET, GUC_UNIT_S,
-							NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"pg_journey.message_expiry",
+		"Sets after what time a message that was not handed over is dropped, where its SEND states no EXPIRES.",
+		NULL, &pgj_message_expiry, 3 * 24 * 60 * 60, 1, INT_MAX, PGC_SUSET,
+		GUC_UNIT_S, NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("pg_journey");
 }

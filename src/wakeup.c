@@ -28,7 +28,7 @@ static BoardSlot *my_slot = NULL;
 static void
 announce(void)
 {
-	BoardSlot  *slot;
+	BoardSlot *slot;
 
 	LWLockAcquire(pgj_board->lock, LW_EXCLUSIVE);
 	slot = pgj_board_find(MyDatabaseId, true);

@@ -24,4 +24,4 @@ extern void pgj_notify_relays(void);
 
 extern void pgj_wakeup_init(void);
 
-#endif							/* PGJ_WAKEUP_H */
+#endif /* PGJ_WAKEUP_H */

@@ -32,9 +32,9 @@
 #include "wakeup.h"
 
 /* How often to look whether the worker has left, and when to insist. */
-#define EVICT_POLL_MS		10
-#define EVICT_INSIST_MS		200
-#define EVICT_GIVE_UP_MS	4000
+#define EVICT_POLL_MS 10
+#define EVICT_INSIST_MS 200
+#define EVICT_GIVE_UP_MS 4000
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
 
@@ -46,8 +46,8 @@ static Oid
 database_to_empty(Node *statement)
 {
 	const char *name = NULL;
-	ListCell   *lc;
-	Oid			database;
+	ListCell *lc;
+	Oid database;
 
 	if (IsA(statement, DropdbStmt))
 		name = ((DropdbStmt *) statement)->dbname;
@@ -56,15 +56,15 @@ database_to_empty(Node *statement)
 		name = ((RenameStmt *) statement)->subname;
 	else if (IsA(statement, AlterDatabaseStmt))
 	{
-		foreach(lc, ((AlterDatabaseStmt *) statement)->options)
+		foreach (lc, ((AlterDatabaseStmt *) statement)->options)
 			if (strcmp(((DefElem *) lfirst(lc))->defname, "tablespace") == 0)
 				name = ((AlterDatabaseStmt *) statement)->dbname;
 	}
 	else if (IsA(statement, CreatedbStmt))
 	{
-		foreach(lc, ((CreatedbStmt *) statement)->options)
+		foreach (lc, ((CreatedbStmt *) statement)->options)
 		{
-			DefElem    *option = lfirst(lc);
+			DefElem *option = lfirst(lc);
 
 			if (strcmp(option->defname, "template") == 0 && option->arg != NULL)
 				name = defGetString(option);
@@ -84,7 +84,7 @@ may_end_site(Node *statement)
 {
 	if (IsA(statement, DropStmt))
 		return ((DropStmt *) statement)->removeType == OBJECT_EXTENSION ||
-			((DropStmt *) statement)->removeType == OBJECT_SCHEMA;
+			   ((DropStmt *) statement)->removeType == OBJECT_SCHEMA;
 	if (IsA(statement, AlterOwnerStmt))
 		return ((AlterOwnerStmt *) statement)->objectType == OBJECT_SCHEMA;
 	return IsA(statement, DropOwnedStmt) || IsA(statement, ReassignOwnedStmt);
@@ -94,8 +94,8 @@ may_end_site(Node *statement)
 static int
 hold(Oid database, bool on)
 {
-	BoardSlot  *slot;
-	int			pid = 0;
+	BoardSlot *slot;
+	int pid = 0;
 
 	LWLockAcquire(pgj_board->lock, LW_EXCLUSIVE);
 	slot = pgj_board_find(database, on);
@@ -113,13 +113,14 @@ hold(Oid database, bool on)
 static void
 evict(Oid database)
 {
-	bool		insisted = false;
-	int			pid;
+	bool insisted = false;
+	int pid;
 
-	for (int waited = 0; (pid = hold(database, true)) != 0; waited += EVICT_POLL_MS)
+	for (int waited = 0; (pid = hold(database, true)) != 0;
+		 waited += EVICT_POLL_MS)
 	{
 		if (waited >= EVICT_GIVE_UP_MS)
-			return;				/* the command itself will say who is there */
+			return; /* the command itself will say who is there */
 		if (waited >= EVICT_INSIST_MS && !insisted)
 		{
 			kill(pid, SIGTERM);
@@ -134,7 +135,8 @@ evict(Oid database)
 static void
 run_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 			ProcessUtilityContext context, ParamListInfo params,
-			QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+			QueryEnvironment *environment, DestReceiver *dest,
+			QueryCompletion *completion)
 {
 	if (prev_process_utility)
 		prev_process_utility(planned, query, read_only_tree, context, params,
@@ -147,9 +149,10 @@ run_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 static void
 process_utility(PlannedStmt *planned, const char *query, bool read_only_tree,
 				ProcessUtilityContext context, ParamListInfo params,
-				QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+				QueryEnvironment *environment, DestReceiver *dest,
+				QueryCompletion *completion)
 {
-	Oid			database;
+	Oid database;
 
 	if (may_end_site(planned->utilityStmt))
 		pgj_announce_site_at_commit();

@@ -51,7 +51,7 @@
 #include "pg_journey.h"
 
 /* A worker that was registered but never appeared is given up after this. */
-#define START_TIMEOUT_MS	30000
+#define START_TIMEOUT_MS 30000
 
 extern PGDLLEXPORT void pgj_launcher_main(Datum arg);
 
@@ -60,11 +60,12 @@ static TimestampTz last_warning = 0;
 void
 pgj_launcher_register(void)
 {
-	BackgroundWorker worker = {0};
+	BackgroundWorker worker = { 0 };
 
 	if (IsBinaryUpgrade)
 		return;
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_flags =
+		BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = 1;
 	strlcpy(worker.bgw_library_name, "pg_journey", BGW_MAXLEN);
@@ -87,11 +88,12 @@ may_warn(TimestampTz now)
 static bool
 start_worker(Oid database, bool probe, Oid owner)
 {
-	BackgroundWorker worker = {0};
-	WorkerOrder order = {.probe = probe, .owner = owner};
+	BackgroundWorker worker = { 0 };
+	WorkerOrder order = { .probe = probe, .owner = owner };
 	BackgroundWorkerHandle *handle;
 
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_flags =
+		BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_notify_pid = MyProcPid;
@@ -101,7 +103,8 @@ start_worker(Oid database, bool probe, Oid owner)
 	strlcpy(worker.bgw_function_name, "pgj_worker_main", BGW_MAXLEN);
 	snprintf(worker.bgw_name, BGW_MAXLEN, "pg_journey %s for database %u",
 			 probe ? "probe" : "engine", database);
-	strlcpy(worker.bgw_type, probe ? "pg_journey probe" : "pg_journey engine", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, probe ? "pg_journey probe" : "pg_journey engine",
+			BGW_MAXLEN);
 	return RegisterDynamicBackgroundWorker(&worker, &handle);
 }
 
@@ -110,10 +113,10 @@ static List *
 list_databases(void)
 {
 	MemoryContext context = CurrentMemoryContext;
-	List	   *databases = NIL;
-	Relation	relation;
+	List *databases = NIL;
+	Relation relation;
 	TableScanDesc scan;
-	HeapTuple	tuple;
+	HeapTuple tuple;
 
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
@@ -141,26 +144,26 @@ list_databases(void)
 static void
 sync_board(TimestampTz now)
 {
-	List	   *databases = list_databases();
-	ListCell   *lc;
-	bool		full = false;
+	List *databases = list_databases();
+	ListCell *lc;
+	bool full = false;
 
 	LWLockAcquire(pgj_board->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < PGJ_BOARD_SLOTS; i++)
 	{
-		BoardSlot  *slot = &pgj_board->slots[i];
+		BoardSlot *slot = &pgj_board->slots[i];
 
 		if (slot->state != BOARD_FREE && slot->pid == 0 &&
 			!list_member_oid(databases, slot->database))
 			slot->state = BOARD_FREE;
 	}
-	foreach(lc, databases)
+	foreach (lc, databases)
 		full |= pgj_board_find(lfirst_oid(lc), true) == NULL;
 	LWLockRelease(pgj_board->lock);
 
 	if (full && may_warn(now))
-		ereport(WARNING,
-				errmsg("pg_journey serves no more than %d databases", PGJ_BOARD_SLOTS));
+		ereport(WARNING, errmsg("pg_journey serves no more than %d databases",
+								PGJ_BOARD_SLOTS));
 	list_free(databases);
 }
 
@@ -177,7 +180,7 @@ earlier(TimestampTz a, TimestampTz b)
 static bool
 advance_slot(BoardSlot *slot, TimestampTz now, TimestampTz *next)
 {
-	bool		started = true;
+	bool started = true;
 
 	if (slot->held_by != 0 && BackendPidGetProc(slot->held_by) == NULL)
 		slot->held_by = 0;
@@ -193,9 +196,11 @@ advance_slot(BoardSlot *slot, TimestampTz now, TimestampTz *next)
 			slot->mentioned = false;
 		}
 	}
-	if ((slot->state == BOARD_PROBING || slot->state == BOARD_STARTING) && slot->pid == 0)
+	if ((slot->state == BOARD_PROBING || slot->state == BOARD_STARTING) &&
+		slot->pid == 0)
 	{
-		TimestampTz limit = TimestampTzPlusMilliseconds(slot->started_at, START_TIMEOUT_MS);
+		TimestampTz limit =
+			TimestampTzPlusMilliseconds(slot->started_at, START_TIMEOUT_MS);
 
 		if (limit > now)
 			*next = earlier(*next, limit);
@@ -215,10 +220,12 @@ advance_slot(BoardSlot *slot, TimestampTz now, TimestampTz *next)
 		return true;
 	}
 
-	started = start_worker(slot->database, slot->state == BOARD_UNKNOWN, slot->owner);
+	started =
+		start_worker(slot->database, slot->state == BOARD_UNKNOWN, slot->owner);
 	if (started)
 	{
-		slot->state = slot->state == BOARD_UNKNOWN ? BOARD_PROBING : BOARD_STARTING;
+		slot->state =
+			slot->state == BOARD_UNKNOWN ? BOARD_PROBING : BOARD_STARTING;
 		slot->started_at = now;
 	}
 	else
@@ -234,7 +241,7 @@ static TimestampTz
 advance_board(TimestampTz now)
 {
 	TimestampTz next = TimestampTzPlusMilliseconds(now, pgj_launcher_naptime);
-	bool		all_started = true;
+	bool all_started = true;
 
 	LWLockAcquire(pgj_board->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < PGJ_BOARD_SLOTS; i++)
@@ -243,10 +250,11 @@ advance_board(TimestampTz now)
 	LWLockRelease(pgj_board->lock);
 
 	if (!all_started && may_warn(now))
-		ereport(WARNING,
-				errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				errmsg("could not register a pg_journey worker: all slots for background workers are taken"),
-				errhint("You might need to increase max_worker_processes."));
+		ereport(
+			WARNING, errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			errmsg(
+				"could not register a pg_journey worker: all slots for background workers are taken"),
+			errhint("You might need to increase max_worker_processes."));
 	return next;
 }
 
@@ -256,9 +264,9 @@ mention_refusals(void)
 {
 	for (int i = 0; i < PGJ_BOARD_SLOTS; i++)
 	{
-		BoardSlot  *slot = &pgj_board->slots[i];
-		char		detail[sizeof(slot->detail)];
-		Oid			database = InvalidOid;
+		BoardSlot *slot = &pgj_board->slots[i];
+		char detail[sizeof(slot->detail)];
+		Oid database = InvalidOid;
 
 		LWLockAcquire(pgj_board->lock, LW_EXCLUSIVE);
 		if (slot->state == BOARD_REFUSED && !slot->mentioned)
@@ -269,9 +277,12 @@ mention_refusals(void)
 		}
 		LWLockRelease(pgj_board->lock);
 		if (OidIsValid(database))
-			ereport(LOG,
-					errmsg("no pg_journey worker runs in database %u: %s", database, detail),
-					errhint("Set it right, then call journey.attach() or journey.adopt(), or restart the server."));
+			ereport(
+				LOG,
+				errmsg("no pg_journey worker runs in database %u: %s", database,
+					   detail),
+				errhint(
+					"Set it right, then call journey.attach() or journey.adopt(), or restart the server."));
 	}
 }
 
@@ -311,7 +322,8 @@ pgj_launcher_main(Datum arg)
 		MemoryContextReset(context);
 		pgstat_report_activity(STATE_IDLE, NULL);
 
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+		(void) WaitLatch(MyLatch,
+						 WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 TimestampDifferenceMilliseconds(pgj_clock_now(), next),
 						 pgj_wait_event("PgJourneyLauncher"));
 		ResetLatch(MyLatch);

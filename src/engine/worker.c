@@ -49,18 +49,18 @@
 #include "pg_journey.h"
 
 /* Batches of one slice before the others get their turn. */
-#define BATCHES_PER_TURN	64
+#define BATCHES_PER_TURN 64
 
-#define MAINTAIN_EVERY_MS	(24 * 60 * 60 * 1000)
-#define MAINTAIN_RETRY_MS	(60 * 60 * 1000)
-#define FAILURE_PAUSE_MS	1000
+#define MAINTAIN_EVERY_MS (24 * 60 * 60 * 1000)
+#define MAINTAIN_RETRY_MS (60 * 60 * 1000)
+#define FAILURE_PAUSE_MS 1000
 #define MAX_FAILURE_PAUSE_MS (60 * 1000)
-#define BUSY_PAUSE_MS		20
-#define MAX_BUSY_PAUSE_MS	1000
-#define LOG_EVERY_MS		(60 * 1000)
+#define BUSY_PAUSE_MS 20
+#define MAX_BUSY_PAUSE_MS 1000
+#define LOG_EVERY_MS (60 * 1000)
 
 /* A worker that lasted longer counts as a good start. */
-#define GOOD_START_MS		10000
+#define GOOD_START_MS 10000
 
 extern PGDLLEXPORT void pgj_worker_main(Datum arg);
 
@@ -68,13 +68,13 @@ typedef struct SliceState
 {
 	TimestampTz not_before;
 	TimestampTz logged_at;
-	int			failures;
-	int			empty;			/* ticks in a row that found the slice busy */
+	int failures;
+	int empty; /* ticks in a row that found the slice busy */
 } SliceState;
 
 static BoardSlot *my_slot = NULL;
 static SliceState *slice_states = NULL;
-static int	nslice_states = 0;
+static int nslice_states = 0;
 static MemoryContext round_context = NULL;
 
 /* -------- the board -------- */
@@ -91,13 +91,15 @@ worker_exit(int code, Datum arg)
 	if (my_slot->state == BOARD_PROBING || my_slot->state == BOARD_STARTING ||
 		my_slot->state == BOARD_RUNNING)
 	{
-		bool		good = my_slot->state == BOARD_RUNNING &&
+		bool good =
+			my_slot->state == BOARD_RUNNING &&
 			TimestampDifferenceExceeds(my_slot->started_at, now, GOOD_START_MS);
 
 		my_slot->state = BOARD_UNKNOWN;
 		my_slot->failures = good ? 0 : Min(my_slot->failures + 1, 8);
-		my_slot->retry_at = good ? 0 :
-			TimestampTzPlusMilliseconds(now, 250 << my_slot->failures);
+		my_slot->retry_at =
+			good ? 0
+				 : TimestampTzPlusMilliseconds(now, 250 << my_slot->failures);
 	}
 	LWLockRelease(pgj_board->lock);
 	pgj_board_wake(&pgj_board->launcher_procno);
@@ -107,7 +109,7 @@ worker_exit(int code, Datum arg)
 static bool
 enter_board(Oid database)
 {
-	bool		wanted;
+	bool wanted;
 
 	LWLockAcquire(pgj_board->lock, LW_EXCLUSIVE);
 	my_slot = pgj_board_find(database, false);
@@ -142,7 +144,7 @@ static void
 probe(void)
 {
 	const Site *site = NULL;
-	HeapTuple	role;
+	HeapTuple role;
 	const char *refusal = NULL;
 
 	StartTransactionCommand();
@@ -185,42 +187,49 @@ static void
 pin_settings(void)
 {
 	static const char *const pinned[][2] = {
-		{"array_nulls", "on"},
-		{"bytea_output", "hex"},
-		{"check_function_bodies", "on"},
-		{"client_min_messages", "warning"},
-		{"datestyle", "ISO, MDY"},
-		{"default_transaction_deferrable", "off"},
-		{"default_transaction_isolation", "read committed"},
-		{"default_transaction_read_only", "off"},
-		{"exit_on_error", "off"},
-		{"extra_float_digits", "1"},
-		{"idle_in_transaction_session_timeout", "0"},
-		{"idle_session_timeout", "0"},
-		{"intervalstyle", "postgres"},
-		{"jit", "off"},
-		{"lock_timeout", "5s"},
-		{"quote_all_identifiers", "off"},
-		{"row_security", "on"},
-		{"search_path", "pg_catalog, pg_temp"},
-		{"statement_timeout", "0"},
-		{"transform_null_equals", "off"},
-		{"xmlbinary", "base64"},
-		{"xmloption", "content"},
+		{ "array_nulls", "on" },
+		{ "bytea_output", "hex" },
+		{ "check_function_bodies", "on" },
+		{ "client_min_messages", "warning" },
+		{ "datestyle", "ISO, MDY" },
+		{ "default_transaction_deferrable", "off" },
+		{ "default_transaction_isolation", "read committed" },
+		{ "default_transaction_read_only", "off" },
+		{ "exit_on_error", "off" },
+		{ "extra_float_digits", "1" },
+		{ "idle_in_transaction_session_timeout", "0" },
+		{ "idle_session_timeout", "0" },
+		{ "intervalstyle", "postgres" },
+		{ "jit", "off" },
+		{ "lock_timeout", "5s" },
+		{ "quote_all_identifiers", "off" },
+		{ "row_security", "on" },
+		{ "search_path", "pg_catalog, pg_temp" },
+		{ "statement_timeout", "0" },
+		{ "transform_null_equals", "off" },
+		{ "xmlbinary", "base64" },
+		{ "xmloption", "content" },
 	};
 
 	for (int i = 0; i < lengthof(pinned); i++)
 		SetConfigOption(pinned[i][0], pinned[i][1], PGC_USERSET, PGC_S_SESSION);
-	SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("client_encoding", GetDatabaseEncodingName(), PGC_USERSET,
+					PGC_S_SESSION);
 
 	/* what was decided must be on disk before a relay hears of it */
 	if (strcmp(GetConfigOption("synchronous_commit", false, false), "off") == 0)
 		SetConfigOption("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION);
 }
 
+/*
+ * A cancel (SIGINT) ends the transaction it meets; between transactions there is
+ * nothing to cancel, so it is held off there and forgotten when the next begins.
+ */
 static void
 begin(const char *activity)
 {
+	QueryCancelPending = false;
+	RESUME_CANCEL_INTERRUPTS();
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	debug_query_string = activity;
@@ -236,6 +245,7 @@ commit(void)
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	HOLD_CANCEL_INTERRUPTS();
 	debug_query_string = NULL;
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -252,6 +262,7 @@ abandon(bool log)
 		EmitErrorReport();
 	AbortCurrentTransaction();
 	FlushErrorState();
+	QueryCancelHoldoffCount = 1; /* an error reset it */
 	debug_query_string = NULL;
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -262,10 +273,11 @@ abandon(bool log)
 static uint64
 execute(const char *sql, int nargs, Oid *types, Datum *values)
 {
-	int			rc = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
+	int rc = SPI_execute_with_args(sql, nargs, types, values, NULL, false, 0);
 
 	if (rc < 0)
-		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(rc));
+		elog(ERROR, "SPI_execute_with_args failed: %s",
+			 SPI_result_code_string(rc));
 	return SPI_processed;
 }
 
@@ -279,17 +291,22 @@ slice_error_context(void *arg)
 static bool
 tick(int slice, TimestampTz at, bool *worked)
 {
-	Oid			types[2] = {TIMESTAMPTZOID, INT4OID};
-	Datum		values[2] = {TimestampTzGetDatum(at), Int32GetDatum(slice)};
-	bool		isnull;
-	bool		more;
+	Oid types[2] = { TIMESTAMPTZOID, INT4OID };
+	Datum values[2] = { TimestampTzGetDatum(at), Int32GetDatum(slice) };
+	bool isnull;
+	bool more;
 
 	begin("SELECT t.more FROM journey.tick($1, $2) AS t");
-	execute("SELECT t.more, t.events, t.steps FROM journey.tick($1, $2) AS t", 2, types, values);
-	more = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	*worked = more ||
-		DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2, &isnull)) > 0 ||
-		DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3, &isnull)) > 0;
+	execute("SELECT t.more, t.events, t.steps FROM journey.tick($1, $2) AS t",
+			2, types, values);
+	more = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+									  SPI_tuptable->tupdesc, 1, &isnull));
+	*worked =
+		more ||
+		DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+									SPI_tuptable->tupdesc, 2, &isnull)) > 0 ||
+		DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+									SPI_tuptable->tupdesc, 3, &isnull)) > 0;
 	commit();
 	return more;
 }
@@ -298,15 +315,16 @@ static void
 note_failure(SliceState *state, bool canceled)
 {
 	TimestampTz now = pgj_clock_now();
-	bool		log = TimestampDifferenceExceeds(state->logged_at, now, LOG_EVERY_MS);
+	bool log = TimestampDifferenceExceeds(state->logged_at, now, LOG_EVERY_MS);
 
 	abandon(log);
 	if (log)
 		state->logged_at = now;
 	state->failures = canceled ? 0 : Min(state->failures + 1, 7);
-	state->not_before = TimestampTzPlusMilliseconds(now,
-													canceled ? BUSY_PAUSE_MS :
-													Min(FAILURE_PAUSE_MS << (state->failures - 1), MAX_FAILURE_PAUSE_MS));
+	state->not_before = TimestampTzPlusMilliseconds(
+		now, canceled ? BUSY_PAUSE_MS
+					  : Min(FAILURE_PAUSE_MS << (state->failures - 1),
+							MAX_FAILURE_PAUSE_MS));
 }
 
 /*
@@ -317,13 +335,14 @@ static void
 work_slice(int slice)
 {
 	SliceState *state = &slice_states[slice];
-	ErrorContextCallback callback = {error_context_stack, slice_error_context, &slice};
+	ErrorContextCallback callback = { error_context_stack, slice_error_context,
+									  &slice };
 
 	error_context_stack = &callback;
 	PG_TRY();
 	{
-		bool		more = true;
-		bool		worked = false;
+		bool more = true;
+		bool worked = false;
 
 		for (int i = 0; more && i < BATCHES_PER_TURN; i++)
 		{
@@ -332,8 +351,12 @@ work_slice(int slice)
 		}
 		state->failures = 0;
 		state->empty = worked ? 0 : Min(state->empty + 1, 6);
-		state->not_before = worked ? 0 :
-			TimestampTzPlusMilliseconds(pgj_clock_now(), Min(BUSY_PAUSE_MS << (state->empty - 1), MAX_BUSY_PAUSE_MS));
+		state->not_before =
+			worked
+				? 0
+				: TimestampTzPlusMilliseconds(
+					  pgj_clock_now(), Min(BUSY_PAUSE_MS << (state->empty - 1),
+										   MAX_BUSY_PAUSE_MS));
 	}
 	PG_CATCH();
 	{
@@ -368,7 +391,8 @@ remember_slices(int nslices)
 		return;
 	if (slice_states != NULL)
 		pfree(slice_states);
-	slice_states = MemoryContextAllocZero(TopMemoryContext, sizeof(SliceState) * nslices);
+	slice_states =
+		MemoryContextAllocZero(TopMemoryContext, sizeof(SliceState) * nslices);
 	nslice_states = nslices;
 }
 
@@ -379,10 +403,10 @@ remember_slices(int nslices)
 static int
 find_due(TimestampTz now, int **slices, TimestampTz *next)
 {
-	Oid			types[1] = {TIMESTAMPTZOID};
-	Datum		values[1] = {TimestampTzGetDatum(now)};
-	int			nslices;
-	int			ndue = 0;
+	Oid types[1] = { TIMESTAMPTZOID };
+	Datum values[1] = { TimestampTzGetDatum(now) };
+	int nslices;
+	int ndue = 0;
 
 	begin("SELECT d.slice, d.due, d.next_due FROM journey._due($1) AS d");
 	if (!still_wanted(&nslices))
@@ -392,15 +416,17 @@ find_due(TimestampTz now, int **slices, TimestampTz *next)
 	}
 	remember_slices(nslices);
 	*slices = MemoryContextAlloc(round_context, sizeof(int) * nslices);
-	execute("SELECT d.slice, d.due, d.next_due FROM journey._due($1) AS d", 1, types, values);
+	execute("SELECT d.slice, d.due, d.next_due FROM journey._due($1) AS d", 1,
+			types, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
-		HeapTuple	row = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		bool		isnull;
-		int			slice = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
-		bool		due = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
-		TimestampTz at = DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull));
+		HeapTuple row = SPI_tuptable->vals[i];
+		TupleDesc desc = SPI_tuptable->tupdesc;
+		bool isnull;
+		int slice = DatumGetInt32(SPI_getbinval(row, desc, 1, &isnull));
+		bool due = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
+		TimestampTz at =
+			DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull));
 
 		if (slice < 0 || slice >= nslices)
 			continue;
@@ -418,8 +444,8 @@ find_due(TimestampTz now, int **slices, TimestampTz *next)
 static TimestampTz
 maintain(TimestampTz now)
 {
-	Oid			types[1] = {TIMESTAMPTZOID};
-	Datum		values[1] = {TimestampTzGetDatum(now)};
+	Oid types[1] = { TIMESTAMPTZOID };
+	Datum values[1] = { TimestampTzGetDatum(now) };
 	volatile int pause = MAINTAIN_EVERY_MS;
 
 	PG_TRY();
@@ -454,7 +480,7 @@ work_round(void)
 {
 	TimestampTz now = pgj_clock_now();
 	TimestampTz next = TimestampTzPlusMilliseconds(now, pgj_engine_naptime);
-	int		   *slices = NULL;
+	int *slices = NULL;
 	volatile int ndue = 0;
 
 	PG_TRY();
@@ -500,9 +526,10 @@ work(void)
 		if (now >= maintain_at)
 			maintain_at = maintain(now);
 
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 TimestampDifferenceMilliseconds(now, Min(next, maintain_at)),
-						 pgj_wait_event("PgJourneyEngine"));
+		(void) WaitLatch(
+			MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+			TimestampDifferenceMilliseconds(now, Min(next, maintain_at)),
+			pgj_wait_event("PgJourneyEngine"));
 		ResetLatch(MyLatch);
 		if (ConfigReloadPending)
 		{
@@ -515,7 +542,7 @@ work(void)
 void
 pgj_worker_main(Datum arg)
 {
-	Oid			database = DatumGetObjectId(arg);
+	Oid database = DatumGetObjectId(arg);
 	WorkerOrder order;
 
 	memcpy(&order, MyBgworkerEntry->bgw_extra, sizeof(order));
@@ -538,6 +565,7 @@ pgj_worker_main(Datum arg)
 	pin_settings();
 	round_context = AllocSetContextCreate(TopMemoryContext, "pg_journey round",
 										  ALLOCSET_DEFAULT_SIZES);
+	HOLD_CANCEL_INTERRUPTS();
 	post(BOARD_RUNNING, order.owner, "");
 	pg_atomic_write_u32(&my_slot->procno, pgj_my_procno());
 	work();

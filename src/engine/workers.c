@@ -23,10 +23,11 @@ PG_FUNCTION_INFO_V1(pgj_sql_workers);
 static void
 put_slot(ReturnSetInfo *result, const BoardSlot *slot)
 {
-	char	   *database = get_database_name(slot->database);
-	char	   *owner = OidIsValid(slot->owner) ? GetUserNameFromId(slot->owner, true) : NULL;
-	Datum		values[6];
-	bool		nulls[6] = {0};
+	char *database = get_database_name(slot->database);
+	char *owner =
+		OidIsValid(slot->owner) ? GetUserNameFromId(slot->owner, true) : NULL;
+	Datum values[6];
+	bool nulls[6] = { 0 };
 
 	if (database == NULL)
 		return;
@@ -51,14 +52,15 @@ pgj_sql_workers(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (pgj_board == NULL)
 	{
-		ereport(NOTICE,
-				errmsg("no worker runs: pg_journey is not preloaded"),
-				errhint("Add pg_journey to shared_preload_libraries and restart the server, or call journey.tick() from a scheduler."));
+		ereport(
+			NOTICE, errmsg("no worker runs: pg_journey is not preloaded"),
+			errhint(
+				"Add pg_journey to shared_preload_libraries and restart the server, or call journey.tick() from a scheduler."));
 		PG_RETURN_NULL();
 	}
 	for (int i = 0; i < PGJ_BOARD_SLOTS; i++)
 	{
-		BoardSlot	slot;
+		BoardSlot slot;
 
 		LWLockAcquire(pgj_board->lock, LW_SHARED);
 		memcpy(&slot, &pgj_board->slots[i], sizeof(slot));
