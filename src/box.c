@@ -96,6 +96,14 @@ static struct
 	bool memory_limited;
 } box;
 
+/* The size of the process' address space, when it was last read. */
+#define READINGS_APART 100
+static struct
+{
+	rlim_t		size;
+	int			age;			/* evaluations since */
+} memory_reading;
+
 static TimeoutId box_timeout = MAX_TIMEOUTS;
 
 static object_access_hook_type prev_object_access_hook = NULL;
@@ -281,21 +289,30 @@ address_space_size(void)
 #endif
 }
 
+/*
+ * The limit counts from the size the process had when it was last read.  Reading
+ * it costs more than most expressions, so it is read every now and then; if an
+ * evaluation runs out of memory on an old reading it is tried on a new one.
+ */
 static void
 limit_memory(void)
 {
-	rlim_t size;
 	struct rlimit lowered;
 
 	box.memory_limited = false;
 	if (pgj_expression_memory < 0)
 		return;
-	reserve_stack();
-	size = address_space_size();
-	if (size == 0 || getrlimit(RLIMIT_AS, &box.old_memory) != 0)
+	if (memory_reading.age == 0 || memory_reading.age >= READINGS_APART)
+	{
+		reserve_stack();
+		memory_reading.size = address_space_size();
+		memory_reading.age = 0;
+	}
+	memory_reading.age++;
+	if (memory_reading.size == 0 || getrlimit(RLIMIT_AS, &box.old_memory) != 0)
 		return;
 	lowered = box.old_memory;
-	lowered.rlim_cur = size + (rlim_t) pgj_expression_memory * 1024;
+	lowered.rlim_cur = memory_reading.size + (rlim_t) pgj_expression_memory * 1024;
 	if (box.old_memory.rlim_cur != RLIM_INFINITY &&
 		box.old_memory.rlim_cur <= lowered.rlim_cur)
 		return;
@@ -477,9 +494,9 @@ throw_foreign_cancel(ErrorData *error)
 	CHECK_FOR_INTERRUPTS();
 }
 
-ErrorData *
-pgj_box_run(const Site *site, int version_id, int expression_no, BoxBody body,
-			void *arg)
+static ErrorData *
+run_once(const Site *site, int version_id, int expression_no,
+		 BoxBody body, void *arg)
 {
 	MemoryContext caller_context = CurrentMemoryContext;
 	ResourceOwner caller_owner = CurrentResourceOwner;
@@ -525,6 +542,22 @@ pgj_box_run(const Site *site, int version_id, int expression_no, BoxBody body,
 		error->message = psprintf("expression took longer than %d ms",
 								  pgj_expression_timeout);
 		error->hint = pstrdup("See the setting pg_journey.expression_timeout.");
+	}
+	return error;
+}
+
+ErrorData *
+pgj_box_run(const Site *site, int version_id, int expression_no,
+			BoxBody body, void *arg)
+{
+	ErrorData  *error = run_once(site, version_id, expression_no, body, arg);
+
+	if (error != NULL && error->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
+		memory_reading.age > 1)
+	{
+		memory_reading.age = 0;
+		FreeErrorData(error);
+		error = run_once(site, version_id, expression_no, body, arg);
 	}
 	return error;
 }
