@@ -136,8 +136,11 @@ pgj_plan_execute(KeptPlan *plan, const Params *params)
 
 	if (plan->plan == NULL ||
 		plan->planned_key_type != params->site->key_type ||
-		strcmp(plan->planned_sql, plan->sql) != 0)
+		strcmp(plan->planned_sql, plan->sql) != 0 ||
+		pgj_plan_is_stale(plan->uses))
 		prepare(plan, params);
+
+	plan->uses++;
 
 	for (int i = 0; i < params->count; i++)
 	{

@@ -24,9 +24,21 @@ typedef struct KeptPlan
 	char	   *planned_sql;
 	Oid			planned_key_type;
 	SPIPlanPtr	plan;
+	uint32		uses;			/* of this and earlier plans */
 } KeptPlan;
 
 #define PGJ_MAX_PARAMS	24
+
+/*
+ * A kept plan is made again after its 4th, 8th, 16th … use: one that was made
+ * while a table was empty joins it from the wrong end, and as long as nothing
+ * analyzes the table, nothing else would have it made again.
+ */
+static inline bool
+pgj_plan_is_stale(uint32 uses)
+{
+	return uses >= 4 && (uses & (uses - 1)) == 0;
+}
 
 /*
  * The parameters of one execution: columns (arrays of nrows elements each) and

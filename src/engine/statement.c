@@ -22,6 +22,7 @@
 
 #include "append.h"
 #include "engine/statement.h"
+#include "plan.h"
 
 static Oid
 actual_type(const Site *site, Oid type)
@@ -76,8 +77,10 @@ pgj_statement_run(const Site *site, Statement *statement, Datum *args,
 	price_out("enable_sort");
 	price_out("jit");			/* what is priced out looks expensive */
 
-	if (statement->plan == NULL || statement->plan_key != site->key_type)
+	if (statement->plan == NULL || statement->plan_key != site->key_type ||
+		pgj_plan_is_stale(statement->uses))
 		prepare(site, statement);
+	statement->uses++;
 
 	rc = SPI_execute_plan(statement->plan, args, nulls, false, 0);
 	if (rc < 0)

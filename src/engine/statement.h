@@ -27,6 +27,7 @@ typedef struct Statement
 	/* private: the kept plan and the key type it was made for */
 	SPIPlanPtr	plan;
 	Oid			plan_key;
+	uint32		uses;
 } Statement;
 
 /*
