@@ -5,7 +5,10 @@
  *
  * One statement per set, in the box (box.h).  If the set fails, its halves are
  * tried, so that n contacts of whom k raise an error cost about 2 k log n
- * statements, no transaction ids and no contact its neighbours' error.
+ * statements, no transaction ids and no contact its neighbours' error.  A set that
+ * runs out of time is tried one by one: a slow contact is found at the price of
+ * one time-out.  When MAX_TIMEOUTS contacts have run out of time in one call, the
+ * expression is what is slow, and the rest is given up with that error.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,7 +28,7 @@
 #include "engine/evaluate.h"
 #include "engine/statement.h"
 
-#define MAX_TIMEOUTS 3
+#define MAX_TIMEOUTS 10
 
 typedef struct Evaluation
 {
@@ -140,6 +143,7 @@ static void
 evaluate_halving(Evaluation *e, int lo, int hi)
 {
 	ErrorData  *error;
+	bool		timed_out;
 
 	CHECK_FOR_INTERRUPTS();
 	check_stack_depth();
@@ -159,12 +163,19 @@ evaluate_halving(Evaluation *e, int lo, int hi)
 		return;
 
 	e->last_error = pgj_error_text(error);
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		e->timeouts++;
+	timed_out = error->sqlerrcode == ERRCODE_QUERY_CANCELED;
 	FreeErrorData(error);
 	if (hi - lo == 1)
 	{
 		e->subjects[lo].error = e->last_error;
+		e->timeouts += timed_out;
+		return;
+	}
+	if (timed_out)
+	{
+		/* halves would time out too, again and again, for one slow contact */
+		for (int i = lo; i < hi; i++)
+			evaluate_halving(e, i, i + 1);
 		return;
 	}
 	evaluate_halving(e, lo, lo + (hi - lo) / 2);

@@ -29,8 +29,8 @@ typedef struct Subject			/* whom an expression is evaluated for */
 
 /*
  * Evaluate expression "no" for n subjects, in the box.  An error is confined to
- * the subjects that raise it, by halving the set until they stand alone; after
- * three time-outs in one call the rest is given up too, each with the error.
+ * the subjects that raise it; after ten of them ran out of time in one call the
+ * rest is given up too, each with the error.
  */
 extern void pgj_evaluate(const Site *site, Version *version, int no,
 						 Subject *subjects, int n);
