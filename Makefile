@@ -19,7 +19,7 @@ help:
 	@echo 'On Debian 12, installing packages as needed, in a throw-away installation:'
 	@echo 'make demo             a year of a real shop in a minute'
 	@echo 'make check            every test'
-	@echo 'make check-SUITE      one suite: house unit regress isolation tap fuzz crash'
+	@echo 'make check-SUITE      one suite: house unit regress isolation tap fuzz crash sabotage'
 	@echo 'make crash            kill and recover for CYCLES=200 cycles'
 	@echo 'make crash-sabotage   prove that it notices faults planted on purpose'
 	@echo 'make fuzz             run the fuzz targets for SECONDS=60 each'

@@ -5,6 +5,7 @@
 # Everything happens in a throw-away directory: programs, server, mails.  No
 # cluster of this machine is touched.  PGJ_KEEP=1 keeps the directory.
 set -euo pipefail
+# shellcheck source=tools/sandbox.sh
 . "$(dirname "$0")/../tools/sandbox.sh"
 
 end='2011-12-09 13:00 Europe/London'			# just after the last order

@@ -8,15 +8,17 @@
 #	regress, isolation, tap
 #	fuzz		FUZZ_SECONDS each (10)
 #	crash		CRASH_CYCLES (20)
+#	sabotage	faults planted on purpose, which the crash suite must find
 #
 # Prints "N passed, N failed" last; exits 1 when anything failed.  PGJ_TEST_DATA
 # names the directory of test data that may not be shipped (../shared/data if
 # that exists); tests that need it are skipped without.  PGJ_KEEP=1 keeps the
 # sandbox, PGJ_WERROR=1 makes warnings errors.
 set -uo pipefail
+# shellcheck source=tools/sandbox.sh
 . "$(dirname "$0")/../tools/sandbox.sh"
 
-all=(house unit regress isolation tap fuzz crash)
+all=(house unit regress isolation tap fuzz crash sabotage)
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=("${all[@]}")
 for suite in "${suites[@]}"; do
@@ -62,7 +64,7 @@ pg_regress_suite() {
 tap_suite() {
 	"$@" >"$log" 2>&1
 	local status=$?
-	grep -vE '^(ok|1\.\.[0-9]+$|# Postmaster PID|make\[|### |# Running:|waiting for server|server (started|stopped))' "$log" | grep -E '^(not ok|# |.*\.t|.*\.pl|Result|Files|.*[Ss][Kk][Ii][Pp])' | grep -v '^.*\.\. *$'
+	grep -E '^(not ok|# |[^ ].*skipped)' "$log" | grep -vE ' level=(debug|info|warning) | (ok|skipped)$|^# (Postmaster|Running)'
 	if [ $status -ne 0 ] && ! grep -qE '^not ok' "$log"; then tail -n 40 "$log"; fi
 	if [ $status -ne 0 ]; then
 		# what a test that died left in its own log
@@ -79,6 +81,8 @@ suite_isolation() { pg_regress_suite make -s -C "$sandbox/src" PG_CONFIG="$PG_CO
 suite_tap() { tap_suite as_user make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck REGRESS= ISOLATION= PROVE_FLAGS=-v; }
 suite_fuzz() { tap_suite as_user "$sandbox/src/test/fuzz/run.sh" "${FUZZ_SECONDS:-10}"; }
 suite_crash() { tap_suite as_user "$sandbox/src/test/crash/run.sh" "${CRASH_CYCLES:-20}"; }
+
+suite_sabotage() { tap_suite "$root/test/crash/sabotage.sh"; }
 
 finish() {
 	local status=$?

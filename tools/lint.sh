@@ -2,7 +2,7 @@
 # Static checks with the tools that are installed: clang-tidy with the server's
 # headers, cppcheck without, shellcheck.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 status=0
 sources=$(find src -name '*.c' ! -name '*_gram.c' ! -name '*_scan.c' ! -path 'src/relay/*')

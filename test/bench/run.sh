@@ -18,6 +18,7 @@
 # as superuser; role shop exists), PGDATA, and pg_journey installed.  Its
 # first lines may name settings of the server: "# setting: name = value".
 set -euo pipefail
+# shellcheck source=tools/sandbox.sh
 . "$(dirname "$0")/../../tools/sandbox.sh"
 
 names=("$@")

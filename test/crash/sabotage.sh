@@ -2,6 +2,7 @@
 # The crash harness must fail on builds with a fault planted on purpose.
 # Usage: test/crash/sabotage.sh [CYCLES]; TAP output.
 set -uo pipefail
+# shellcheck source=tools/sandbox.sh
 . "$(dirname "$0")/../../tools/sandbox.sh"
 
 cycles=${1:-6}

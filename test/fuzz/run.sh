@@ -9,7 +9,7 @@
 # is kept in FUZZ_DIR (a temporary directory); an input that crashes is printed.
 # Prints TAP.
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 seconds=${1:-60}
 shift || true
 work=${FUZZ_DIR:-$(mktemp -d)}
