@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
@@ -23,4 +24,14 @@ TimestampTz
 pgj_clock_statement(void)
 {
 	return GetCurrentStatementStartTimestamp();
+}
+
+/* the years 1 to 9999, in UTC */
+#define FIRST_TIME	((TimestampTz) (date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+#define END_OF_TIME ((TimestampTz) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+
+bool
+pgj_time_in_range(TimestampTz at)
+{
+	return at >= FIRST_TIME && at < END_OF_TIME;
 }

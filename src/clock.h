@@ -16,4 +16,10 @@ extern TimestampTz pgj_clock_now(void);
 /* When the statement at hand was received from the client. */
 extern TimestampTz pgj_clock_statement(void);
 
+/*
+ * Is this a time that events may have and decisions may be taken at?  The engine
+ * adds and subtracts intervals of up to 100 years without looking for overflow.
+ */
+extern bool pgj_time_in_range(TimestampTz at);
+
 #endif							/* PGJ_CLOCK_H */

@@ -22,6 +22,7 @@
 
 #include "append.h"
 #include "capture/event.h"
+#include "clock.h"
 #include "pg_journey.h"
 #include "wakeup.h"
 
@@ -55,12 +56,17 @@ pgj_event_check_name(const char *name)
 
 /* Why an event cannot be recorded, as a message to show; NULL if it can. */
 const char *
-pgj_event_problem(TimestampTz at, Datum properties)
+pgj_event_problem(const Site *site, Datum contact, TimestampTz at,
+				  Datum properties)
 {
 	Jsonb	   *object;
 
+	if (pgj_key_too_long(site, contact))
+		return "key of a contact must not have more than 1000 bytes";
 	if (TIMESTAMP_NOT_FINITE(at))
 		return "time of an event must be finite";
+	if (!pgj_time_in_range(at))
+		return "time of an event must be in the years 1 to 9999";
 
 	/* the size of the jsonb itself, known without decompressing it */
 	if (toast_raw_datum_size(properties) > MAX_PROPERTIES)

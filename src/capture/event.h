@@ -33,6 +33,7 @@ extern void pgj_event_append_numbered(const Site *site, EventRow *row);
 extern void pgj_event_check_name(const char *name);
 
 /* Why an event cannot be recorded, as a message to show; NULL if it can. */
-extern const char *pgj_event_problem(TimestampTz at, Datum properties);
+extern const char *pgj_event_problem(const Site *site, Datum contact,
+									 TimestampTz at, Datum properties);
 
 #endif							/* PGJ_EVENT_H */

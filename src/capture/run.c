@@ -317,7 +317,8 @@ take_results(Run *run, int first, int count, const RowResult *results, Datum emp
 		event->name = run->plan->definition->event;
 		event->at = result->at_null ? run->rows->at : result->at;
 		event->properties = result->properties_null ? empty : result->properties;
-		problem = pgj_event_problem(event->at, event->properties);
+		problem = pgj_event_problem(run->site, event->contact, event->at,
+									event->properties);
 		if (problem != NULL)
 			add_error(run, first + i, ERRCODE_INVALID_PARAMETER_VALUE, problem);
 		else

@@ -123,9 +123,10 @@ claim_key(const Site *site, Datum contact, const char *key, const char *event,
 }
 
 static void
-check_event(TimestampTz at, Datum properties)
+check_event(const Site *site, const EventRow *row)
 {
-	const char *problem = pgj_event_problem(at, properties);
+	const char *problem = pgj_event_problem(site, row->contact, row->at,
+											row->properties);
 
 	if (problem != NULL)
 		ereport(ERROR,
@@ -148,7 +149,7 @@ pgj_sql_track(PG_FUNCTION_ARGS)
 	row.properties = PG_GETARG_DATUM(2);
 	row.at = PG_GETARG_TIMESTAMPTZ(3);
 	pgj_event_check_name(name);
-	check_event(row.at, row.properties);
+	check_event(site, &row);
 	if (!PG_ARGISNULL(4))
 	{
 		char	   *key = text_to_cstring(PG_GETARG_TEXT_PP(4));
@@ -245,7 +246,13 @@ pgj_sql_enroll(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 3, "at");
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	if (!PG_ARGISNULL(2))
+	{
 		key = text_to_cstring(PG_GETARG_TEXT_PP(2));
+		if (strlen(key) > PGJ_MAX_KEY)
+			ereport(ERROR,
+					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("key must not have more than %d bytes", PGJ_MAX_KEY));
+	}
 	check_callable(site, name);
 
 	journey.type = jbvString;
@@ -254,7 +261,7 @@ pgj_sql_enroll(PG_FUNCTION_ARGS)
 	row.name = PGJ_EVENT_CALL;
 	row.properties = make_properties("journey", journey, "key", key);
 	row.at = PG_GETARG_TIMESTAMPTZ(3);
-	check_event(row.at, row.properties);
+	check_event(site, &row);
 	pgj_event_append(site, &row, 1);
 	PG_RETURN_INT64(row.event_id);
 }
@@ -310,7 +317,7 @@ pgj_sql_retry(PG_FUNCTION_ARGS)
 	row.name = PGJ_EVENT_RETRY;
 	row.properties = make_properties("enrollment", enrollment, NULL, NULL);
 	row.at = PG_GETARG_TIMESTAMPTZ(1);
-	check_event(row.at, row.properties);
+	check_event(site, &row);
 	pgj_event_append(site, &row, 1);
 	PG_RETURN_INT64(row.event_id);
 }

@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/detoast.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -331,6 +332,13 @@ pgj_key_from_text(const Site *site, const char *text)
 {
 	return OidInputFunctionCall(site->key_input, unconstify(char *, text),
 								site->key_ioparam, -1);
+}
+
+bool
+pgj_key_too_long(const Site *site, Datum contact)
+{
+	return site->key_typlen == -1 &&
+		toast_raw_datum_size(contact) - VARHDRSZ > PGJ_MAX_KEY;
 }
 
 int

@@ -66,6 +66,14 @@ extern int	pgj_slice_of(const Site *site, Datum contact);
 extern char *pgj_key_to_text(const Site *site, Datum contact);
 extern Datum pgj_key_from_text(const Site *site, const char *text);
 
+/*
+ * Keys of contacts and of runs stand together in indexes, whose entries must not
+ * be larger than a third of a page.  Longer ones are refused where they come in:
+ * there it is one event's error, in the engine it would be a slice's.
+ */
+#define PGJ_MAX_KEY		1000
+extern bool pgj_key_too_long(const Site *site, Datum contact);
+
 /* Run the following as the journey owner; undo with pgj_become_caller. */
 typedef struct SavedUser
 {

@@ -144,6 +144,7 @@ pgj_batch_begin(const Site *site, Definitions *definitions, int slice,
 	batch->replay = replay;
 	batch->assume_sent = assume_sent;
 	batch->horizon = DT_NOBEGIN;
+	batch->passed = DT_NOBEGIN;
 	batch->row_ids = pgj_state_relation("row_id_seq");
 	batch->capacity = 256;
 	batch->works = palloc_array(Work *, batch->capacity);
@@ -367,7 +368,8 @@ pgj_batch_arrive(Batch *batch, Run *run, TimestampTz at, int step,
 
 /*
  * The run waits at a step until due_at.  Within a replay's horizon the timer
- * fires in this very batch, else it is stored.
+ * fires in this very batch, else it is stored; never behind the slice's progress,
+ * where no pass would look again: a clock may have been set back.
  */
 void
 pgj_batch_timer(Batch *batch, Run *run, TimestampTz due_at, int step)
@@ -380,7 +382,7 @@ pgj_batch_timer(Batch *batch, Run *run, TimestampTz due_at, int step)
 		return;
 	}
 	values[0] = Int16GetDatum(batch->slice);
-	values[1] = TimestampTzGetDatum(due_at);
+	values[1] = TimestampTzGetDatum(Max(due_at, batch->passed));
 	values[2] = Int64GetDatum(pgj_next_row_id(batch));
 	values[3] = run->work->contact;
 	values[4] = Int64GetDatum(run->id);

@@ -99,6 +99,7 @@ typedef struct Batch
 	bool		assume_sent;
 	Oid			row_ids;		/* sequence of ids */
 	TimestampTz horizon;		/* replay: timers due by then stay in memory */
+	TimestampTz passed;			/* the slice's progress among the timers */
 
 	int			nworks;
 	int			capacity;

@@ -159,12 +159,26 @@ fill_text(Batch *batch, Version *version, int expression, const char *clause,
 static int
 find_keys(Batch *batch, Version *version, bool called, Candidate *c, int n)
 {
+	int			kept = 0;
+
 	for (int i = 0; i < n; i++)
 		c[i].key = c[i].call_key ? c[i].call_key : "";
 	if (version->key_expression == 0 || called)
 		return n;
-	return fill_text(batch, version, version->key_expression, "KEY", c, n,
-					 offsetof(Candidate, key));
+	n = fill_text(batch, version, version->key_expression, "KEY", c, n,
+				  offsetof(Candidate, key));
+	for (int i = 0; i < n; i++)
+	{
+		size_t		length = strlen(c[i].key);
+
+		if (length > PGJ_MAX_KEY)
+			refuse(batch, version, &c[i], "error",
+				   psprintf("KEY: the value has %zu bytes, %d are allowed",
+							length, PGJ_MAX_KEY));
+		else
+			c[kept++] = c[i];
+	}
+	return kept;
 }
 
 /* ---- consent and address ---------------------------------------------- */

@@ -11,8 +11,8 @@
  * snapshot, "upto", in the order (xid, event_id) of the index, so that a bulk
  * load is taken in batches; when it is exhausted, "upto" becomes "seen".
  *
- * Timers are worked in the order (due_at, timer_id).  The slice's lock makes
- * sure that none is inserted behind the progress.
+ * Timers are worked in the order (due_at, timer_id).  None is inserted behind the
+ * progress: the slice's lock is held, and one due earlier is put at the progress.
  *
  * Both kinds of rows are only appended, so a pass costs what it finds.
  *
@@ -166,21 +166,26 @@ current_snapshot(const Site *site)
 	return snapshot;
 }
 
-/* An event dated in the future waits for its time among the timers. */
+/*
+ * An event dated in the future waits for its time among the timers, never behind
+ * the slice's progress there: a clock may have been set back.
+ */
 static void
-postpone_event(Batch *batch, Datum contact, int64 event_id, TimestampTz at)
+postpone_event(Batch *batch, const Progress *progress, Datum contact,
+			   int64 event_id, TimestampTz at)
 {
 	static Statement postpone = {
 		"INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
-		" VALUES ($1, $2, pg_catalog.nextval('journey_state.row_id_seq'), $3, $4, $2)",
-		4, {INT2OID, TIMESTAMPTZOID, KEYOID, INT8OID}
+		" VALUES ($1, $2, pg_catalog.nextval('journey_state.row_id_seq'), $3, $4, $5)",
+		5, {INT2OID, TIMESTAMPTZOID, KEYOID, INT8OID, TIMESTAMPTZOID}
 	};
-	Datum		args[4];
+	Datum		args[5];
 
 	args[0] = Int16GetDatum(batch->slice);
-	args[1] = TimestampTzGetDatum(at);
+	args[1] = TimestampTzGetDatum(Max(at, progress->due_at));
 	args[2] = contact;
 	args[3] = Int64GetDatum(event_id);
+	args[4] = TimestampTzGetDatum(at);
 	pgj_statement_run(batch->site, &postpone, args, NULL);
 }
 
@@ -220,7 +225,7 @@ take_some_events(Batch *batch, Progress *progress, Statement *statement,
 		if (!pgj_event_matters(batch->definitions, name))
 			continue;
 		if (at > batch->at)
-			postpone_event(batch, contact, event_id, at);
+			postpone_event(batch, progress, contact, event_id, at);
 		else
 			pgj_batch_event(batch, contact, at, event_id, at, name);
 	}

@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "engine/batch.h"
 #include "engine/engine.h"
 #include "pg_journey.h"
@@ -34,6 +35,7 @@ PG_FUNCTION_INFO_V1(pgj_sql_replay);
 static void
 finish_batch(Batch *batch, int slice, Progress *progress, PassCounts *counts)
 {
+	batch->passed = progress->due_at;
 	if (batch->nworks > 0)
 	{
 		pgj_batch_process(batch);
@@ -188,6 +190,10 @@ check_time(TimestampTz at, const char *name)
 		ereport(ERROR,
 				errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				errmsg("%s must be a finite time", name));
+	if (!pgj_time_in_range(at))
+		ereport(ERROR,
+				errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				errmsg("%s must be in the years 1 to 9999", name));
 }
 
 /*

@@ -147,6 +147,10 @@ pgj_sql_set_consent(PG_FUNCTION_ARGS)
 				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("time of a consent must be finite"));
 	contact = contact_argument(fcinfo, site, 0);
+	if (pgj_key_too_long(site, contact))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("key of a contact must not have more than %d bytes", PGJ_MAX_KEY));
 	namestrcpy(&set_by, GetUserNameFromId(GetUserId(), false));
 
 	saved = pgj_become_owner(site);
