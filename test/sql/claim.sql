@@ -122,7 +122,7 @@ CALL shop.decide(12, 'broken', '{"k": "c", "total": 10, "by": 5, "note": "a\r\nB
 CALL shop.decide(13, 'cart', '{"k": "a"}', '2026-01-08 10:00');
 SELECT c.recipient, c.body FROM journey.claim('r1', at => '2026-01-08 10:00') c ORDER BY 1;
 SELECT contact, status, attempt, reason FROM shop.mail WHERE contact IN (11, 12, 13) ORDER BY id;
-SELECT contact, verdict, reason, evidence->'error' AS error FROM journey_state.verdict WHERE stage = 'claim' AND contact IN (11, 12);
+SELECT contact, verdict, reason, evidence->'error' AS error FROM journey_state.verdict WHERE stage = 'claim' AND contact IN (11, 12) ORDER BY contact;
 SELECT journey.create_template('broken', 'email', 'Hello', 'Fine now');
 SELECT journey.retry_message(id, '2026-01-08 11:00') FROM shop.mail WHERE contact IN (11, 12) AND status = 'parked';
 \set VERBOSITY sqlstate
