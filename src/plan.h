@@ -30,17 +30,6 @@ typedef struct KeptPlan
 #define PGJ_MAX_PARAMS	24
 
 /*
- * A kept plan is made again after its 4th, 8th, 16th … use: one that was made
- * while a table was empty joins it from the wrong end, and as long as nothing
- * analyzes the table, nothing else would have it made again.
- */
-static inline bool
-pgj_plan_is_stale(uint32 uses)
-{
-	return uses >= 4 && (uses & (uses - 1)) == 0;
-}
-
-/*
  * The parameters of one execution: columns (arrays of nrows elements each) and
  * scalars, numbered $1, $2, … in the order they are added.
  */
@@ -57,23 +46,38 @@ typedef struct Params
 
 extern void pgj_params_init(Params *params, const Site *site, int nrows);
 
+/* Begin with $1 = 0 … nrows - 1 and $2 = contacts; fill the returned keys. */
+extern Datum *pgj_params_contacts(Params *params, const Site *site, int nrows);
+
 /*
  * Add a column; fill the returned elements.  nulls may be NULL, else it gets
  * the elements' null flags, all false.
  */
 extern Datum *pgj_params_column(Params *params, Oid element_type, bool **nulls);
+
+/* Add a column that is filled already. */
+extern void pgj_params_filled(Params *params, Oid element_type, Datum *values, bool *nulls);
 extern void pgj_params_scalar(Params *params, Oid type, Datum value);
+extern void pgj_params_nullable(Params *params, Oid type, Datum value, bool isnull);
 
 /*
- * Execute within SPI_connect, with a snapshot of its own (READ COMMITTED).
- * Returns SPI_processed; rows are in SPI_tuptable.
+ * Execute within SPI_connect, with a snapshot of its own (READ COMMITTED), and
+ * come back in the caller's memory context.  Returns SPI_processed; rows are in
+ * SPI_tuptable.
  */
 extern uint64 pgj_plan_execute(KeptPlan *plan, const Params *params);
 
-/* Columns of a row of SPI_tuptable that must not be null. */
-extern Datum pgj_row_value(uint64 row, int column);
-extern char *pgj_row_text(MemoryContext context, uint64 row, int column);	/* NULL if null */
+/* For plans made elsewhere: what SPI_prepare and SPI_execute_plan want. */
+extern void pgj_params_types(const Params *params, Oid *types);
+extern void pgj_params_values(const Params *params, Datum *values, char *nulls);
+
+/* Column "column", from 1, of row "row", from 0, of SPI_tuptable. */
+extern Datum pgj_row_value(uint64 row, int column); /* must not be null */
+extern Datum pgj_row_nullable(uint64 row, int column, bool *isnull);
 extern bool pgj_row_null(uint64 row, int column);
+extern int	pgj_row_int4(uint64 row, int column, int if_null);
+extern int64 pgj_row_int8(uint64 row, int column, int64 if_null);
+extern char *pgj_row_text(MemoryContext context, uint64 row, int column);	/* NULL if null */
 
 /* A value copied out of SPI's memory. */
 extern Datum pgj_row_copy(MemoryContext context, uint64 row, int column);

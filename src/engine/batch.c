@@ -50,37 +50,41 @@ typedef struct WorkEntry
 
 /* ---- statements ------------------------------------------------------- */
 
-static Statement load_runs = {
-	"SELECT i.n, e.enrollment_id, e.version_id, e.key, e.ordinal, e.ghost, e.exposure_id,"
+static KeptPlan load_runs = {
+	.sql = "SELECT i.n, e.enrollment_id, e.version_id, e.key, e.ordinal, e.ghost, e.exposure_id,"
 	" e.event_id, e.event_at, e.entered_at, e.status = 'parked', e.epoch, e.listen_step,"
 	" e.comparable, e.parked_step"
 	" FROM unnest($1, $2) AS i (n, contact)"
 	" CROSS JOIN LATERAL (SELECT * FROM journey_state.enrollment r"
-	"  WHERE r.contact = i.contact AND r.ended_at IS NULL OFFSET 0) e",
-	2, {INT4ARRAYOID, KEYARRAYOID}
+	"  WHERE r.contact = i.contact AND r.ended_at IS NULL OFFSET 0) e"
 };
 
-static Statement insert_runs = {
-	"INSERT INTO journey_state.enrollment (slice, contact, enrollment_id, journey_id, version_id, key, ordinal,"
+static KeptPlan insert_runs = {
+	.sql = "INSERT INTO journey_state.enrollment (slice, contact, enrollment_id, journey_id, version_id, key, ordinal,"
 	" ghost, exposure_id, event_id, event_at, entered_at, status, epoch, listen_step, comparable, ended_at,"
 	" end_reason, parked_step, error)"
-	" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
-	20, {INT2ARRAYOID, KEYARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, INT4ARRAYOID,
-		BOOLARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID,
-		INT4ARRAYOID, INT4ARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}
+	" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 };
 
-static Statement update_runs = {
-	"UPDATE journey_state.enrollment AS u SET status = i.status, epoch = i.epoch, listen_step = i.listen_step,"
+static const Oid new_run_types[] = {
+	INT2OID, KEYOID, INT8OID, INT4OID, INT4OID, TEXTOID, INT4OID, BOOLOID, INT8OID, INT8OID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, BOOLOID, TIMESTAMPTZOID, TEXTOID,
+	INT4OID, TEXTOID
+};
+
+static KeptPlan update_runs = {
+	.sql = "UPDATE journey_state.enrollment AS u SET status = i.status, epoch = i.epoch, listen_step = i.listen_step,"
 	" comparable = i.comparable, ended_at = i.ended_at, end_reason = i.end_reason, parked_step = i.parked_step,"
 	" error = i.error"
 	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 	" AS i (contact, enrollment_id, status, epoch, listen_step, comparable, ended_at, end_reason, parked_step, error)"
 	" CROSS JOIN LATERAL (SELECT r.ctid AS tid FROM journey_state.enrollment r"
 	"  WHERE r.contact = i.contact AND r.enrollment_id = i.enrollment_id OFFSET 0) t"
-	" WHERE u.ctid = t.tid",
-	10, {KEYARRAYOID, INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, BOOLARRAYOID,
-		TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}
+	" WHERE u.ctid = t.tid"
+};
+
+static const Oid changed_run_types[] = {
+	KEYOID, INT8OID, TEXTOID, INT4OID, INT4OID, BOOLOID, TIMESTAMPTZOID, TEXTOID, INT4OID, TEXTOID
 };
 
 static const char *const timer_columns[] = {
@@ -95,33 +99,41 @@ static const char *const refusal_columns[] = {
 	"contact", "refusal_id", "at", "journey_id", "version_id", "event_id", "reason", "detail"
 };
 
-static Statement insert_held = {
-	"INSERT INTO journey_state.held (slice, contact, held_id, journey_id, enrollment_id, version_id, step_no, epoch, fired)"
+static KeptPlan insert_held = {
+	.sql = "INSERT INTO journey_state.held (slice, contact, held_id, journey_id, enrollment_id, version_id, step_no, epoch, fired)"
 	" SELECT i.slice, i.contact, pg_catalog.nextval('journey_state.row_id_seq'), i.journey_id, i.enrollment_id,"
 	" i.version_id, i.step_no, i.epoch, i.fired"
 	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
-	" AS i (slice, contact, journey_id, enrollment_id, version_id, step_no, epoch, fired)",
-	8, {INT2ARRAYOID, KEYARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, BOOLARRAYOID}
+	" AS i (slice, contact, journey_id, enrollment_id, version_id, step_no, epoch, fired)"
 };
 
-static Statement insert_exposures = {
-	"INSERT INTO journey_state.exposure (contact, exposure_id, layer, journey_id, epoch, unit_key, arm, served_arm,"
+static const Oid held_types[] = {
+	INT2OID, KEYOID, INT4OID, INT8OID, INT4OID, INT4OID, INT4OID, BOOLOID
+};
+
+static KeptPlan insert_exposures = {
+	.sql = "INSERT INTO journey_state.exposure (contact, exposure_id, layer, journey_id, epoch, unit_key, arm, served_arm,"
 	" propensity, fraction, exposed_at, enrollment_id, version_id, event_id, baseline_orders, baseline_revenue, baseline_days)"
 	" SELECT i.contact, i.exposure_id, 'journey', i.journey_id, i.epoch, i.unit_key, i.arm, i.arm, i.propensity,"
 	" i.fraction, i.exposed_at, i.enrollment_id, i.version_id, i.event_id, i.orders, i.revenue, i.days"
 	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 	" AS i (contact, exposure_id, journey_id, epoch, unit_key, arm, propensity, fraction, exposed_at, enrollment_id,"
-	" version_id, event_id, orders, revenue, days)",
-	15, {KEYARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, FLOAT8ARRAYOID,
-		FLOAT8ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-		NUMERICARRAYOID, FLOAT8ARRAYOID}
+	" version_id, event_id, orders, revenue, days)"
 };
 
-static Statement insert_conversions = {
-	"INSERT INTO journey_state.conversion (contact, journey_id, event_id, at, value, exposure_id, enrollment_id)"
+static const Oid exposure_types[] = {
+	KEYOID, INT8OID, INT4OID, INT4OID, TEXTOID, TEXTOID, FLOAT8OID, FLOAT8OID, TIMESTAMPTZOID,
+	INT8OID, INT4OID, INT8OID, INT8OID, NUMERICOID, FLOAT8OID
+};
+
+static KeptPlan insert_conversions = {
+	.sql = "INSERT INTO journey_state.conversion (contact, journey_id, event_id, at, value, exposure_id, enrollment_id)"
 	" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)"
-	" ON CONFLICT (contact, journey_id, event_id) DO NOTHING",
-	7, {KEYARRAYOID, INT4ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, NUMERICARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
+	" ON CONFLICT (contact, journey_id, event_id) DO NOTHING"
+};
+
+static const Oid conversion_types[] = {
+	KEYOID, INT4OID, INT8OID, TIMESTAMPTZOID, NUMERICOID, INT8OID, INT8OID
 };
 
 /* ---- begin and end ---------------------------------------------------- */
@@ -154,13 +166,18 @@ pgj_batch_begin(const Site *site, Definitions *definitions, int slice,
 						 lengthof(timer_columns), context);
 	pgj_rows_init_append(&batch->transitions, "transition", transition_columns,
 						 lengthof(transition_columns), context);
-	pgj_rows_init(&batch->runs_new, &insert_runs, context);
-	pgj_rows_init(&batch->runs_changed, &update_runs, context);
+	pgj_rows_init(&batch->runs_new, &insert_runs, new_run_types,
+				  lengthof(new_run_types), context);
+	pgj_rows_init(&batch->runs_changed, &update_runs, changed_run_types,
+				  lengthof(changed_run_types), context);
 	pgj_rows_init_append(&batch->refusals, "refusal", refusal_columns,
 						 lengthof(refusal_columns), context);
-	pgj_rows_init(&batch->held, &insert_held, context);
-	pgj_rows_init(&batch->exposures, &insert_exposures, context);
-	pgj_rows_init(&batch->conversions, &insert_conversions, context);
+	pgj_rows_init(&batch->held, &insert_held, held_types,
+				  lengthof(held_types), context);
+	pgj_rows_init(&batch->exposures, &insert_exposures, exposure_types,
+				  lengthof(exposure_types), context);
+	pgj_rows_init(&batch->conversions, &insert_conversions, conversion_types,
+				  lengthof(conversion_types), context);
 	MemoryContextSwitchTo(old);
 	return batch;
 }
@@ -226,41 +243,35 @@ void
 pgj_batch_load_runs(Batch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	Datum	   *n = palloc_array(Datum, batch->nworks);
-	Datum	   *contacts = palloc_array(Datum, batch->nworks);
-	Datum		args[2];
+	Params		params;
+	Datum	   *contact = pgj_params_contacts(&params, batch->site, batch->nworks);
+	uint64		nrows;
 
 	for (int i = 0; i < batch->nworks; i++)
-	{
-		n[i] = Int32GetDatum(i);
-		contacts[i] = batch->works[i]->contact;
-	}
-	args[0] = pgj_array(INT4OID, n, NULL, batch->nworks);
-	args[1] = pgj_key_array(batch->site, contacts, batch->nworks);
-	pgj_statement_run(batch->site, &load_runs, args, NULL);
+		contact[i] = batch->works[i]->contact;
+	nrows = pgj_plan_execute(&load_runs, &params);
 
-	for (uint64 row = 0; row < SPI_processed; row++)
+	for (uint64 row = 0; row < nrows; row++)
 	{
-		Work	   *work = batch->works[pgj_spi_int4(row, 1, 0)];
+		Work	   *work = batch->works[pgj_row_int4(row, 1, 0)];
 		Run		   *run = palloc0_object(Run);
-		bool		isnull;
 
 		run->work = work;
-		run->id = pgj_spi_int8(row, 2, 0);
-		run->version = pgj_version(batch->definitions, pgj_spi_int4(row, 3, 0));
-		run->key = pgj_spi_text(row, 4);
-		run->ordinal = pgj_spi_int4(row, 5, 0);
-		run->ghost = DatumGetBool(pgj_spi_value(row, 6, &isnull));
-		run->exposure_id = pgj_spi_int8(row, 7, 0);
-		run->event_id = pgj_spi_int8(row, 8, 0);
-		run->event_at = pgj_spi_int8(row, 9, 0);
-		run->entered_at = pgj_spi_int8(row, 10, 0);
-		run->status = DatumGetBool(pgj_spi_value(row, 11, &isnull)) ?
+		run->id = pgj_row_int8(row, 2, 0);
+		run->version = pgj_version(batch->definitions, pgj_row_int4(row, 3, 0));
+		run->key = pgj_row_text(batch->context, row, 4);
+		run->ordinal = pgj_row_int4(row, 5, 0);
+		run->ghost = DatumGetBool(pgj_row_value(row, 6));
+		run->exposure_id = pgj_row_int8(row, 7, 0);
+		run->event_id = pgj_row_int8(row, 8, 0);
+		run->event_at = pgj_row_int8(row, 9, 0);
+		run->entered_at = pgj_row_int8(row, 10, 0);
+		run->status = DatumGetBool(pgj_row_value(row, 11)) ?
 			RUN_PARKED : RUN_ACTIVE;
-		run->epoch = pgj_spi_int4(row, 12, 0);
-		run->listen_step = pgj_spi_int4(row, 13, 0);
-		run->comparable = DatumGetBool(pgj_spi_value(row, 14, &isnull));
-		run->parked_step = pgj_spi_int4(row, 15, 0);
+		run->epoch = pgj_row_int4(row, 12, 0);
+		run->listen_step = pgj_row_int4(row, 13, 0);
+		run->comparable = DatumGetBool(pgj_row_value(row, 14));
+		run->parked_step = pgj_row_int4(row, 15, 0);
 		slist_push_head(&work->runs, &run->link);
 	}
 	SPI_freetuptable(SPI_tuptable);

@@ -15,7 +15,7 @@
 #define PGJ_BATCH_H
 
 #include "engine/definition.h"
-#include "engine/statement.h"
+#include "engine/rows.h"
 #include "lib/ilist.h"
 
 typedef enum RunStatus
@@ -172,8 +172,8 @@ extern void pgj_enter(Batch *batch, const char *event, Work **works, int n);
 extern void pgj_wait_over(Batch *batch, Run *run, Step *step, TimestampTz at,
 						  bool happened);
 
-/* $1..$4 of a statement over the current events: n, contact, at, event_id */
-extern void pgj_event_args(Batch *batch, Work **works, int n, Datum *args);
+/* Begin with the current events: $1 … $4 are n, contact, at, event_id. */
+extern void pgj_event_params(Batch *batch, Work **works, int n, Params *params);
 
 /* step.c: one step for many runs that stand at it */
 extern void pgj_step(Batch *batch, Version *version, Step *step,

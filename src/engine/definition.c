@@ -23,8 +23,8 @@
 #include "utils/timestamp.h"
 
 #include "engine/definition.h"
-#include "engine/statement.h"
 #include "pg_journey.h"
+#include "plan.h"
 
 static const char *const definition_tables[] = {
 	"entry", "exit_rule", "expression", "journey", "step", "topic", "version"
@@ -61,7 +61,7 @@ static Interval *
 copy_interval(uint64 row, int col)
 {
 	bool		isnull;
-	Datum		value = pgj_spi_value(row, col, &isnull);
+	Datum		value = pgj_row_nullable(row, col, &isnull);
 	Interval   *copy;
 
 	if (isnull)
@@ -110,32 +110,31 @@ load_versions(Definitions *definitions)
 	definitions->all = palloc_array(Version *, SPI_processed + 1);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		int			version_id = pgj_spi_int4(row, 1, 0);
+		int			version_id = pgj_row_int4(row, 1, 0);
 		Version    *version = hash_search(definitions->versions, &version_id,
 										  HASH_ENTER, NULL);
-		bool		isnull;
 
 		memset(version, 0, sizeof(Version));
 		version->version_id = version_id;
-		version->journey_id = pgj_spi_int4(row, 2, 0);
-		version->journey = pgj_spi_text(row, 3);
-		version->status = index_of("status", pgj_spi_text(row, 4), statuses,
+		version->journey_id = pgj_row_int4(row, 2, 0);
+		version->journey = pgj_row_text(definitions->context, row, 3);
+		version->status = index_of("status", pgj_row_text(definitions->context, row, 4), statuses,
 								   lengthof(statuses));
-		version->newest = pgj_spi_int4(row, 5, 0) == version_id;
-		version->holdout_epoch = pgj_spi_int4(row, 6, 1);
-		version->topic = pgj_spi_text(row, 7);
-		version->transactional = strcmp(pgj_spi_text(row, 8), "transactional") == 0;
-		version->priority = pgj_spi_int4(row, 9, 0);
-		version->holdout = DatumGetFloat8(pgj_spi_value(row, 10, &isnull));
-		version->holdout_by = pgj_spi_int4(row, 11, 0);
-		version->key_expression = pgj_spi_int4(row, 12, 0);
-		version->reentry = index_of("reentry", pgj_spi_text(row, 13), reentries,
+		version->newest = pgj_row_int4(row, 5, 0) == version_id;
+		version->holdout_epoch = pgj_row_int4(row, 6, 1);
+		version->topic = pgj_row_text(definitions->context, row, 7);
+		version->transactional = strcmp(pgj_row_text(definitions->context, row, 8), "transactional") == 0;
+		version->priority = pgj_row_int4(row, 9, 0);
+		version->holdout = DatumGetFloat8(pgj_row_value(row, 10));
+		version->holdout_by = pgj_row_int4(row, 11, 0);
+		version->key_expression = pgj_row_int4(row, 12, 0);
+		version->reentry = index_of("reentry", pgj_row_text(definitions->context, row, 13), reentries,
 									lengthof(reentries));
 		version->reentry_after = copy_interval(row, 14);
-		version->goal_event = pgj_spi_text(row, 15);
-		version->goal_condition = pgj_spi_int4(row, 16, 0);
+		version->goal_event = pgj_row_text(definitions->context, row, 15);
+		version->goal_condition = pgj_row_int4(row, 16, 0);
 		version->goal_within = copy_interval(row, 17);
-		version->goal_value = pgj_spi_int4(row, 18, 0);
+		version->goal_value = pgj_row_int4(row, 18, 0);
 		definitions->all[definitions->nall++] = version;
 	}
 }
@@ -164,34 +163,34 @@ load_steps(Definitions *definitions)
 
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		int			version_id = pgj_spi_int4(row, 1, 0);
-		char	   *past = pgj_spi_text(row, 12);
+		int			version_id = pgj_row_int4(row, 1, 0);
+		char	   *past = pgj_row_text(definitions->context, row, 12);
 		Step	   *step;
 
 		if (version == NULL || version->version_id != version_id)
 		{
 			version = pgj_version(definitions, version_id);
-			version->nsteps = pgj_spi_int4(row, 16, 0);
+			version->nsteps = pgj_row_int4(row, 16, 0);
 			version->steps = palloc0_array(Step, version->nsteps + 1);
 			version->channels = palloc_array(char *, version->nsteps);
 		}
-		step = &version->steps[pgj_spi_int4(row, 2, 0)];
-		step->no = pgj_spi_int4(row, 2, 0);
-		step->kind = index_of("kind of step", pgj_spi_text(row, 3), kinds,
+		step = &version->steps[pgj_row_int4(row, 2, 0)];
+		step->no = pgj_row_int4(row, 2, 0);
+		step->kind = index_of("kind of step", pgj_row_text(definitions->context, row, 3), kinds,
 							  lengthof(kinds));
-		step->label = pgj_spi_text(row, 4);
-		step->next = pgj_spi_int4(row, 5, 0);
-		step->otherwise = pgj_spi_int4(row, 6, 0);
+		step->label = pgj_row_text(definitions->context, row, 4);
+		step->next = pgj_row_int4(row, 5, 0);
+		step->otherwise = pgj_row_int4(row, 6, 0);
 		step->duration = copy_interval(row, 7);
-		step->since_event = pgj_spi_text(row, 8);
-		step->event = pgj_spi_text(row, 9);
-		step->of_step = pgj_spi_int4(row, 10, 0);
-		step->condition = pgj_spi_int4(row, 11, 0);
+		step->since_event = pgj_row_text(definitions->context, row, 8);
+		step->event = pgj_row_text(definitions->context, row, 9);
+		step->of_step = pgj_row_int4(row, 10, 0);
+		step->condition = pgj_row_int4(row, 11, 0);
 		step->past = past == NULL ? PAST_CONTINUE :
 			index_of("past action", past, pasts, lengthof(pasts));
-		step->channel = pgj_spi_text(row, 13);
-		step->template = pgj_spi_text(row, 14);
-		step->priority = pgj_spi_int4(row, 15, version->priority);
+		step->channel = pgj_row_text(definitions->context, row, 13);
+		step->template = pgj_row_text(definitions->context, row, 14);
+		step->priority = pgj_row_int4(row, 15, version->priority);
 
 		if (step->kind == STEP_SEND)
 			add_channel(version, step->channel);
@@ -207,15 +206,15 @@ load_rules(Definitions *definitions, const char *sql, bool exits)
 	select_rows(sql);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		Version    *version = pgj_version(definitions, pgj_spi_int4(row, 1, 0));
+		Version    *version = pgj_version(definitions, pgj_row_int4(row, 1, 0));
 		Rule	  **rules = exits ? &version->exits : &version->entries;
 		int		   *nrules = exits ? &version->nexits : &version->nentries;
-		char	   *event = pgj_spi_text(row, 2);
+		char	   *event = pgj_row_text(definitions->context, row, 2);
 
 		if (*nrules == 0)
-			*rules = palloc_array(Rule, pgj_spi_int8(row, 4, 0));
+			*rules = palloc_array(Rule, pgj_row_int8(row, 4, 0));
 		(*rules)[*nrules].event = event ? event : pstrdup(PGJ_EVENT_CALL);
-		(*rules)[*nrules].condition = pgj_spi_int4(row, 3, 0);
+		(*rules)[*nrules].condition = pgj_row_int4(row, 3, 0);
 		(*nrules)++;
 	}
 }
@@ -240,20 +239,20 @@ load_expressions(Definitions *definitions)
 
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		int			version_id = pgj_spi_int4(row, 1, 0);
+		int			version_id = pgj_row_int4(row, 1, 0);
 		Expression *expression;
 
 		if (version == NULL || version->version_id != version_id)
 		{
 			version = pgj_version(definitions, version_id);
-			version->nexpressions = pgj_spi_int4(row, 5, 0);
+			version->nexpressions = pgj_row_int4(row, 5, 0);
 			version->expressions = palloc0_array(Expression,
 												 version->nexpressions + 1);
 		}
-		expression = &version->expressions[pgj_spi_int4(row, 2, 0)];
-		expression->no = pgj_spi_int4(row, 2, 0);
-		expression->statement = pgj_spi_text(row, 3);
-		expression->result = result_type(pgj_spi_text(row, 4));
+		expression = &version->expressions[pgj_row_int4(row, 2, 0)];
+		expression->no = pgj_row_int4(row, 2, 0);
+		expression->statement = pgj_row_text(definitions->context, row, 3);
+		expression->result = result_type(pgj_row_text(definitions->context, row, 4));
 	}
 }
 

@@ -63,33 +63,33 @@ refuse(Batch *batch, Version *version, const Candidate *c, const char *reason,
 /* ---- trigger ---------------------------------------------------------- */
 
 /* Whom a journey.call concerns: properties name the journey and the key. */
-static Statement call_properties = {
-	"SELECT i.n, v.properties ->> 'journey', v.properties ->> 'key'"
+static KeptPlan call_properties = {
+	.sql = "SELECT i.n, v.properties ->> 'journey', v.properties ->> 'key'"
 	" FROM unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
 	" CROSS JOIN LATERAL (SELECT w.properties FROM journey_state.event w"
-	"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v",
-	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}
+	"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v"
 };
 
 static int
 candidates_called(Batch *batch, Version *version, Work **works, int n,
 				  Candidate *c)
 {
-	Datum		args[4];
+	Params		params;
+	uint64		nrows;
 	int			count = 0;
 
-	pgj_event_args(batch, works, n, args);
-	pgj_statement_run(batch->site, &call_properties, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	pgj_event_params(batch, works, n, &params);
+	nrows = pgj_plan_execute(&call_properties, &params);
+	for (uint64 row = 0; row < nrows; row++)
 	{
-		char	   *journey = pgj_spi_text(row, 2);
+		char	   *journey = pgj_row_text(CurrentMemoryContext, row, 2);
 
 		if (journey == NULL || strcmp(journey, version->journey) != 0)
 			continue;
 		memset(&c[count], 0, sizeof(Candidate));
-		c[count].work = works[pgj_spi_int4(row, 1, 0)];
+		c[count].work = works[pgj_row_int4(row, 1, 0)];
 		c[count].item = c[count].work->current;
-		c[count].call_key = pgj_spi_text(row, 3);
+		c[count].call_key = pgj_row_text(CurrentMemoryContext, row, 3);
 		count++;
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -258,14 +258,13 @@ keep_reachable(Batch *batch, Version *version, Candidate *c, int n)
 
 /* ---- re-entry --------------------------------------------------------- */
 
-static Statement earlier_runs = {
-	"SELECT i.n, count(e.enrollment_id), count(e.enrollment_id) FILTER (WHERE e.key = i.key),"
+static KeptPlan earlier_runs = {
+	.sql = "SELECT i.n, count(e.enrollment_id), count(e.enrollment_id) FILTER (WHERE e.key = i.key),"
 	" max(e.entered_at)"
 	" FROM unnest($1, $2, $3) AS i (n, contact, key)"
 	" CROSS JOIN LATERAL (SELECT * FROM journey_state.enrollment r"
 	"  WHERE r.contact = i.contact AND r.journey_id = $4 OFFSET 0) e"
-	" GROUP BY i.n",
-	4, {INT4ARRAYOID, KEYARRAYOID, TEXTARRAYOID, INT4OID}
+	" GROUP BY i.n"
 };
 
 typedef struct Earlier
@@ -279,31 +278,27 @@ static Earlier *
 find_earlier(Batch *batch, Version *version, Candidate *c, int n)
 {
 	Earlier    *earlier = palloc0_array(Earlier, n);
-	Datum	   *ordinals = palloc_array(Datum, n);
-	Datum	   *contacts = palloc_array(Datum, n);
-	char	  **keys = palloc_array(char *, n);
-	Datum		args[4];
+	Params		params;
+	Datum	   *contact = pgj_params_contacts(&params, batch->site, n);
+	Datum	   *key = pgj_params_column(&params, TEXTOID, NULL);
+	uint64		nrows;
 
 	for (int i = 0; i < n; i++)
 	{
-		ordinals[i] = Int32GetDatum(i);
-		contacts[i] = c[i].work->contact;
-		keys[i] = c[i].key;
+		contact[i] = c[i].work->contact;
+		key[i] = CStringGetTextDatum(c[i].key);
 	}
-	args[0] = pgj_array(INT4OID, ordinals, NULL, n);
-	args[1] = pgj_key_array(batch->site, contacts, n);
-	args[2] = pgj_text_array(keys, n);
-	args[3] = Int32GetDatum(version->journey_id);
+	pgj_params_scalar(&params, INT4OID, Int32GetDatum(version->journey_id));
 
 	pgj_batch_write_runs(batch);
-	pgj_statement_run(batch->site, &earlier_runs, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	nrows = pgj_plan_execute(&earlier_runs, &params);
+	for (uint64 row = 0; row < nrows; row++)
 	{
-		Earlier    *e = &earlier[pgj_spi_int4(row, 1, 0)];
+		Earlier    *e = &earlier[pgj_row_int4(row, 1, 0)];
 
-		e->runs = pgj_spi_int8(row, 2, 0);
-		e->of_key = pgj_spi_int8(row, 3, 0);
-		e->last = pgj_spi_int8(row, 4, 0);
+		e->runs = pgj_row_int8(row, 2, 0);
+		e->of_key = pgj_row_int8(row, 3, 0);
+		e->last = pgj_row_int8(row, 4, 0);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return earlier;
@@ -385,33 +380,30 @@ keep_enterable(Batch *batch, Version *version, Candidate *c, int n)
 
 /* ---- holdout and exposure --------------------------------------------- */
 
-static Statement find_exposures = {
-	"SELECT i.n, x.exposure_id, x.served_arm = 'holdout'"
+static KeptPlan find_exposures = {
+	.sql = "SELECT i.n, x.exposure_id, x.served_arm = 'holdout'"
 	" FROM unnest($1, $2) AS i (n, contact)"
 	" CROSS JOIN LATERAL (SELECT * FROM journey_state.exposure y WHERE y.contact = i.contact"
-	"  AND y.layer = 'journey' AND y.journey_id = $3 AND y.epoch = $4 OFFSET 0) x",
-	4, {INT4ARRAYOID, KEYARRAYOID, INT4OID, INT4OID}
+	"  AND y.layer = 'journey' AND y.journey_id = $3 AND y.epoch = $4 OFFSET 0) x"
 };
 
 /*
  * What the contact did in the 90 days before: the covariate of later analysis,
  * as far back as events go.
  */
-static Statement find_baseline = {
-	"SELECT i.n, b.orders, coalesce((SELECT pg_catalog.date_part('epoch', i.at - min(f.at)) / 86400"
+static KeptPlan find_baseline = {
+	.sql = "SELECT i.n, b.orders, coalesce((SELECT pg_catalog.date_part('epoch', i.at - min(f.at)) / 86400"
 	"  FROM journey_state.event f WHERE f.contact = i.contact AND f.at < i.at), 0)"
 	" FROM unnest($1, $2, $3) AS i (n, contact, at)"
 	" CROSS JOIN LATERAL (SELECT count(*) FROM journey_state.event v WHERE v.contact = i.contact"
-	"  AND v.name = $4 AND v.at < i.at AND v.at >= i.at - interval '90 days') AS b (orders)",
-	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}
+	"  AND v.name = $4 AND v.at < i.at AND v.at >= i.at - interval '90 days') AS b (orders)"
 };
 
-static Statement find_baseline_events = {
-	"SELECT i.n, v.event_id, v.at"
+static KeptPlan find_baseline_events = {
+	.sql = "SELECT i.n, v.event_id, v.at"
 	" FROM unnest($1, $2, $3) AS i (n, contact, at)"
 	" CROSS JOIN LATERAL (SELECT w.event_id, w.at FROM journey_state.event w WHERE w.contact = i.contact"
-	"  AND w.name = $4 AND w.at < i.at AND w.at >= i.at - interval '90 days' OFFSET 0) v",
-	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}
+	"  AND w.name = $4 AND w.at < i.at AND w.at >= i.at - interval '90 days' OFFSET 0) v"
 };
 
 typedef struct Baseline
@@ -421,24 +413,21 @@ typedef struct Baseline
 	double		days;
 } Baseline;
 
+/* $1 … $4: n, contact, at, the goal's event */
 static void
-baseline_args(Batch *batch, Version *version, Candidate **c, int n,
-			  Datum *args)
+baseline_params(Batch *batch, Version *version, Candidate **c, int n,
+				Params *params)
 {
-	Datum	   *ordinals = palloc_array(Datum, n);
-	Datum	   *contacts = palloc_array(Datum, n);
-	Datum	   *times = palloc_array(Datum, n);
+	Datum	   *contact = pgj_params_contacts(params, batch->site, n);
+	Datum	   *at = pgj_params_column(params, TIMESTAMPTZOID, NULL);
 
 	for (int i = 0; i < n; i++)
 	{
-		ordinals[i] = Int32GetDatum(i);
-		contacts[i] = c[i]->work->contact;
-		times[i] = TimestampTzGetDatum(pgj_decision_time(batch, c[i]->item));
+		contact[i] = c[i]->work->contact;
+		at[i] = TimestampTzGetDatum(pgj_decision_time(batch, c[i]->item));
 	}
-	args[0] = pgj_array(INT4OID, ordinals, NULL, n);
-	args[1] = pgj_key_array(batch->site, contacts, n);
-	args[2] = pgj_array(TIMESTAMPTZOID, times, NULL, n);
-	args[3] = CStringGetTextDatum(version->goal_event ? version->goal_event : "");
+	pgj_params_scalar(params, TEXTOID,
+					  CStringGetTextDatum(version->goal_event ? version->goal_event : ""));
 }
 
 /* Sum GOAL … VALUE over the goal events of the 90 days before. */
@@ -446,22 +435,21 @@ static void
 baseline_revenue(Batch *batch, Version *version, Candidate **c, int n,
 				 Baseline *baselines)
 {
-	Datum		args[4];
+	Params		params;
 	Subject    *subjects;
 	int		   *owner;
 	int			count;
 
-	baseline_args(batch, version, c, n, args);
-	pgj_statement_run(batch->site, &find_baseline_events, args, NULL);
-	count = (int) SPI_processed;
+	baseline_params(batch, version, c, n, &params);
+	count = (int) pgj_plan_execute(&find_baseline_events, &params);
 	subjects = palloc0_array(Subject, count + 1);
 	owner = palloc_array(int, count + 1);
 	for (int row = 0; row < count; row++)
 	{
-		owner[row] = pgj_spi_int4(row, 1, 0);
+		owner[row] = pgj_row_int4(row, 1, 0);
 		subjects[row].contact = c[owner[row]]->work->contact;
-		subjects[row].event_id = pgj_spi_int8(row, 2, 0);
-		subjects[row].event_at = pgj_spi_int8(row, 3, 0);
+		subjects[row].event_id = pgj_row_int8(row, 2, 0);
+		subjects[row].event_at = pgj_row_int8(row, 3, 0);
 		subjects[row].now = subjects[row].event_at;
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -482,19 +470,19 @@ static Baseline *
 find_baselines(Batch *batch, Version *version, Candidate **c, int n)
 {
 	Baseline   *baselines = palloc0_array(Baseline, n);
-	Datum		args[4];
+	Params		params;
+	uint64		nrows;
 
 	for (int i = 0; i < n; i++)
 		baselines[i].revenue = NumericGetDatum(int64_to_numeric(0));
-	baseline_args(batch, version, c, n, args);
-	pgj_statement_run(batch->site, &find_baseline, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	baseline_params(batch, version, c, n, &params);
+	nrows = pgj_plan_execute(&find_baseline, &params);
+	for (uint64 row = 0; row < nrows; row++)
 	{
-		Baseline   *b = &baselines[pgj_spi_int4(row, 1, 0)];
-		bool		isnull;
+		Baseline   *b = &baselines[pgj_row_int4(row, 1, 0)];
 
-		b->orders = pgj_spi_int8(row, 2, 0);
-		b->days = DatumGetFloat8(pgj_spi_value(row, 3, &isnull));
+		b->orders = pgj_row_int8(row, 2, 0);
+		b->days = DatumGetFloat8(pgj_row_value(row, 3));
 	}
 	SPI_freetuptable(SPI_tuptable);
 	if (version->goal_value != 0)
@@ -505,30 +493,24 @@ find_baselines(Batch *batch, Version *version, Candidate **c, int n)
 static void
 read_exposures(Batch *batch, Version *version, Candidate *c, int n)
 {
-	Datum	   *ordinals = palloc_array(Datum, n);
-	Datum	   *contacts = palloc_array(Datum, n);
-	Datum		args[4];
+	Params		params;
+	Datum	   *contact = pgj_params_contacts(&params, batch->site, n);
+	uint64		nrows;
 
 	for (int i = 0; i < n; i++)
-	{
-		ordinals[i] = Int32GetDatum(i);
-		contacts[i] = c[i].work->contact;
-	}
-	args[0] = pgj_array(INT4OID, ordinals, NULL, n);
-	args[1] = pgj_key_array(batch->site, contacts, n);
-	args[2] = Int32GetDatum(version->journey_id);
-	args[3] = Int32GetDatum(version->holdout_epoch);
+		contact[i] = c[i].work->contact;
+	pgj_params_scalar(&params, INT4OID, Int32GetDatum(version->journey_id));
+	pgj_params_scalar(&params, INT4OID, Int32GetDatum(version->holdout_epoch));
 
 	pgj_rows_flush(batch->site, &batch->exposures);
-	pgj_statement_run(batch->site, &find_exposures, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	nrows = pgj_plan_execute(&find_exposures, &params);
+	for (uint64 row = 0; row < nrows; row++)
 	{
-		Candidate  *candidate = &c[pgj_spi_int4(row, 1, 0)];
-		bool		isnull;
+		Candidate  *candidate = &c[pgj_row_int4(row, 1, 0)];
 
 		candidate->exposed = true;
-		candidate->exposure_id = pgj_spi_int8(row, 2, 0);
-		candidate->holdout = DatumGetBool(pgj_spi_value(row, 3, &isnull));
+		candidate->exposure_id = pgj_row_int8(row, 2, 0);
+		candidate->holdout = DatumGetBool(pgj_row_value(row, 3));
 	}
 	SPI_freetuptable(SPI_tuptable);
 }

@@ -26,7 +26,7 @@
 
 #include "box.h"
 #include "engine/evaluate.h"
-#include "engine/statement.h"
+#include "plan.h"
 
 #define MAX_TIMEOUTS 10
 
@@ -51,52 +51,50 @@ pgj_error_text(const ErrorData *error)
 					unpack_sql_state(error->sqlerrcode));
 }
 
+/* $1 … $8: n, contact, now, event_id, event_at, enrollment_id, key, entered_at */
 static void
-arguments(Evaluation *e, Datum *args)
+fill_params(const Evaluation *e, Params *params)
 {
 	int			n = e->hi - e->lo;
-	Datum	   *values = palloc_array(Datum, n);
-	bool	   *no_event = palloc_array(bool, n);
-	bool	   *no_run = palloc_array(bool, n);
-	char	  **keys = palloc_array(char *, n);
-	Subject    *s = e->subjects + e->lo;
+	const Subject *s = e->subjects + e->lo;
+	bool	   *no_event,
+			   *no_run;
+	Datum	   *contact = pgj_params_contacts(params, e->site, n);
+	Datum	   *now = pgj_params_column(params, TIMESTAMPTZOID, NULL);
+	Datum	   *event = pgj_params_column(params, INT8OID, &no_event);
+	Datum	   *event_at = palloc_array(Datum, n);
+	Datum	   *run,
+			   *key = palloc_array(Datum, n),
+			   *entered_at = palloc_array(Datum, n);
 
-#define FILL(expr) for (int i = 0; i < n; i++) values[i] = (expr)
+	pgj_params_filled(params, TIMESTAMPTZOID, event_at, no_event);
+	run = pgj_params_column(params, INT8OID, &no_run);
+	pgj_params_filled(params, TEXTOID, key, no_run);
+	pgj_params_filled(params, TIMESTAMPTZOID, entered_at, no_run);
 	for (int i = 0; i < n; i++)
 	{
+		contact[i] = s[i].contact;
+		now[i] = TimestampTzGetDatum(s[i].now);
 		no_event[i] = s[i].event_id == 0;
+		event[i] = Int64GetDatum(s[i].event_id);
+		event_at[i] = TimestampTzGetDatum(s[i].event_at);
 		no_run[i] = s[i].enrollment_id == 0;
-		keys[i] = no_run[i] ? NULL : (char *) s[i].key;
+		run[i] = Int64GetDatum(s[i].enrollment_id);
+		key[i] = no_run[i] ? (Datum) 0 : CStringGetTextDatum(s[i].key);
+		entered_at[i] = TimestampTzGetDatum(s[i].entered_at);
 	}
-	FILL(Int32GetDatum(e->lo + i));
-	args[0] = pgj_array(INT4OID, values, NULL, n);
-	FILL(s[i].contact);
-	args[1] = pgj_key_array(e->site, values, n);
-	FILL(TimestampTzGetDatum(s[i].now));
-	args[2] = pgj_array(TIMESTAMPTZOID, values, NULL, n);
-	FILL(Int64GetDatum(s[i].event_id));
-	args[3] = pgj_array(INT8OID, values, no_event, n);
-	FILL(TimestampTzGetDatum(s[i].event_at));
-	args[4] = pgj_array(TIMESTAMPTZOID, values, no_event, n);
-	FILL(Int64GetDatum(s[i].enrollment_id));
-	args[5] = pgj_array(INT8OID, values, no_run, n);
-	args[6] = pgj_text_array(keys, n);
-	FILL(TimestampTzGetDatum(s[i].entered_at));
-	args[7] = pgj_array(TIMESTAMPTZOID, values, no_run, n);
-#undef FILL
 }
 
 static SPIPlanPtr
-plan_of(const Site *site, Expression *expression)
+plan_of(Expression *expression, const Params *params)
 {
-	Oid			types[8] = {INT4ARRAYOID, site->key_array_type,
-		TIMESTAMPTZARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID,
-	TEXTARRAYOID, TIMESTAMPTZARRAYOID};
+	Oid			types[PGJ_MAX_PARAMS];
 	SPIPlanPtr	plan;
 
 	if (expression->plan != NULL)
 		return expression->plan;
-	plan = SPI_prepare(expression->statement, 8, types);
+	pgj_params_types(params, types);
+	plan = SPI_prepare(expression->statement, params->count, types);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare an expression: %s",
 			 SPI_result_code_string(SPI_result));
@@ -110,22 +108,25 @@ static void
 evaluate_range(void *arg)
 {
 	Evaluation *e = arg;
-	Datum		args[8];
+	Params		params;
+	Datum		values[PGJ_MAX_PARAMS];
+	char		nulls[PGJ_MAX_PARAMS];
 	int16		typlen;
 	bool		typbyval;
 
 	SPI_connect();
-	arguments(e, args);
-	SPI_execute_plan(plan_of(e->site, e->expression), args, NULL, true, 0);
+	fill_params(e, &params);
+	pgj_params_values(&params, values, nulls);
+	SPI_execute_plan(plan_of(e->expression, &params), values, nulls, true, 0);
 	get_typlenbyval(e->expression->result, &typlen, &typbyval);
 
 	for (int i = e->lo; i < e->hi; i++)
 		e->subjects[i].isnull = true;
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		int			i = pgj_spi_int4(row, 1, -1);
+		int			i = e->lo + pgj_row_int4(row, 1, -1);
 		bool		isnull;
-		Datum		value = pgj_spi_value(row, 2, &isnull);
+		Datum		value = pgj_row_nullable(row, 2, &isnull);
 		MemoryContext old;
 
 		if (i < e->lo || i >= e->hi)

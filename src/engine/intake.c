@@ -47,83 +47,79 @@ pgj_require_read_committed(void)
 bool
 pgj_slice_lock(const Site *site, int slice, bool skip_locked)
 {
-	static Statement wait = {
-		"SELECT FROM journey_state.slice WHERE slice = $1 FOR UPDATE",
-		1, {INT2OID}
+	static KeptPlan wait = {
+		.sql = "SELECT FROM journey_state.slice WHERE slice = $1 FOR UPDATE"
 	};
-	static Statement skip = {
-		"SELECT FROM journey_state.slice WHERE slice = $1 FOR UPDATE SKIP LOCKED",
-		1, {INT2OID}
+	static KeptPlan skip = {
+		.sql = "SELECT FROM journey_state.slice WHERE slice = $1 FOR UPDATE SKIP LOCKED"
 	};
-	Datum		args[1] = {Int16GetDatum(slice)};
+	Params		params;
 
-	pgj_statement_run(site, skip_locked ? &skip : &wait, args, NULL);
-	return SPI_processed == 1;
+	pgj_params_init(&params, site, 0);
+	pgj_params_scalar(&params, INT2OID, Int16GetDatum(slice));
+	return pgj_plan_execute(skip_locked ? &skip : &wait, &params) == 1;
 }
 
 /* ---- progress --------------------------------------------------------- */
 
+/* A column of the first row, copied, or 0. */
+static Datum
+copy_or_zero(int column)
+{
+	return pgj_row_null(0, column) ? (Datum) 0 :
+		pgj_row_copy(CurrentMemoryContext, 0, column);
+}
+
 void
 pgj_progress_load(const Site *site, int slice, Progress *progress)
 {
-	static Statement load = {
-		"SELECT p.seen, p.upto, p.after_xid, p.after_event, p.due_at, p.due_id"
+	static KeptPlan load = {
+		.sql = "SELECT p.seen, p.upto, p.after_xid, p.after_event, p.due_at, p.due_id"
 		" FROM journey_state.progress p WHERE p.slice = $1 AND p.lane = 'engine'"
-		" ORDER BY p.seq DESC LIMIT 1",
-		1, {INT2OID}
+		" ORDER BY p.seq DESC LIMIT 1"
 	};
-	Datum		args[1] = {Int16GetDatum(slice)};
-	bool		isnull;
-	Datum		value;
+	Params		params;
 
 	memset(progress, 0, sizeof(Progress));
-	pgj_statement_run(site, &load, args, NULL);
-	if (SPI_processed == 0)
+	progress->due_at = DT_NOBEGIN;
+	pgj_params_init(&params, site, 0);
+	pgj_params_scalar(&params, INT2OID, Int16GetDatum(slice));
+	if (pgj_plan_execute(&load, &params) > 0)
 	{
-		/* the snapshot in which nothing is visible */
+		progress->seen = copy_or_zero(1);
+		progress->upto = copy_or_zero(2);
+		progress->after_xid = copy_or_zero(3);
+		progress->after_event = pgj_row_int8(0, 4, 0);
+		progress->due_at = pgj_row_int8(0, 5, 0);
+		progress->due_id = pgj_row_int8(0, 6, 0);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	if (progress->seen == (Datum) 0)	/* the snapshot in which nothing is visible */
 		progress->seen = DirectFunctionCall1(pg_snapshot_in,
 											 CStringGetDatum("1:1:"));
-		progress->due_at = DT_NOBEGIN;
-		return;
-	}
-	value = pgj_spi_value(0, 1, &isnull);
-	progress->seen = isnull ?
-		DirectFunctionCall1(pg_snapshot_in, CStringGetDatum("1:1:")) :
-		datumCopy(value, false, -1);
-	value = pgj_spi_value(0, 2, &isnull);
-	progress->upto = isnull ? (Datum) 0 : datumCopy(value, false, -1);
-	value = pgj_spi_value(0, 3, &isnull);
-	progress->after_xid = isnull ? (Datum) 0 : value;
-	progress->after_event = pgj_spi_int8(0, 4, 0);
-	progress->due_at = pgj_spi_int8(0, 5, 0);
-	progress->due_id = pgj_spi_int8(0, 6, 0);
-	SPI_freetuptable(SPI_tuptable);
 }
 
 void
 pgj_progress_store(const Site *site, int slice, TimestampTz at,
 				   const Progress *progress)
 {
-	static Statement store = {
-		"INSERT INTO journey_state.progress (slice, lane, seq, at, seen, upto, after_xid, after_event, due_at, due_id)"
-		" VALUES ($1, 'engine', pg_catalog.nextval('journey_state.row_id_seq'), $2, $3, $4, $5, $6, $7, $8)",
-		8, {INT2OID, TIMESTAMPTZOID, PG_SNAPSHOTOID, PG_SNAPSHOTOID, XID8OID, INT8OID, TIMESTAMPTZOID, INT8OID}
+	static KeptPlan store = {
+		.sql = "INSERT INTO journey_state.progress (slice, lane, seq, at, seen, upto, after_xid, after_event, due_at, due_id)"
+		" VALUES ($1, 'engine', pg_catalog.nextval('journey_state.row_id_seq'), $2, $3, $4, $5, $6, $7, $8)"
 	};
-	Datum		args[8];
-	char		nulls[8];
+	bool		idle = progress->upto == (Datum) 0;
+	Params		params;
 
-	memset(nulls, ' ', sizeof(nulls));
-	args[0] = Int16GetDatum(slice);
-	args[1] = TimestampTzGetDatum(at);
-	args[2] = progress->seen;
-	args[3] = progress->upto;
-	args[4] = progress->after_xid;
-	args[5] = Int64GetDatum(progress->after_event);
-	args[6] = TimestampTzGetDatum(progress->due_at);
-	args[7] = Int64GetDatum(progress->due_id);
-	if (progress->upto == (Datum) 0)
-		nulls[3] = nulls[4] = nulls[5] = 'n';
-	pgj_statement_run(site, &store, args, nulls);
+	pgj_params_init(&params, site, 0);
+	pgj_params_scalar(&params, INT2OID, Int16GetDatum(slice));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(at));
+	pgj_params_scalar(&params, PG_SNAPSHOTOID, progress->seen);
+	pgj_params_nullable(&params, PG_SNAPSHOTOID, progress->upto, idle);
+	pgj_params_nullable(&params, XID8OID, progress->after_xid, idle);
+	pgj_params_nullable(&params, INT8OID, Int64GetDatum(progress->after_event), idle);
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(progress->due_at));
+	pgj_params_scalar(&params, INT8OID, Int64GetDatum(progress->due_id));
+	(void) pgj_plan_execute(&store, &params);
 }
 
 /* ---- new events ------------------------------------------------------- */
@@ -132,38 +128,52 @@ pgj_progress_store(const Site *site, int slice, TimestampTz at,
 	"SELECT v.contact, v.event_id, v.at, v.name, v.xid FROM journey_state.event v"
 
 /* of transactions that were running in "seen": few, mostly none */
-static Statement events_of_running = {
-	"SELECT v.* FROM pg_catalog.pg_snapshot_xip($2) AS x (xid)"
+static KeptPlan events_of_running = {
+	.sql = "SELECT v.* FROM pg_catalog.pg_snapshot_xip($2) AS x (xid)"
 	" CROSS JOIN LATERAL (" NEW_EVENT_COLUMNS
 	"  WHERE v.slice = $1 AND v.xid = x.xid AND (v.xid, v.event_id) > ($4, $5)"
 	"  ORDER BY v.event_id LIMIT $6) v"
 	" WHERE pg_catalog.pg_visible_in_snapshot(x.xid, $3)"
-	" ORDER BY v.xid, v.event_id LIMIT $6",
-	6, {INT2OID, PG_SNAPSHOTOID, PG_SNAPSHOTOID, XID8OID, INT8OID, INT8OID}
+	" ORDER BY v.xid, v.event_id LIMIT $6"
 };
 
 /* of transactions that began after it */
-static Statement events_since = {
-	NEW_EVENT_COLUMNS
+static KeptPlan events_since = {
+	.sql = NEW_EVENT_COLUMNS
 	" WHERE v.slice = $1 AND v.xid >= pg_catalog.pg_snapshot_xmax($2)"
 	" AND v.xid < pg_catalog.pg_snapshot_xmax($3)"
 	" AND (v.xid, v.event_id) > ($4, $5)"
 	" AND pg_catalog.pg_visible_in_snapshot(v.xid, $3)"
-	" ORDER BY v.xid, v.event_id LIMIT $6",
-	6, {INT2OID, PG_SNAPSHOTOID, PG_SNAPSHOTOID, XID8OID, INT8OID, INT8OID}
+	" ORDER BY v.xid, v.event_id LIMIT $6"
 };
 
-static Datum
-current_snapshot(const Site *site)
+/* Work up to what is committed now, from the start, unless that is under way. */
+static void
+begin_upto(const Site *site, Progress *progress)
 {
-	static Statement current = {"SELECT pg_catalog.pg_current_snapshot()", 0};
-	bool		isnull;
-	Datum		snapshot;
+	static KeptPlan current = {.sql = "SELECT pg_catalog.pg_current_snapshot()"};
+	Params		params;
 
-	pgj_statement_run(site, &current, NULL, NULL);
-	snapshot = datumCopy(pgj_spi_value(0, 1, &isnull), false, -1);
+	if (progress->upto != (Datum) 0)
+		return;
+	pgj_params_init(&params, site, 0);
+	(void) pgj_plan_execute(&current, &params);
+	progress->upto = pgj_row_copy(CurrentMemoryContext, 0, 1);
 	SPI_freetuptable(SPI_tuptable);
-	return snapshot;
+	progress->after_xid = FullTransactionIdGetDatum(FullTransactionIdFromU64(0));
+	progress->after_event = 0;
+}
+
+/* $1 … $5: the slice and how far its events are worked. */
+static void
+progress_params(const Site *site, int slice, const Progress *progress, Params *params)
+{
+	pgj_params_init(params, site, 0);
+	pgj_params_scalar(params, INT2OID, Int16GetDatum(slice));
+	pgj_params_scalar(params, PG_SNAPSHOTOID, progress->seen);
+	pgj_params_scalar(params, PG_SNAPSHOTOID, progress->upto);
+	pgj_params_scalar(params, XID8OID, progress->after_xid);
+	pgj_params_scalar(params, INT8OID, Int64GetDatum(progress->after_event));
 }
 
 /*
@@ -174,39 +184,32 @@ static void
 postpone_event(Batch *batch, const Progress *progress, Datum contact,
 			   int64 event_id, TimestampTz at)
 {
-	static Statement postpone = {
-		"INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
-		" VALUES ($1, $2, pg_catalog.nextval('journey_state.row_id_seq'), $3, $4, $5)",
-		5, {INT2OID, TIMESTAMPTZOID, KEYOID, INT8OID, TIMESTAMPTZOID}
+	static KeptPlan postpone = {
+		.sql = "INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
+		" VALUES ($1, $2, pg_catalog.nextval('journey_state.row_id_seq'), $3, $4, $5)"
 	};
-	Datum		args[5];
+	Params		params;
 
-	args[0] = Int16GetDatum(batch->slice);
-	args[1] = TimestampTzGetDatum(Max(at, progress->due_at));
-	args[2] = contact;
-	args[3] = Int64GetDatum(event_id);
-	args[4] = TimestampTzGetDatum(at);
-	pgj_statement_run(batch->site, &postpone, args, NULL);
+	pgj_params_init(&params, batch->site, 0);
+	pgj_params_scalar(&params, INT2OID, Int16GetDatum(batch->slice));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(Max(at, progress->due_at)));
+	pgj_params_scalar(&params, batch->site->key_type, contact);
+	pgj_params_scalar(&params, INT8OID, Int64GetDatum(event_id));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(at));
+	(void) pgj_plan_execute(&postpone, &params);
 }
 
 static int
-take_some_events(Batch *batch, Progress *progress, Statement *statement,
-				 int limit)
+take_some_events(Batch *batch, Progress *progress, KeptPlan *plan, int limit)
 {
 	SPITupleTable *table;
+	Params		params;
 	uint64		rows;
-	Datum		args[6];
-	bool		isnull;
 
-	args[0] = Int16GetDatum(batch->slice);
-	args[1] = progress->seen;
-	args[2] = progress->upto;
-	args[3] = progress->after_xid;
-	args[4] = Int64GetDatum(progress->after_event);
-	args[5] = Int64GetDatum(limit);
-	pgj_statement_run(batch->site, statement, args, NULL);
+	progress_params(batch->site, batch->slice, progress, &params);
+	pgj_params_scalar(&params, INT8OID, Int64GetDatum(limit));
+	rows = pgj_plan_execute(plan, &params);
 	table = SPI_tuptable;
-	rows = SPI_processed;
 
 	for (uint64 row = 0; row < rows; row++)
 	{
@@ -216,11 +219,11 @@ take_some_events(Batch *batch, Progress *progress, Statement *statement,
 		char	   *name;
 
 		SPI_tuptable = table;
-		contact = pgj_spi_value(row, 1, &isnull);
-		event_id = pgj_spi_int8(row, 2, 0);
-		at = pgj_spi_int8(row, 3, 0);
-		name = pgj_spi_text(row, 4);
-		progress->after_xid = pgj_spi_value(row, 5, &isnull);
+		contact = pgj_row_value(row, 1);
+		event_id = pgj_row_int8(row, 2, 0);
+		at = pgj_row_int8(row, 3, 0);
+		name = pgj_row_text(CurrentMemoryContext, row, 4);
+		progress->after_xid = pgj_row_value(row, 5);
 		progress->after_event = event_id;
 		if (!pgj_event_matters(batch->definitions, name))
 			continue;
@@ -243,12 +246,7 @@ pgj_take_events(Batch *batch, Progress *progress)
 	int			limit = pgj_batch_size;
 	int			taken;
 
-	if (progress->upto == (Datum) 0)
-	{
-		progress->upto = current_snapshot(batch->site);
-		progress->after_xid = FullTransactionIdGetDatum(FullTransactionIdFromU64(0));
-		progress->after_event = 0;
-	}
+	begin_upto(batch->site, progress);
 	taken = take_some_events(batch, progress, &events_of_running, limit);
 	if (taken < limit)
 		taken += take_some_events(batch, progress, &events_since,
@@ -269,32 +267,22 @@ pgj_take_events(Batch *batch, Progress *progress)
 void
 pgj_events_to_timers(const Site *site, int slice, Progress *progress)
 {
-	static Statement move = {
-		"INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
+	static KeptPlan move = {
+		.sql = "INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
 		" SELECT v.slice, greatest(v.at, $6), pg_catalog.nextval('journey_state.row_id_seq'), v.contact, v.event_id, v.at"
 		" FROM journey_state.event v"
 		" WHERE v.slice = $1 AND (v.xid, v.event_id) > ($4, $5)"
 		" AND (v.xid >= pg_catalog.pg_snapshot_xmax($2)"
 		"  OR v.xid = ANY (ARRAY(SELECT pg_catalog.pg_snapshot_xip($2))))"
 		" AND pg_catalog.pg_visible_in_snapshot(v.xid, $3)"
-		" ORDER BY v.at, v.event_id",
-		6, {INT2OID, PG_SNAPSHOTOID, PG_SNAPSHOTOID, XID8OID, INT8OID, TIMESTAMPTZOID}
+		" ORDER BY v.at, v.event_id"
 	};
-	Datum		args[6];
+	Params		params;
 
-	if (progress->upto == (Datum) 0)
-	{
-		progress->upto = current_snapshot(site);
-		progress->after_xid = FullTransactionIdGetDatum(FullTransactionIdFromU64(0));
-		progress->after_event = 0;
-	}
-	args[0] = Int16GetDatum(slice);
-	args[1] = progress->seen;
-	args[2] = progress->upto;
-	args[3] = progress->after_xid;
-	args[4] = Int64GetDatum(progress->after_event);
-	args[5] = TimestampTzGetDatum(progress->due_at);
-	pgj_statement_run(site, &move, args, NULL);
+	begin_upto(site, progress);
+	progress_params(site, slice, progress, &params);
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(progress->due_at));
+	(void) pgj_plan_execute(&move, &params);
 	progress->seen = progress->upto;
 	progress->upto = (Datum) 0;
 	progress->changed = true;
@@ -312,15 +300,13 @@ pgj_events_to_timers(const Site *site, int slice, Progress *progress)
 	"  WHERE w.contact = t.contact AND w.at = t.event_at AND w.event_id = t.event_id OFFSET 0) v ON true" \
 	" ORDER BY t.due_at, t.timer_id"
 
-static Statement due_timers = {
-	DUE_TIMERS("due_at, timer_id LIMIT $5"),
-	5, {INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}
+static KeptPlan due_timers = {
+	.sql = DUE_TIMERS("due_at, timer_id LIMIT $5")
 };
 
 /* a replay must not cut an instant in two: events come first at each */
-static Statement due_timers_with_ties = {
-	DUE_TIMERS("due_at FETCH FIRST $5 ROWS WITH TIES"),
-	5, {INT2OID, TIMESTAMPTZOID, INT8OID, TIMESTAMPTZOID, INT8OID}
+static KeptPlan due_timers_with_ties = {
+	.sql = DUE_TIMERS("due_at FETCH FIRST $5 ROWS WITH TIES")
 };
 
 typedef struct DueStep
@@ -355,48 +341,46 @@ add_steps(Batch *batch, DueStep *due, int n)
 bool
 pgj_take_timers(Batch *batch, Progress *progress, TimestampTz until)
 {
-	Datum		args[5];
+	Params		params;
 	DueStep    *due;
 	int			ndue = 0;
 	uint64		rows;
 	bool		all;
 
-	args[0] = Int16GetDatum(batch->slice);
-	args[1] = TimestampTzGetDatum(progress->due_at);
-	args[2] = Int64GetDatum(progress->due_id);
-	args[3] = TimestampTzGetDatum(until);
-	args[4] = Int64GetDatum(pgj_batch_size);
-	pgj_statement_run(batch->site,
-					  batch->replay ? &due_timers_with_ties : &due_timers,
-					  args, NULL);
-	rows = SPI_processed;
+	pgj_params_init(&params, batch->site, 0);
+	pgj_params_scalar(&params, INT2OID, Int16GetDatum(batch->slice));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(progress->due_at));
+	pgj_params_scalar(&params, INT8OID, Int64GetDatum(progress->due_id));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(until));
+	pgj_params_scalar(&params, INT8OID, Int64GetDatum(pgj_batch_size));
+	rows = pgj_plan_execute(batch->replay ? &due_timers_with_ties : &due_timers,
+							&params);
 	all = rows < pgj_batch_size;
 	due = palloc_array(DueStep, rows + 1);
 
 	for (uint64 row = 0; row < rows; row++)
 	{
-		TimestampTz due_at = pgj_spi_int8(row, 1, 0);
-		bool		isnull;
-		Datum		contact = pgj_spi_value(row, 3, &isnull);
-		char	   *name = pgj_spi_text(row, 9);
+		TimestampTz due_at = pgj_row_int8(row, 1, 0);
+		Datum		contact = pgj_row_value(row, 3);
+		char	   *name = pgj_row_text(CurrentMemoryContext, row, 9);
 
 		progress->due_at = due_at;
-		progress->due_id = pgj_spi_int8(row, 2, 0);
+		progress->due_id = pgj_row_int8(row, 2, 0);
 		progress->changed = true;
-		if (pgj_spi_int8(row, 7, 0) != 0)
+		if (pgj_row_int8(row, 7, 0) != 0)
 		{
 			/* name is null when the event was purged meanwhile */
 			if (name != NULL && pgj_event_matters(batch->definitions, name))
 				pgj_batch_event(batch, contact, due_at,
-								pgj_spi_int8(row, 7, 0),
-								pgj_spi_int8(row, 8, 0), name);
+								pgj_row_int8(row, 7, 0),
+								pgj_row_int8(row, 8, 0), name);
 			continue;
 		}
 		due[ndue].work = pgj_batch_work(batch, contact);
 		due[ndue].due_at = due_at;
-		due[ndue].enrollment_id = pgj_spi_int8(row, 4, 0);
-		due[ndue].step = pgj_spi_int4(row, 5, 0);
-		due[ndue].epoch = pgj_spi_int4(row, 6, 0);
+		due[ndue].enrollment_id = pgj_row_int8(row, 4, 0);
+		due[ndue].step = pgj_row_int4(row, 5, 0);
+		due[ndue].epoch = pgj_row_int4(row, 6, 0);
 		due[ndue].fired = true;
 		ndue++;
 	}
@@ -413,29 +397,29 @@ pgj_take_timers(Batch *batch, Progress *progress, TimestampTz until)
 void
 pgj_take_held(Batch *batch)
 {
-	static Statement release = {
-		"DELETE FROM journey_state.held h USING journey.journey j"
+	static KeptPlan release = {
+		.sql = "DELETE FROM journey_state.held h USING journey.journey j"
 		" WHERE h.slice = $1 AND j.journey_id = h.journey_id AND j.status <> 'paused'"
 		" AND h.enrollment_id IS NOT NULL"
-		" RETURNING h.contact, h.enrollment_id, h.step_no, h.epoch, h.fired",
-		1, {INT2OID}
+		" RETURNING h.contact, h.enrollment_id, h.step_no, h.epoch, h.fired"
 	};
-	Datum		args[1] = {Int16GetDatum(batch->slice)};
+	Params		params;
 	DueStep    *due;
+	uint64		rows;
 	int			ndue = 0;
 
-	pgj_statement_run(batch->site, &release, args, NULL);
-	due = palloc_array(DueStep, SPI_processed + 1);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	pgj_params_init(&params, batch->site, 0);
+	pgj_params_scalar(&params, INT2OID, Int16GetDatum(batch->slice));
+	rows = pgj_plan_execute(&release, &params);
+	due = palloc_array(DueStep, rows + 1);
+	for (uint64 row = 0; row < rows; row++)
 	{
-		bool		isnull;
-
-		due[ndue].work = pgj_batch_work(batch, pgj_spi_value(row, 1, &isnull));
+		due[ndue].work = pgj_batch_work(batch, pgj_row_value(row, 1));
 		due[ndue].due_at = batch->at;
-		due[ndue].enrollment_id = pgj_spi_int8(row, 2, 0);
-		due[ndue].step = pgj_spi_int4(row, 3, 0);
-		due[ndue].epoch = pgj_spi_int4(row, 4, 0);
-		due[ndue].fired = DatumGetBool(pgj_spi_value(row, 5, &isnull));
+		due[ndue].enrollment_id = pgj_row_int8(row, 2, 0);
+		due[ndue].step = pgj_row_int4(row, 3, 0);
+		due[ndue].epoch = pgj_row_int4(row, 4, 0);
+		due[ndue].fired = DatumGetBool(pgj_row_value(row, 5));
 		ndue++;
 	}
 	SPI_freetuptable(SPI_tuptable);

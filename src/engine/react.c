@@ -142,8 +142,8 @@ run_exits(Batch *batch, Version *version, const char *event, Work **works,
  * The exposure of the contact to the journey, and its latest run entered before
  * the event; the goal that counts is that of the latest run's version.
  */
-static Statement find_goal_subjects = {
-	"SELECT i.n, r.enrollment_id, r.version_id, r.key, r.entered_at,"
+static KeptPlan find_goal_subjects = {
+	.sql = "SELECT i.n, r.enrollment_id, r.version_id, r.key, r.entered_at,"
 	" x.exposure_id, x.exposed_at"
 	" FROM unnest($1, $2, $3) AS i (n, contact, at)"
 	" CROSS JOIN LATERAL (SELECT e.enrollment_id, e.version_id, e.key, e.entered_at"
@@ -152,8 +152,7 @@ static Statement find_goal_subjects = {
 	"  ORDER BY e.entered_at DESC, e.enrollment_id DESC LIMIT 1) r"
 	" LEFT JOIN LATERAL (SELECT y.exposure_id, y.exposed_at FROM journey_state.exposure y"
 	"  WHERE y.contact = i.contact AND y.layer = 'journey' AND y.journey_id = $4 AND y.exposed_at < i.at"
-	"  ORDER BY y.exposed_at DESC LIMIT 1) x ON true",
-	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, INT4OID}
+	"  ORDER BY y.exposed_at DESC LIMIT 1) x ON true"
 };
 
 typedef struct GoalSubject
@@ -183,43 +182,37 @@ static int
 load_goal_subjects(Batch *batch, int journey_id, Work **works, int n,
 				   GoalSubject **result)
 {
-	Datum	   *ordinals = palloc_array(Datum, n);
-	Datum	   *contacts = palloc_array(Datum, n);
-	Datum	   *times = palloc_array(Datum, n);
-	Datum		args[4];
+	Params		params;
+	Datum	   *contact = pgj_params_contacts(&params, batch->site, n);
+	Datum	   *at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
 	GoalSubject *subjects;
-	int			count = 0;
+	int			count;
 
 	for (int i = 0; i < n; i++)
 	{
-		ordinals[i] = Int32GetDatum(i);
-		contacts[i] = works[i]->contact;
-		times[i] = TimestampTzGetDatum(works[i]->current->event_at);
+		contact[i] = works[i]->contact;
+		at[i] = TimestampTzGetDatum(works[i]->current->event_at);
 	}
-	args[0] = pgj_array(INT4OID, ordinals, NULL, n);
-	args[1] = pgj_key_array(batch->site, contacts, n);
-	args[2] = pgj_array(TIMESTAMPTZOID, times, NULL, n);
-	args[3] = Int32GetDatum(journey_id);
+	pgj_params_scalar(&params, INT4OID, Int32GetDatum(journey_id));
 
 	/* runs and exposures of this batch must be in the tables */
 	pgj_batch_write_runs(batch);
 	pgj_rows_flush(batch->site, &batch->exposures);
-	pgj_statement_run(batch->site, &find_goal_subjects, args, NULL);
+	count = (int) pgj_plan_execute(&find_goal_subjects, &params);
 
-	subjects = palloc0_array(GoalSubject, SPI_processed + 1);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	subjects = palloc0_array(GoalSubject, count + 1);
+	for (int row = 0; row < count; row++)
 	{
-		GoalSubject *s = &subjects[count];
+		GoalSubject *s = &subjects[row];
 
-		s->work = works[pgj_spi_int4(row, 1, 0)];
-		s->enrollment_id = pgj_spi_int8(row, 2, 0);
-		s->version = pgj_version(batch->definitions, pgj_spi_int4(row, 3, 0));
-		s->key = pgj_spi_text(row, 4);
-		s->entered_at = pgj_spi_int8(row, 5, 0);
-		s->exposure_id = pgj_spi_int8(row, 6, 0);
+		s->work = works[pgj_row_int4(row, 1, 0)];
+		s->enrollment_id = pgj_row_int8(row, 2, 0);
+		s->version = pgj_version(batch->definitions, pgj_row_int4(row, 3, 0));
+		s->key = pgj_row_text(CurrentMemoryContext, row, 4);
+		s->entered_at = pgj_row_int8(row, 5, 0);
+		s->exposure_id = pgj_row_int8(row, 6, 0);
 		s->exposed = s->exposure_id != 0;
-		s->exposed_at = pgj_spi_int8(row, 7, 0);
-		count++;
+		s->exposed_at = pgj_row_int8(row, 7, 0);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	*result = subjects;
@@ -352,57 +345,55 @@ run_goals(Batch *batch, int journey_id, const char *event, Work **works, int n)
 /* ---- WAIT FOR --------------------------------------------------------- */
 
 /* Events about a message: which step of which run sent it? */
-static Statement find_of_step = {
-	"SELECT i.n FROM unnest($1, $2, $3, $4, $5, $6)"
+static KeptPlan find_of_step = {
+	.sql = "SELECT i.n FROM unnest($1, $2, $3, $4, $5, $6)"
 	" AS i (n, contact, at, event_id, enrollment_id, of_step)"
 	" CROSS JOIN LATERAL (SELECT w.properties FROM journey_state.event w"
 	"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v"
 	" CROSS JOIN LATERAL (SELECT s.message_id FROM journey_state.message s"
 	"  WHERE s.contact = i.contact AND s.enrollment_id = i.enrollment_id AND s.step_no = i.of_step OFFSET 0) m"
-	" WHERE v.properties ->> 'message_id' = m.message_id::pg_catalog.text",
-	6, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID}
+	" WHERE v.properties ->> 'message_id' = m.message_id::pg_catalog.text"
 };
 
 static int
 filter_of_step(Batch *batch, Pair *pairs, int n)
 {
-	Datum	   *columns[6];
-	Datum		args[6];
+	Params		params;
+	Datum	   *contact,
+			   *at,
+			   *event,
+			   *enrollment,
+			   *of_step;
+	bool	   *match;
+	uint64		nrows;
 	int			kept = 0;
 
 	if (n == 0)
 		return 0;
-	for (int c = 0; c < 6; c++)
-		columns[c] = palloc_array(Datum, n);
+	contact = pgj_params_contacts(&params, batch->site, n);
+	at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	event = pgj_params_column(&params, INT8OID, NULL);
+	enrollment = pgj_params_column(&params, INT8OID, NULL);
+	of_step = pgj_params_column(&params, INT4OID, NULL);
 	for (int i = 0; i < n; i++)
 	{
 		WorkItem   *item = pairs[i].work->current;
 
-		columns[0][i] = Int32GetDatum(i);
-		columns[1][i] = pairs[i].work->contact;
-		columns[2][i] = TimestampTzGetDatum(item->event_at);
-		columns[3][i] = Int64GetDatum(item->event_id);
-		columns[4][i] = Int64GetDatum(pairs[i].run->id);
-		columns[5][i] = Int32GetDatum(pairs[i].step->of_step);
+		contact[i] = pairs[i].work->contact;
+		at[i] = TimestampTzGetDatum(item->event_at);
+		event[i] = Int64GetDatum(item->event_id);
+		enrollment[i] = Int64GetDatum(pairs[i].run->id);
+		of_step[i] = Int32GetDatum(pairs[i].step->of_step);
 	}
-	args[0] = pgj_array(INT4OID, columns[0], NULL, n);
-	args[1] = pgj_key_array(batch->site, columns[1], n);
-	args[2] = pgj_array(TIMESTAMPTZOID, columns[2], NULL, n);
-	args[3] = pgj_array(INT8OID, columns[3], NULL, n);
-	args[4] = pgj_array(INT8OID, columns[4], NULL, n);
-	args[5] = pgj_array(INT4OID, columns[5], NULL, n);
-	pgj_statement_run(batch->site, &find_of_step, args, NULL);
 
-	{
-		bool	   *match = palloc0_array(bool, n);
-
-		for (uint64 row = 0; row < SPI_processed; row++)
-			match[pgj_spi_int4(row, 1, 0)] = true;
-		SPI_freetuptable(SPI_tuptable);
-		for (int i = 0; i < n; i++)
-			if (match[i])
-				pairs[kept++] = pairs[i];
-	}
+	nrows = pgj_plan_execute(&find_of_step, &params);
+	match = palloc0_array(bool, n);
+	for (uint64 row = 0; row < nrows; row++)
+		match[pgj_row_int4(row, 1, 0)] = true;
+	SPI_freetuptable(SPI_tuptable);
+	for (int i = 0; i < n; i++)
+		if (match[i])
+			pairs[kept++] = pairs[i];
 	return kept;
 }
 
@@ -446,50 +437,45 @@ run_waits(Batch *batch, Version *version, Step *step, Work **works, int n)
  * The run to retry and the step it last arrived at: the one it stood at when an
  * EXIT ON condition failed while it was waiting.
  */
-static Statement event_enrollment = {
-	"SELECT i.n, r.enrollment_id, t.step_no"
+static KeptPlan event_enrollment = {
+	.sql = "SELECT i.n, r.enrollment_id, t.step_no"
 	" FROM unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
 	" CROSS JOIN LATERAL (SELECT w.properties FROM journey_state.event w"
 	"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v"
 	" CROSS JOIN LATERAL (SELECT (v.properties ->> 'enrollment')::pg_catalog.int8) r (enrollment_id)"
 	" LEFT JOIN LATERAL (SELECT s.step_no FROM journey_state.transition s"
 	"  WHERE s.contact = i.contact AND s.enrollment_id = r.enrollment_id"
-	"  ORDER BY s.at DESC, s.transition_id DESC LIMIT 1) t ON true",
-	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID}
+	"  ORDER BY s.at DESC, s.transition_id DESC LIMIT 1) t ON true"
 };
 
 void
-pgj_event_args(Batch *batch, Work **works, int n, Datum *args)
+pgj_event_params(Batch *batch, Work **works, int n, Params *params)
 {
-	Datum	   *columns[4];
+	Datum	   *contact = pgj_params_contacts(params, batch->site, n);
+	Datum	   *at = pgj_params_column(params, TIMESTAMPTZOID, NULL);
+	Datum	   *event = pgj_params_column(params, INT8OID, NULL);
 
-	for (int c = 0; c < 4; c++)
-		columns[c] = palloc_array(Datum, n);
 	for (int i = 0; i < n; i++)
 	{
-		columns[0][i] = Int32GetDatum(i);
-		columns[1][i] = works[i]->contact;
-		columns[2][i] = TimestampTzGetDatum(works[i]->current->event_at);
-		columns[3][i] = Int64GetDatum(works[i]->current->event_id);
+		contact[i] = works[i]->contact;
+		at[i] = TimestampTzGetDatum(works[i]->current->event_at);
+		event[i] = Int64GetDatum(works[i]->current->event_id);
 	}
-	args[0] = pgj_array(INT4OID, columns[0], NULL, n);
-	args[1] = pgj_key_array(batch->site, columns[1], n);
-	args[2] = pgj_array(TIMESTAMPTZOID, columns[2], NULL, n);
-	args[3] = pgj_array(INT8OID, columns[3], NULL, n);
 }
 
 /* journey.retry(): a parked run arrives once more at the step it is parked at. */
 static void
 run_retries(Batch *batch, Work **works, int n)
 {
-	Datum		args[4];
+	Params		params;
+	uint64		nrows;
 
-	pgj_event_args(batch, works, n, args);
-	pgj_statement_run(batch->site, &event_enrollment, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	pgj_event_params(batch, works, n, &params);
+	nrows = pgj_plan_execute(&event_enrollment, &params);
+	for (uint64 row = 0; row < nrows; row++)
 	{
-		Work	   *work = works[pgj_spi_int4(row, 1, 0)];
-		Run		   *run = pgj_batch_run(work, pgj_spi_int8(row, 2, 0));
+		Work	   *work = works[pgj_row_int4(row, 1, 0)];
+		Run		   *run = pgj_batch_run(work, pgj_row_int8(row, 2, 0));
 
 		if (run == NULL || run->status != RUN_PARKED)
 			continue;			/* has been retried or has ended meanwhile */
@@ -498,7 +484,7 @@ run_retries(Batch *batch, Work **works, int n)
 		pgj_run_changed(batch, run);
 		pgj_batch_arrive(batch, run, pgj_decision_time(batch, work->current),
 						 run->parked_step != 0 ? run->parked_step :
-						 pgj_spi_int4(row, 3, 1), "retry");
+						 pgj_row_int4(row, 3, 1), "retry");
 	}
 	SPI_freetuptable(SPI_tuptable);
 }

@@ -67,12 +67,11 @@ evaluate_for_runs(Batch *batch, Version *version, int condition, Work **works,
 
 /* ---- WAIT ------------------------------------------------------------- */
 
-static Statement find_last_event = {
-	"SELECT i.n, l.at FROM unnest($1, $2, $3) AS i (n, contact, now)"
+static KeptPlan find_last_event = {
+	.sql = "SELECT i.n, l.at FROM unnest($1, $2, $3) AS i (n, contact, now)"
 	" CROSS JOIN LATERAL (SELECT v.at FROM journey_state.event v"
 	"  WHERE v.contact = i.contact AND v.name = $4 AND v.at <= i.now"
-	"  ORDER BY v.at DESC LIMIT 1) l",
-	4, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}
+	"  ORDER BY v.at DESC LIMIT 1) l"
 };
 
 /*
@@ -83,28 +82,24 @@ static void
 wait_since(Batch *batch, Step *step, Work **works, int n)
 {
 	TimestampTz *last = palloc_array(TimestampTz, n);
-	Datum	   *ordinals = palloc_array(Datum, n);
-	Datum	   *contacts = palloc_array(Datum, n);
-	Datum	   *times = palloc_array(Datum, n);
-	Datum		args[4];
+	Params		params;
+	Datum	   *contact = pgj_params_contacts(&params, batch->site, n);
+	Datum	   *at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	uint64		nrows;
 
 	for (int i = 0; i < n; i++)
 	{
 		TimestampTz now = now_of(batch, works[i]);
 
-		ordinals[i] = Int32GetDatum(i);
-		contacts[i] = works[i]->contact;
-		times[i] = TimestampTzGetDatum(now);
+		contact[i] = works[i]->contact;
+		at[i] = TimestampTzGetDatum(now);
 		/* without any such event the wait counts from the arrival */
 		last[i] = works[i]->current->fired ? DT_NOBEGIN : now;
 	}
-	args[0] = pgj_array(INT4OID, ordinals, NULL, n);
-	args[1] = pgj_key_array(batch->site, contacts, n);
-	args[2] = pgj_array(TIMESTAMPTZOID, times, NULL, n);
-	args[3] = CStringGetTextDatum(step->since_event);
-	pgj_statement_run(batch->site, &find_last_event, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		last[pgj_spi_int4(row, 1, 0)] = pgj_spi_int8(row, 2, 0);
+	pgj_params_scalar(&params, TEXTOID, CStringGetTextDatum(step->since_event));
+	nrows = pgj_plan_execute(&find_last_event, &params);
+	for (uint64 row = 0; row < nrows; row++)
+		last[pgj_row_int4(row, 1, 0)] = pgj_row_int8(row, 2, 0);
 	SPI_freetuptable(SPI_tuptable);
 
 	for (int i = 0; i < n; i++)
@@ -211,40 +206,35 @@ is_receipt(const char *event)
 }
 
 /* Has a message of step of_step of the run got this receipt already? */
-static Statement find_receipt = {
-	"SELECT i.n FROM unnest($1, $2, $3, $4) AS i (n, contact, now, enrollment_id)"
+static KeptPlan find_receipt = {
+	.sql = "SELECT i.n FROM unnest($1, $2, $3, $4) AS i (n, contact, now, enrollment_id)"
 	" WHERE EXISTS (SELECT FROM journey_state.message m"
 	"  JOIN journey_state.event v ON v.contact = m.contact AND v.name = $5 AND v.at >= m.decided_at AND v.at <= i.now"
 	"   AND v.properties ->> 'message_id' = m.message_id::pg_catalog.text"
-	"  WHERE m.contact = i.contact AND m.enrollment_id = i.enrollment_id AND m.step_no = $6)",
-	6, {INT4ARRAYOID, KEYARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, TEXTOID, INT4OID}
+	"  WHERE m.contact = i.contact AND m.enrollment_id = i.enrollment_id AND m.step_no = $6)"
 };
 
 static bool *
 already_received(Batch *batch, Step *step, Work **works, int n)
 {
 	bool	   *received = palloc0_array(bool, n);
-	Datum	   *columns[4];
-	Datum		args[6];
+	Params		params;
+	Datum	   *contact = pgj_params_contacts(&params, batch->site, n);
+	Datum	   *now = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	Datum	   *enrollment = pgj_params_column(&params, INT8OID, NULL);
+	uint64		nrows;
 
-	for (int c = 0; c < 4; c++)
-		columns[c] = palloc_array(Datum, n);
 	for (int i = 0; i < n; i++)
 	{
-		columns[0][i] = Int32GetDatum(i);
-		columns[1][i] = works[i]->contact;
-		columns[2][i] = TimestampTzGetDatum(now_of(batch, works[i]));
-		columns[3][i] = Int64GetDatum(works[i]->current->run->id);
+		contact[i] = works[i]->contact;
+		now[i] = TimestampTzGetDatum(now_of(batch, works[i]));
+		enrollment[i] = Int64GetDatum(works[i]->current->run->id);
 	}
-	args[0] = pgj_array(INT4OID, columns[0], NULL, n);
-	args[1] = pgj_key_array(batch->site, columns[1], n);
-	args[2] = pgj_array(TIMESTAMPTZOID, columns[2], NULL, n);
-	args[3] = pgj_array(INT8OID, columns[3], NULL, n);
-	args[4] = CStringGetTextDatum(step->event);
-	args[5] = Int32GetDatum(step->of_step);
-	pgj_statement_run(batch->site, &find_receipt, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		received[pgj_spi_int4(row, 1, 0)] = true;
+	pgj_params_scalar(&params, TEXTOID, CStringGetTextDatum(step->event));
+	pgj_params_scalar(&params, INT4OID, Int32GetDatum(step->of_step));
+	nrows = pgj_plan_execute(&find_receipt, &params);
+	for (uint64 row = 0; row < nrows; row++)
+		received[pgj_row_int4(row, 1, 0)] = true;
 	SPI_freetuptable(SPI_tuptable);
 	return received;
 }

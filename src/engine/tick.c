@@ -153,22 +153,22 @@ enter_engine(SavedUser *caller, Site *site)
 }
 
 /* The slices that have something to do, without locking any. */
-static Statement slices_due = {
-	"SELECT d.slice FROM journey._due($1) d WHERE d.due ORDER BY d.slice",
-	1, {TIMESTAMPTZOID}
+static KeptPlan slices_due = {
+	.sql = "SELECT d.slice FROM journey._due($1) d WHERE d.due ORDER BY d.slice"
 };
 
 static int *
 find_slices(const Site *site, TimestampTz at, int *n)
 {
-	Datum		args[1] = {TimestampTzGetDatum(at)};
+	Params		params;
 	int		   *slices;
 
-	pgj_statement_run(site, &slices_due, args, NULL);
-	*n = (int) SPI_processed;
+	pgj_params_init(&params, site, 0);
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(at));
+	*n = (int) pgj_plan_execute(&slices_due, &params);
 	slices = palloc_array(int, *n + 1);
 	for (int i = 0; i < *n; i++)
-		slices[i] = pgj_spi_int4(i, 1, 0);
+		slices[i] = pgj_row_int4(i, 1, 0);
 	SPI_freetuptable(SPI_tuptable);
 	return slices;
 }
