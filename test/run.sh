@@ -64,7 +64,7 @@ pg_regress_suite() {
 tap_suite() {
 	"$@" >"$log" 2>&1
 	local status=$?
-	grep -E '^(not ok|# |[^ ].*skipped)' "$log" | grep -vE ' level=(debug|info|warning) | (ok|skipped)$|^# (Postmaster|Running)'
+	grep -E '^(not ok|# |1\.\.0 # SKIP|[^ ].*skipped)' "$log" | grep -vE ' level=(debug|info|warning|error) | (ok|skipped)$|^# (Postmaster|Running)'
 	if [ $status -ne 0 ] && ! grep -qE '^not ok' "$log"; then tail -n 40 "$log"; fi
 	if [ $status -ne 0 ]; then
 		# what a test that died left in its own log

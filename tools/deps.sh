@@ -12,6 +12,8 @@ packages=(
 	libpq-dev libcurl4-openssl-dev libinih-dev pkg-config
 	# tests and the demo: a mail server, PostgreSQL's test modules
 	python3 python3-aiosmtpd perl libipc-run-perl gzip
+	# fuzzing: libFuzzer and the sanitizers
+	clang-14 libclang-rt-14-dev
 )
 
 missing=()
