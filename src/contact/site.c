@@ -24,6 +24,7 @@
 #include "access/table.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -31,6 +32,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -332,6 +334,17 @@ pgj_key_from_text(const Site *site, const char *text)
 {
 	return OidInputFunctionCall(site->key_input, unconstify(char *, text),
 								site->key_ioparam, -1);
+}
+
+const Site *
+pgj_lock_contacts(const Site *site)
+{
+	Oid			table = site->contact_table;
+
+	LockRelationOid(table, AccessShareLock);
+	if (get_rel_relkind(table) == RELKIND_PARTITIONED_TABLE)
+		list_free(find_all_inheritors(table, AccessShareLock, NULL));
+	return pgj_site();
 }
 
 bool

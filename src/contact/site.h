@@ -74,6 +74,15 @@ extern Datum pgj_key_from_text(const Site *site, const char *text);
 #define PGJ_MAX_KEY		1000
 extern bool pgj_key_too_long(const Site *site, Datum contact);
 
+/*
+ * Wait for whoever is changing the contact table's definition, and keep the
+ * next one waiting until the transaction ends.  For callers that are going to
+ * read contacts in the box: in there such a wait would become a time-out, and
+ * look like a fault of every contact.  Call it while holding no other lock.
+ * Returns the site as it is then.
+ */
+extern const Site *pgj_lock_contacts(const Site *site);
+
 /* Run the following as the journey owner; undo with pgj_become_caller. */
 typedef struct SavedUser
 {

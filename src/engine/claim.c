@@ -454,6 +454,7 @@ pgj_sql_claim(PG_FUNCTION_ARGS)
 	claim.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	claim.batch_context = AllocSetContextCreate(CurrentMemoryContext, "pg_journey claim", ALLOCSET_DEFAULT_SIZES);
 
+	claim.site = site = pgj_lock_contacts(site);
 	saved = pgj_become_owner(site);
 	pgj_relay_require(site, claim.relay, true);
 	slices = due_slices(&claim, &nslices);

@@ -141,6 +141,7 @@ enter_engine(SavedUser *caller, Site *site)
 	pgj_require_read_committed();
 	cached = pgj_site();
 	pgj_require_live(cached);
+	cached = pgj_lock_contacts(cached);
 	*site = *cached;
 	site->site_id = pstrdup(cached->site_id);
 	site->contact_name = pstrdup(cached->contact_name);
