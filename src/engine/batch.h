@@ -17,6 +17,7 @@
 #include "engine/definition.h"
 #include "engine/rows.h"
 #include "lib/ilist.h"
+#include "utils/numeric.h"
 
 typedef enum RunStatus
 {
@@ -159,6 +160,15 @@ static inline TimestampTz
 pgj_decision_time(const Batch *batch, const WorkItem *item)
 {
 	return batch->replay ? item->at : batch->at;
+}
+
+/* Can this numeric be added up? */
+static inline bool
+pgj_is_finite(Datum value)
+{
+	Numeric		number = DatumGetNumeric(value);
+
+	return !numeric_is_nan(number) && !numeric_is_inf(number);
 }
 
 /* wave.c */

@@ -460,7 +460,8 @@ baseline_revenue(Batch *batch, Version *version, Candidate **c, int n,
 		Baseline   *b = &baselines[owner[row]];
 
 		/* a past order whose value cannot be read counts as nothing */
-		if (subjects[row].error == NULL && !subjects[row].isnull)
+		if (subjects[row].error == NULL && !subjects[row].isnull &&
+			pgj_is_finite(subjects[row].value))
 			b->revenue = DirectFunctionCall2(numeric_add, b->revenue,
 											 subjects[row].value);
 	}

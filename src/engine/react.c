@@ -288,6 +288,10 @@ reach_goals(Batch *batch, Version *version, GoalSubject *g, int n)
 		pgj_evaluate(batch->site, version, version->goal_value, amounts, kept);
 	for (int i = 0; i < kept; i++)
 	{
+		/* one of these would make every sum it is in worthless */
+		if (version->goal_value != 0 && amounts[i].error == NULL &&
+			!amounts[i].isnull && !pgj_is_finite(amounts[i].value))
+			amounts[i].error = "the value is not a finite number";
 		if (amounts[i].error != NULL)
 			pgj_refuse(batch, g[i].work->current, g[i].work->contact,
 					   amounts[i].now, version, "error",

@@ -64,6 +64,17 @@ SELECT * FROM journey.tick('2026-01-01');
 SELECT event_id, reason, detail FROM journey_state.refusal ORDER BY event_id;
 SELECT event_id, length(key), status FROM journey_state.enrollment;
 
+-- A value of a goal that no sum could take in counts as nothing.
+SELECT journey.create_journey('value', $$ ON EVENT ping GOAL bought WITHIN '9 days' VALUE (event.properties->>'total')::numeric WAIT '1 day'; $$);
+SELECT journey.activate('value');
+SELECT journey.track(2, 'bought', jsonb_build_object('total', total), at => '2026-01-01') FROM unnest(ARRAY['NaN', '7']) total \g /dev/null
+SELECT journey.track(2, 'ping', at => '2026-01-02') \g /dev/null
+SELECT journey.track(2, 'bought', jsonb_build_object('total', total), at => '2026-01-03') FROM unnest(ARRAY['NaN', '-Infinity', '5', NULL]) total \g /dev/null
+SELECT * FROM journey.replay('2026-01-04');
+SELECT value FROM journey_state.conversion ORDER BY event_id;
+SELECT reason, detail FROM journey_state.refusal WHERE contact = 2 ORDER BY refusal_id;
+SELECT baseline_orders, baseline_revenue FROM journey_state.exposure WHERE contact = 2 AND baseline_orders > 0;
+
 -- Keys of contacts: any text, and the shop's statement goes through whatever its length.
 RESET SESSION AUTHORIZATION;
 SET client_min_messages = error;
