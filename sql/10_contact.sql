@@ -23,7 +23,7 @@ CREATE FUNCTION journey._site_changed()
 RETURNS trigger
 LANGUAGE c
 SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'pgj_sql_site_changed';
+AS 'MODULE_PATHNAME', 'pgj_sql_definitions_changed';
 REVOKE ALL ON FUNCTION journey._site_changed() FROM PUBLIC;
 COMMENT ON FUNCTION journey._site_changed() IS 'internal: sessions keep the site in a cache; this drops it';
 CREATE TRIGGER site_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.site

@@ -55,7 +55,7 @@ static Oid	site_relation = InvalidOid;
 static Site *site_current = NULL;	/* NULL: nothing attached */
 static Site *site_last = NULL;	/* the last one made, to be handed out again */
 
-PG_FUNCTION_INFO_V1(pgj_sql_site_changed);
+PG_FUNCTION_INFO_V1(pgj_sql_definitions_changed);
 
 static void
 invalidate_relation(Datum arg, Oid relid)
@@ -380,9 +380,12 @@ pgj_become_caller(SavedUser saved)
 	SetUserIdAndSecContext(saved.user, saved.context);
 }
 
-/* Statement trigger of journey.site: tell all backends to read it again. */
+/*
+ * Statement trigger of journey.site and the definition tables: tell every backend
+ * that what it has cached of this table is stale, when the change commits.
+ */
 Datum
-pgj_sql_site_changed(PG_FUNCTION_ARGS)
+pgj_sql_definitions_changed(PG_FUNCTION_ARGS)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,

@@ -205,22 +205,19 @@ pgj_evaluate(const Site *site, Version *version, int no,
 	evaluate_halving(&e, 0, n);
 }
 
-static void
-guard_halving(RangeBody body, RangeFailed failed, void *arg, int lo, int hi)
+ErrorData *
+pgj_attempt(void (*body) (void *), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
 
-	CHECK_FOR_INTERRUPTS();
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		body(arg, lo, hi);
+		body(arg);
 		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
 	}
 	PG_CATCH();
 	{
@@ -228,11 +225,37 @@ guard_halving(RangeBody body, RangeFailed failed, void *arg, int lo, int hi)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
 	}
 	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
 
+typedef struct Range
+{
+	RangeBody	body;
+	void	   *arg;
+	int			lo;
+	int			hi;
+} Range;
+
+static void
+run_range(void *arg)
+{
+	Range	   *range = arg;
+
+	range->body(range->arg, range->lo, range->hi);
+}
+
+static void
+guard_halving(RangeBody body, RangeFailed failed, void *arg, int lo, int hi)
+{
+	Range		range = {body, arg, lo, hi};
+	ErrorData  *error;
+
+	CHECK_FOR_INTERRUPTS();
+	error = pgj_attempt(run_range, &range);
 	if (error == NULL)
 		return;
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)

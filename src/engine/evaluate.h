@@ -44,6 +44,12 @@ pgj_subject_true(const Subject *subject)
 }
 
 /*
+ * Call body(arg) in a subtransaction.  Returns NULL, or the error after rolling
+ * the subtransaction back.
+ */
+extern ErrorData *pgj_attempt(void (*body) (void *), void *arg);
+
+/*
  * Call body(arg, lo, hi), which must write nothing, in a subtransaction;
  * halve the range on an error until single subjects fail, and report those
  * through failed(arg, i, error).

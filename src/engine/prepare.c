@@ -12,17 +12,16 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "box.h"
 #include "engine/claim.h"
+#include "engine/evaluate.h"
 #include "gate/check.h"
 #include "gate/gate.h"
 #include "outbox/render.h"
@@ -74,29 +73,10 @@ typedef struct Attempt
  * subtransaction back.
  */
 static ErrorData *
-attempt(void (*body) (Attempt *), Attempt *arg)
+attempt(void (*body) (void *), Attempt *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	ErrorData  *error = pgj_attempt(body, arg);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		body(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	if (error != NULL && must_go_on(error))
 		ReThrowError(error);
 	return error;
@@ -188,8 +168,9 @@ read_contacts_body(void *arg)
 
 /* The gate and the contacts' rows for some offers, all or none. */
 static void
-look_at(Attempt *arg)
+look_at(void *attempted)
 {
+	Attempt    *arg = attempted;
 	ErrorData  *error;
 
 	ask_gate(arg);
@@ -240,9 +221,9 @@ render_part(const char *source, Jsonb *data, RenderContext context)
 }
 
 static void
-render(Attempt *arg)
+render(void *arg)
 {
-	Offer	   *offer = arg->offers[0];
+	Offer	   *offer = ((Attempt *) arg)->offers[0];
 	Jsonb	   *data = DatumGetJsonbP(offer->data);
 	char	   *subject = render_part(offer->subject, data, RENDER_HEADER);
 	char	   *body = render_part(offer->body, data, RENDER_TEXT);

@@ -197,6 +197,24 @@ check_time(TimestampTz at, const char *name)
 				errmsg("%s must be in the years 1 to 9999", name));
 }
 
+/* replay()'s row has no "more" */
+static Datum
+counts_row(FunctionCallInfo fcinfo, const PassCounts *counts)
+{
+	TupleDesc	desc;
+	Datum		values[4];
+	bool		nulls[4] = {0};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	Assert(desc->natts <= lengthof(values));
+	values[0] = Int64GetDatum(counts->events);
+	values[1] = Int64GetDatum(counts->steps);
+	values[2] = Int64GetDatum(counts->messages);
+	values[3] = BoolGetDatum(counts->more);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+}
+
 /*
  * journey.tick(at, slice, OUT events, OUT steps, OUT messages, OUT more)
  */
@@ -210,9 +228,6 @@ pgj_sql_tick(PG_FUNCTION_ARGS)
 	int		   *slices;
 	int			nslices;
 	int			chosen;
-	TupleDesc	desc;
-	Datum		values[4];
-	bool		nulls[4] = {0};
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
@@ -220,8 +235,6 @@ pgj_sql_tick(PG_FUNCTION_ARGS)
 				errmsg("the time of a tick must not be null"));
 	at = PG_GETARG_TIMESTAMPTZ(0);
 	check_time(at, "the time of a tick");
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 
 	SPI_connect();
 	enter_engine(&caller, &site);
@@ -241,13 +254,7 @@ pgj_sql_tick(PG_FUNCTION_ARGS)
 		pgj_notify_relays();
 	pgj_become_caller(caller);
 	SPI_finish();
-
-	values[0] = Int64GetDatum(counts.events);
-	values[1] = Int64GetDatum(counts.steps);
-	values[2] = Int64GetDatum(counts.messages);
-	values[3] = BoolGetDatum(counts.more);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
-													  values, nulls)));
+	PG_RETURN_DATUM(counts_row(fcinfo, &counts));
 }
 
 /*
@@ -261,13 +268,8 @@ pgj_sql_replay(PG_FUNCTION_ARGS)
 	PassCounts	counts = {0};
 	SavedUser	caller;
 	Site		site;
-	TupleDesc	desc;
-	Datum		values[3];
-	bool		nulls[3] = {0};
 
 	check_time(until, "the end of a replay");
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 
 	SPI_connect();
 	enter_engine(&caller, &site);
@@ -280,10 +282,5 @@ pgj_sql_replay(PG_FUNCTION_ARGS)
 		pgj_notify_relays();
 	pgj_become_caller(caller);
 	SPI_finish();
-
-	values[0] = Int64GetDatum(counts.events);
-	values[1] = Int64GetDatum(counts.steps);
-	values[2] = Int64GetDatum(counts.messages);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc),
-													  values, nulls)));
+	PG_RETURN_DATUM(counts_row(fcinfo, &counts));
 }

@@ -60,16 +60,20 @@ contact_argument(FunctionCallInfo fcinfo, const Site *site, int argument)
 	return pgj_key_from_text(site, OidOutputFunctionCall(output, PG_GETARG_DATUM(argument)));
 }
 
-/* Does a definition exist?  The plan yields one boolean. */
-static bool
-exists(KeptPlan *plan, const Site *site, Datum name)
+/* Refuse the name of a definition of which the plan says that there is none. */
+static void
+require(KeptPlan *plan, const Site *site, const char *kind, Datum name, const char *hint)
 {
 	Params		params;
 
 	pgj_params_init(&params, site, 0);
 	pgj_params_scalar(&params, TEXTOID, name);
 	(void) pgj_plan_execute(plan, &params);
-	return DatumGetBool(pgj_row_value(0, 1));
+	if (!DatumGetBool(pgj_row_value(0, 1)))
+		ereport(ERROR,
+				errcode(ERRCODE_UNDEFINED_OBJECT),
+				errmsg("%s \"%s\" does not exist", kind, TextDatumGetCString(name)),
+				errhint("%s", hint));
 }
 
 static void
@@ -79,11 +83,7 @@ require_channel(const Site *site, Datum name)
 		.sql = "SELECT EXISTS (SELECT FROM journey.channel AS h WHERE h.name OPERATOR(pg_catalog.=) $1)"
 	};
 
-	if (!exists(&plan, site, name))
-		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_OBJECT),
-				errmsg("channel \"%s\" does not exist", TextDatumGetCString(name)),
-				errhint("Create it with journey.create_channel()."));
+	require(&plan, site, "channel", name, "Create it with journey.create_channel().");
 }
 
 static void
@@ -93,11 +93,7 @@ require_topic(const Site *site, Datum name)
 		.sql = "SELECT $1 OPERATOR(pg_catalog.=) '*' OR EXISTS (SELECT FROM journey.topic AS t WHERE t.name OPERATOR(pg_catalog.=) $1)"
 	};
 
-	if (!exists(&plan, site, name))
-		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_OBJECT),
-				errmsg("topic \"%s\" does not exist", TextDatumGetCString(name)),
-				errhint("Create it with journey.create_topic(), or use '*' for all topics."));
+	require(&plan, site, "topic", name, "Create it with journey.create_topic(), or use '*' for all topics.");
 }
 
 /* Meet the claims that have looked at this contact's consent. */

@@ -13,48 +13,28 @@
  */
 #include "postgres.h"
 
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
 #include "measure/fraction.h"
+#include "sha256.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_fraction);
 
 double
 pgj_fraction(const char *salt, const char *unit_key)
 {
-	static const uint8 separator = 0x1F;
 	char	   *salt_utf8 = pg_server_to_any(salt, strlen(salt), PG_UTF8);
 	char	   *key_utf8 = pg_server_to_any(unit_key, strlen(unit_key), PG_UTF8);
+	char	   *text = psprintf("%s\x1F%s", salt_utf8, key_utf8);
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
 	uint64		bits = 0;
-	pg_cryptohash_ctx *ctx = pg_cryptohash_create(PG_SHA256);
 
-	if (ctx == NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_OUT_OF_MEMORY),
-				errmsg("out of memory"));
-
-	if (pg_cryptohash_init(ctx) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) salt_utf8, strlen(salt_utf8)) < 0 ||
-		pg_cryptohash_update(ctx, &separator, 1) < 0 ||
-		pg_cryptohash_update(ctx, (const uint8 *) key_utf8, strlen(key_utf8)) < 0 ||
-		pg_cryptohash_final(ctx, digest, sizeof(digest)) < 0)
-	{
-		const char *why = pstrdup(pg_cryptohash_error(ctx));
-
-		/* under OpenSSL the context is not palloc'd, so free it before leaving */
-		pg_cryptohash_free(ctx);
-		ereport(ERROR,
-				errcode(ERRCODE_INTERNAL_ERROR),
-				errmsg("could not compute SHA-256 hash: %s", why));
-	}
-	pg_cryptohash_free(ctx);
+	pgj_sha256(text, strlen(text), digest);
 
 	/* the engine assigns whole batches in one context; do not pile up copies */
+	pfree(text);
 	if (salt_utf8 != salt)
 		pfree(salt_utf8);
 	if (key_utf8 != unit_key)

@@ -153,6 +153,20 @@ log_beta(double a, double b)
 	return pgj_log_gamma(p) + pgj_log_gamma(q) - pgj_log_gamma(p + q);
 }
 
+/* The next factor of a continued fraction: the modified Lentz method. */
+static double
+lentz_factor(double numerator, double denominator, double *c, double *d)
+{
+	*d = numerator * *d + denominator;
+	if (fabs(*d) < LENTZ_TINY)
+		*d = LENTZ_TINY;
+	*c = denominator + numerator / *c;
+	if (fabs(*c) < LENTZ_TINY)
+		*c = LENTZ_TINY;
+	*d = 1.0 / *d;
+	return *c * *d;
+}
+
 /*
  * The continued fraction of the incomplete beta function, by the modified
  * Lentz method; it converges fast for x < (a + 1)/(a + b + 2).
@@ -178,14 +192,7 @@ beta_fraction(double a, double b, double x)
 		step[1] = -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0));
 		for (int i = 0; i < 2; i++)
 		{
-			d = 1.0 + step[i] * d;
-			if (fabs(d) < LENTZ_TINY)
-				d = LENTZ_TINY;
-			c = 1.0 + step[i] / c;
-			if (fabs(c) < LENTZ_TINY)
-				c = LENTZ_TINY;
-			d = 1.0 / d;
-			factor = c * d;
+			factor = lentz_factor(step[i], 1.0, &c, &d);
 			f *= factor;
 		}
 		if (fabs(factor - 1.0) < DBL_EPSILON)
@@ -309,14 +316,7 @@ pgj_chi_squared_tail(double chi2, double df)
 			double		factor;
 
 			b += 2.0;
-			d = numerator * d + b;
-			if (fabs(d) < LENTZ_TINY)
-				d = LENTZ_TINY;
-			c = b + numerator / c;
-			if (fabs(c) < LENTZ_TINY)
-				c = LENTZ_TINY;
-			d = 1.0 / d;
-			factor = c * d;
+			factor = lentz_factor(numerator, b, &c, &d);
 			f *= factor;
 			if (fabs(factor - 1.0) < DBL_EPSILON)
 				return prefactor * f;

@@ -315,6 +315,14 @@ property_of(LiquidState *st, const LiquidValue *item, const LiquidValue *propert
 	return found;
 }
 
+/* The property that the filter's first argument names, or the item itself. */
+static LiquidValue
+chosen(LiquidState *st, const LiquidValue *item, const LiquidValue *args, int nargs)
+{
+	return nargs > 0 && args[0].type != LIQUID_NIL ?
+		property_of(st, item, &args[0]) : *item;
+}
+
 static void
 filter_size(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 			const LiquidValue *args, int nargs)
@@ -417,10 +425,8 @@ filter_compact(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 
 	for (int i = 0; i < list.n; i++)
 	{
-		LiquidValue v = list.items[i];
+		LiquidValue v = chosen(st, &list.items[i], args, nargs);
 
-		if (nargs > 0 && args[0].type != LIQUID_NIL)
-			v = property_of(st, &v, &args[0]);
 		if (v.type != LIQUID_NIL)
 			list.items[kept++] = list.items[i];
 	}
@@ -438,11 +444,9 @@ filter_uniq(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 
 	for (int i = 0; i < list.n; i++)
 	{
-		LiquidValue v = list.items[i];
+		LiquidValue v = chosen(st, &list.items[i], args, nargs);
 		int			j;
 
-		if (nargs > 0 && args[0].type != LIQUID_NIL)
-			v = property_of(st, &v, &args[0]);
 		for (j = 0; j < kept && !pgj_liquid_equal(st, &v, &seen[j], 0); j++)
 			;
 		if (j < kept)
@@ -483,10 +487,8 @@ filter_sum(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 
 	for (int i = 0; i < list.n; i++)
 	{
-		LiquidValue v = list.items[i];
+		LiquidValue v = chosen(st, &list.items[i], args, nargs);
 
-		if (nargs > 0 && args[0].type != LIQUID_NIL)
-			v = property_of(st, &v, &args[0]);
 		v = pgj_liquid_number(&v);
 		if (sum.type == LIQUID_INT && v.type == LIQUID_INT)
 			sum = integer_arithmetic(st, NUMBER_PLUS, sum.u.integer, v.u.integer);
@@ -568,9 +570,7 @@ filter_sort(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 	for (int i = 0; i < list.n; i++)
 	{
 		items[i].item = list.items[i];
-		items[i].key = list.items[i];
-		if (nargs > 0 && args[0].type != LIQUID_NIL)
-			items[i].key = property_of(st, &list.items[i], &args[0]);
+		items[i].key = chosen(st, &list.items[i], args, nargs);
 	}
 	sort_items(st, items, spare, list.n, call->filter->variant == LIST_SORT_NATURAL);
 	for (int i = 0; i < list.n; i++)

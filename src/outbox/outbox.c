@@ -15,8 +15,6 @@
 
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -27,40 +25,11 @@
 #include "outbox/outbox.h"
 #include "pg_journey.h"
 #include "plan.h"
+#include "sha256.h"
 #include "wakeup.h"
 
 /* Between the parts of an idempotency key; in no sane part. */
 #define SEPARATOR	'\x1F'
-
-char *
-pgj_sha256_hex(const char *data, size_t len)
-{
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	char	   *text = palloc(2 * sizeof(digest) + 1);
-	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA256);
-
-	if (hash == NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_OUT_OF_MEMORY),
-				errmsg("out of memory"));
-	if (pg_cryptohash_init(hash) < 0 ||
-		pg_cryptohash_update(hash, (const uint8 *) data, len) < 0 ||
-		pg_cryptohash_final(hash, digest, sizeof(digest)) < 0)
-	{
-		const char *why = pstrdup(pg_cryptohash_error(hash));
-
-		/* under OpenSSL the context is not palloc'd: free it before leaving */
-		pg_cryptohash_free(hash);
-		ereport(ERROR,
-				errcode(ERRCODE_INTERNAL_ERROR),
-				errmsg("could not compute SHA-256 hash: %s", why));
-	}
-	pg_cryptohash_free(hash);
-
-	hex_encode((const char *) digest, sizeof(digest), text);
-	text[2 * sizeof(digest)] = '\0';
-	return text;
-}
 
 /*
  * The journey goes in by name and the step by label where it has one: these

@@ -60,7 +60,4 @@ typedef struct OutboxRow
 
 extern void pgj_outbox_offer(const Site *site, const OutboxRow *rows, int n);
 
-/* SHA-256 in hexadecimal. */
-extern char *pgj_sha256_hex(const char *data, size_t len);
-
 #endif							/* PGJ_OUTBOX_H */

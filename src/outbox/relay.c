@@ -18,8 +18,6 @@
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "common/cryptohash.h"
-#include "common/sha2.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -32,6 +30,7 @@
 #include "outbox/relay.h"
 #include "pg_journey.h"
 #include "plan.h"
+#include "sha256.h"
 
 #define MAX_RELAY_NAME	63
 

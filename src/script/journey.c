@@ -18,15 +18,12 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "box.h"
@@ -602,20 +599,4 @@ Datum
 pgj_sql_drop_journey(PG_FUNCTION_ARGS)
 {
 	return sql_change_status(fcinfo, CHANGE_DROP);
-}
-
-/*
- * Trigger on definition tables: tell every backend that what it has cached of
- * this table is stale, when the change commits.
- */
-PG_FUNCTION_INFO_V1(pgj_sql_definitions_changed);
-Datum
-pgj_sql_definitions_changed(PG_FUNCTION_ARGS)
-{
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				errmsg("function was not called by trigger manager"));
-	CacheInvalidateRelcacheByRelid(RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation));
-	PG_RETURN_POINTER(NULL);
 }
