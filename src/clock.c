@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * clock.c
- *	  The one place that reads the clock.
+ *	  Times, and the one place that reads the clock.
  *
  *-------------------------------------------------------------------------
  */
@@ -9,6 +9,7 @@
 
 #include "access/xact.h"
 #include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
@@ -34,4 +35,18 @@ bool
 pgj_time_in_range(TimestampTz at)
 {
 	return at >= FIRST_TIME && at < END_OF_TIME;
+}
+
+TimestampTz
+pgj_time_plus(TimestampTz at, const Interval *span)
+{
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(at), IntervalPGetDatum(span)));
+}
+
+TimestampTz
+pgj_time_minus(TimestampTz at, const Interval *span)
+{
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
+												   TimestampTzGetDatum(at), IntervalPGetDatum(span)));
 }

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * clock.h
- *	  The one place that reads the clock.  The engine takes the time as a
+ *	  Times, and the one place that reads the clock.  The engine takes the time as a
  *	  parameter; only the worker's loop and error rows ask here.
  *
  *-------------------------------------------------------------------------
@@ -21,5 +21,8 @@ extern TimestampTz pgj_clock_statement(void);
  * adds and subtracts intervals of up to 100 years without looking for overflow.
  */
 extern bool pgj_time_in_range(TimestampTz at);
+
+extern TimestampTz pgj_time_plus(TimestampTz at, const Interval *span);
+extern TimestampTz pgj_time_minus(TimestampTz at, const Interval *span);
 
 #endif							/* PGJ_CLOCK_H */

@@ -280,6 +280,13 @@ pgj_row_text(MemoryContext context, uint64 row, int column)
 }
 
 Datum
+pgj_text_or_null(const char *text, bool *isnull)
+{
+	*isnull = text == NULL;
+	return text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+Datum
 pgj_row_copy(MemoryContext context, uint64 row, int column)
 {
 	Form_pg_attribute attribute = TupleDescAttr(SPI_tuptable->tupdesc, column - 1);

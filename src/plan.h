@@ -79,6 +79,9 @@ extern int	pgj_row_int4(uint64 row, int column, int if_null);
 extern int64 pgj_row_int8(uint64 row, int column, int64 if_null);
 extern char *pgj_row_text(MemoryContext context, uint64 row, int column);	/* NULL if null */
 
+/* A text to be written; null if it is NULL. */
+extern Datum pgj_text_or_null(const char *text, bool *isnull);
+
 /* A value copied out of SPI's memory. */
 extern Datum pgj_row_copy(MemoryContext context, uint64 row, int column);
 

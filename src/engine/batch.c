@@ -476,8 +476,7 @@ pgj_refuse(Batch *batch, const WorkItem *item, Datum contact, TimestampTz at,
 	values[4] = Int32GetDatum(version->version_id);
 	values[5] = Int64GetDatum(item->event_id);
 	values[6] = CStringGetTextDatum(reason);
-	nulls[7] = detail == NULL;
-	values[7] = detail == NULL ? (Datum) 0 : CStringGetTextDatum(detail);
+	values[7] = pgj_text_or_null(detail, &nulls[7]);
 	pgj_rows_add(&batch->refusals, values, nulls);
 	MemoryContextSwitchTo(old);
 }
@@ -490,13 +489,6 @@ status_text(RunStatus status)
 	static const char *const names[] = {"active", "parked", "exited", "completed"};
 
 	return names[status];
-}
-
-static void
-text_or_null(const char *text, Datum *value, bool *isnull)
-{
-	*isnull = text == NULL;
-	*value = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
 }
 
 static void
@@ -524,10 +516,10 @@ add_new_run(Batch *batch, Run *run)
 	values[15] = BoolGetDatum(run->comparable);
 	nulls[16] = run->end_reason == NULL;
 	values[16] = TimestampTzGetDatum(run->ended_at);
-	text_or_null(run->end_reason, &values[17], &nulls[17]);
+	values[17] = pgj_text_or_null(run->end_reason, &nulls[17]);
 	nulls[18] = run->status != RUN_PARKED;
 	values[18] = Int32GetDatum(run->parked_step);
-	text_or_null(run->error, &values[19], &nulls[19]);
+	values[19] = pgj_text_or_null(run->error, &nulls[19]);
 	pgj_rows_add(&batch->runs_new, values, nulls);
 }
 
@@ -546,10 +538,10 @@ add_changed_run(Batch *batch, Run *run)
 	values[5] = BoolGetDatum(run->comparable);
 	nulls[6] = run->end_reason == NULL;
 	values[6] = TimestampTzGetDatum(run->ended_at);
-	text_or_null(run->end_reason, &values[7], &nulls[7]);
+	values[7] = pgj_text_or_null(run->end_reason, &nulls[7]);
 	nulls[8] = run->status != RUN_PARKED;
 	values[8] = Int32GetDatum(run->parked_step);
-	text_or_null(run->error, &values[9], &nulls[9]);
+	values[9] = pgj_text_or_null(run->error, &nulls[9]);
 	pgj_rows_add(&batch->runs_changed, values, nulls);
 }
 

@@ -39,6 +39,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "engine/claim.h"
 #include "engine/engine.h"
 #include "feedback/receipt.h"
@@ -448,9 +449,7 @@ pgj_sql_claim(PG_FUNCTION_ARGS)
 	claim.max = PG_GETARG_INT32(1);
 	claim.max_examined = 20 * claim.max + 1000;
 	claim.at = PG_GETARG_TIMESTAMPTZ(3);
-	claim.lease_until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-																TimestampTzGetDatum(claim.at),
-																PG_GETARG_DATUM(2)));
+	claim.lease_until = pgj_time_plus(claim.at, PG_GETARG_INTERVAL_P(2));
 	claim.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	claim.batch_context = AllocSetContextCreate(CurrentMemoryContext, "pg_journey claim", ALLOCSET_DEFAULT_SIZES);
 

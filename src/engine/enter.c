@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "append.h"
+#include "clock.h"
 #include "engine/batch.h"
 #include "engine/evaluate.h"
 #include "gate/gate.h"
@@ -333,9 +334,7 @@ may_reenter(const Version *version, const Earlier *earlier, TimestampTz at)
 			return earlier->of_key == 0;
 		case REENTRY_AFTER:
 			return earlier->runs == 0 ||
-				DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														TimestampTzGetDatum(earlier->last),
-														IntervalPGetDatum(version->reentry_after))) <= at;
+				pgj_time_plus(earlier->last, version->reentry_after) <= at;
 	}
 	return false;
 }

@@ -145,8 +145,7 @@ put_result(const Claim *claim, const Offer *offer)
 	values[5] = CStringGetTextDatum(offer->recipient);
 	values[6] = CStringGetTextDatum(offer->subject);
 	values[7] = CStringGetTextDatum(offer->body);
-	nulls[8] = offer->html == NULL;
-	values[8] = offer->html != NULL ? CStringGetTextDatum(offer->html) : (Datum) 0;
+	values[8] = pgj_text_or_null(offer->html, &nulls[8]);
 	values[9] = headers_of(offer);
 	values[10] = TimestampTzGetDatum(offer->decided_at);
 	values[11] = TimestampTzGetDatum(offer->expires_at);

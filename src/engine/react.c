@@ -17,6 +17,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "engine/batch.h"
 #include "engine/evaluate.h"
 #include "pg_journey.h"
@@ -170,12 +171,7 @@ typedef struct GoalSubject
 static bool
 within(TimestampTz since, const Interval *within, TimestampTz at)
 {
-	TimestampTz end;
-
-	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												  TimestampTzGetDatum(since),
-												  IntervalPGetDatum(within)));
-	return since < at && at <= end;
+	return since < at && at <= pgj_time_plus(since, within);
 }
 
 static int

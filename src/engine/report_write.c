@@ -66,9 +66,7 @@ pgj_reported_write(const ReportSession *session)
 		decided[n] = TimestampTzGetDatum(message->decided_at);
 		id[n] = Int64GetDatum(message->message_id);
 		status[n] = CStringGetTextDatum(message->status);
-		reason_null[n] = message->reason == NULL;
-		if (message->reason != NULL)
-			reason[n] = CStringGetTextDatum(message->reason);
+		reason[n] = pgj_text_or_null(message->reason, &reason_null[n]);
 		retry_null[n] = message->retry_at == 0;
 		retry[n] = TimestampTzGetDatum(message->retry_at);
 		finished_null[n] = message->finished_at == 0;

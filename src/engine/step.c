@@ -15,19 +15,12 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "engine/batch.h"
 #include "engine/evaluate.h"
 #include "gate/gate.h"
 #include "guc.h"
 #include "outbox/outbox.h"
-
-static TimestampTz
-plus(TimestampTz at, const Interval *interval)
-{
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(at),
-												   IntervalPGetDatum(interval)));
-}
 
 static TimestampTz
 now_of(const Batch *batch, const Work *work)
@@ -106,7 +99,7 @@ wait_since(Batch *batch, Step *step, Work **works, int n)
 	{
 		TimestampTz now = now_of(batch, works[i]);
 		TimestampTz due = TIMESTAMP_IS_NOBEGIN(last[i]) ? now :
-			plus(last[i], step->duration);
+			pgj_time_plus(last[i], step->duration);
 
 		if (due > now)
 			pgj_batch_timer(batch, works[i]->current->run, due, step->no);
@@ -129,7 +122,7 @@ step_wait(Batch *batch, Step *step, Work **works, int n)
 			proceed(batch, works[i], step->next, "next");
 		else
 			pgj_batch_timer(batch, works[i]->current->run,
-							plus(now_of(batch, works[i]), step->duration),
+							pgj_time_plus(now_of(batch, works[i]), step->duration),
 							step->no);
 	}
 }
@@ -279,7 +272,7 @@ step_wait_for(Batch *batch, Version *version, Step *step, Work **works, int n)
 			run->listen_step = step->no;
 			run->epoch++;
 			pgj_run_changed(batch, run);
-			pgj_batch_timer(batch, run, plus(now, step->duration), step->no);
+			pgj_batch_timer(batch, run, pgj_time_plus(now, step->duration), step->no);
 		}
 	}
 }
@@ -333,7 +326,7 @@ static TimestampTz
 expiry_of(const Step *step, TimestampTz at)
 {
 	if (step->duration != NULL)
-		return plus(at, step->duration);
+		return pgj_time_plus(at, step->duration);
 	return at + (int64) pgj_message_expiry * USECS_PER_SEC;
 }
 

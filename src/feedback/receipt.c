@@ -15,14 +15,6 @@
 #include "feedback/receipt.h"
 #include "plan.h"
 
-static void
-put_text(Datum *value, bool *null, const char *text)
-{
-	*null = text == NULL;
-	if (text != NULL)
-		*value = CStringGetTextDatum(text);
-}
-
 void
 pgj_receipt_append(const Site *site, const ReceiptRow *rows, int n)
 {
@@ -64,8 +56,8 @@ pgj_receipt_append(const Site *site, const ReceiptRow *rows, int n)
 		attempt[i] = Int32GetDatum(rows[i].attempt);
 		kind[i] = CStringGetTextDatum(rows[i].kind);
 		relay[i] = CStringGetTextDatum(rows[i].relay);
-		put_text(&code[i], &code_null[i], rows[i].code);
-		put_text(&response[i], &response_null[i], rows[i].response);
+		code[i] = pgj_text_or_null(rows[i].code, &code_null[i]);
+		response[i] = pgj_text_or_null(rows[i].response, &response_null[i]);
 	}
 	(void) pgj_plan_execute(&plan, &params);
 	SPI_finish();

@@ -30,6 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "gate/check.h"
 #include "guc.h"
 #include "plan.h"
@@ -67,20 +68,6 @@ typedef struct CapWork
 	Interval   *expiry;			/* longest of any step, or NULL */
 	List	  **counted;		/* per check: list of Counted */
 } CapWork;
-
-static TimestampTz
-minus(TimestampTz at, const Interval *span)
-{
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
-												   TimestampTzGetDatum(at), IntervalPGetDatum(span)));
-}
-
-static TimestampTz
-plus(TimestampTz at, const Interval *span)
-{
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(at), IntervalPGetDatum(span)));
-}
 
 /* Read the caps; outside SPI's memory. */
 static void
@@ -127,10 +114,10 @@ range_start(const CapWork *work, TimestampTz at)
 	TimestampTz start;
 
 	for (int i = 0; i < work->ncaps; i++)
-		window = Min(window, minus(at, work->caps[i].per));
+		window = Min(window, pgj_time_minus(at, work->caps[i].per));
 	start = window - Max(MIN_EXPIRY, pgj_message_expiry * USECS_PER_SEC);
 	if (work->expiry != NULL)
-		start = Min(start, minus(window, work->expiry));
+		start = Min(start, pgj_time_minus(window, work->expiry));
 	return start;
 }
 
@@ -203,7 +190,7 @@ counts(const Cap *cap, const Counted *message, GateStage stage, TimestampTz at)
 	if (cap->channel != NULL && strcmp(cap->channel, message->channel) != 0)
 		return false;
 	if (message->handed_over)
-		return message->claimed_at > minus(at, cap->per) && message->claimed_at < plus(at, cap->per);
+		return message->claimed_at > pgj_time_minus(at, cap->per) && message->claimed_at < pgj_time_plus(at, cap->per);
 	return stage == GATE_DECIDE;
 }
 

@@ -23,6 +23,7 @@
 #include "box.h"
 #include "outbox/render.h"
 #include "pg_journey.h"
+#include "plan.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_preview);
 
@@ -130,13 +131,6 @@ contact_data(const Site *site, const char *key, TimestampTz at)
 	return rc.data;
 }
 
-static Datum
-text_or_null(const char *s, bool *isnull)
-{
-	*isnull = s == NULL;
-	return s ? CStringGetTextDatum(s) : (Datum) 0;
-}
-
 /* journey.preview(template text, contact anyelement, at timestamptz) */
 Datum
 pgj_sql_preview(PG_FUNCTION_ARGS)
@@ -162,9 +156,9 @@ pgj_sql_preview(PG_FUNCTION_ARGS)
 	parts.body = pgj_template_render(parts.body, data, RENDER_TEXT);
 	if (parts.html)
 		parts.html = pgj_template_render(parts.html, data, RENDER_HTML);
-	values[0] = text_or_null(parts.subject, &nulls[0]);
-	values[1] = text_or_null(parts.body, &nulls[1]);
-	values[2] = text_or_null(parts.html, &nulls[2]);
+	values[0] = pgj_text_or_null(parts.subject, &nulls[0]);
+	values[1] = pgj_text_or_null(parts.body, &nulls[1]);
+	values[2] = pgj_text_or_null(parts.html, &nulls[2]);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	return (Datum) 0;
 }
