@@ -403,6 +403,16 @@ pgj_batch_timer(Batch *batch, Run *run, TimestampTz due_at, int step)
 	pgj_rows_add(&batch->timers, values, NULL);
 }
 
+void
+pgj_event_subject(const Batch *batch, const Work *work, Subject *subject)
+{
+	memset(subject, 0, sizeof(Subject));
+	subject->contact = work->contact;
+	subject->now = pgj_decision_time(batch, work->current);
+	subject->event_id = work->current->event_id;
+	subject->event_at = work->current->event_at;
+}
+
 /* ---- what happens to runs --------------------------------------------- */
 
 static void

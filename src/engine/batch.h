@@ -15,6 +15,7 @@
 #define PGJ_BATCH_H
 
 #include "engine/definition.h"
+#include "engine/evaluate.h"
 #include "engine/rows.h"
 #include "lib/ilist.h"
 #include "utils/numeric.h"
@@ -170,6 +171,9 @@ pgj_is_finite(Datum value)
 
 	return !numeric_is_nan(number) && !numeric_is_inf(number);
 }
+
+/* The contact and its current event, decided now; no run. */
+extern void pgj_event_subject(const Batch *batch, const Work *work, Subject *subject);
 
 /* wave.c */
 extern void pgj_batch_process(Batch *batch);

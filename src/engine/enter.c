@@ -25,7 +25,6 @@
 #include "append.h"
 #include "clock.h"
 #include "engine/batch.h"
-#include "engine/evaluate.h"
 #include "gate/gate.h"
 #include "measure/fraction.h"
 #include "pg_journey.h"
@@ -42,16 +41,6 @@ typedef struct Candidate
 	int64		exposure_id;
 	bool		holdout;
 } Candidate;
-
-static void
-set_subject(Batch *batch, Subject *subject, const Candidate *c)
-{
-	memset(subject, 0, sizeof(Subject));
-	subject->contact = c->work->contact;
-	subject->now = pgj_decision_time(batch, c->item);
-	subject->event_id = c->item->event_id;
-	subject->event_at = c->item->event_at;
-}
 
 static void
 refuse(Batch *batch, Version *version, const Candidate *c, const char *reason,
@@ -115,7 +104,7 @@ candidates_triggered(Batch *batch, Version *version, const Rule *entry,
 
 	subjects = palloc_array(Subject, n);
 	for (int i = 0; i < n; i++)
-		set_subject(batch, &subjects[i], &c[i]);
+		pgj_event_subject(batch, c[i].work, &subjects[i]);
 	pgj_evaluate(batch->site, version, entry->condition, subjects, n);
 	for (int i = 0; i < n; i++)
 	{
@@ -139,7 +128,7 @@ fill_text(Batch *batch, Version *version, int expression, const char *clause,
 	int			kept = 0;
 
 	for (int i = 0; i < n; i++)
-		set_subject(batch, &subjects[i], &c[i]);
+		pgj_event_subject(batch, c[i].work, &subjects[i]);
 	pgj_evaluate(batch->site, version, expression, subjects, n);
 	for (int i = 0; i < n; i++)
 	{

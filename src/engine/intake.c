@@ -44,6 +44,14 @@ pgj_require_read_committed(void)
 	PreventCommandIfReadOnly("journey.tick()");
 }
 
+/* $1: the slice */
+static void
+slice_params(const Site *site, int slice, Params *params)
+{
+	pgj_params_init(params, site, 0);
+	pgj_params_scalar(params, INT2OID, Int16GetDatum(slice));
+}
+
 bool
 pgj_slice_lock(const Site *site, int slice, bool skip_locked)
 {
@@ -55,8 +63,7 @@ pgj_slice_lock(const Site *site, int slice, bool skip_locked)
 	};
 	Params		params;
 
-	pgj_params_init(&params, site, 0);
-	pgj_params_scalar(&params, INT2OID, Int16GetDatum(slice));
+	slice_params(site, slice, &params);
 	return pgj_plan_execute(skip_locked ? &skip : &wait, &params) == 1;
 }
 
@@ -82,8 +89,7 @@ pgj_progress_load(const Site *site, int slice, Progress *progress)
 
 	memset(progress, 0, sizeof(Progress));
 	progress->due_at = DT_NOBEGIN;
-	pgj_params_init(&params, site, 0);
-	pgj_params_scalar(&params, INT2OID, Int16GetDatum(slice));
+	slice_params(site, slice, &params);
 	if (pgj_plan_execute(&load, &params) > 0)
 	{
 		progress->seen = copy_or_zero(1);
@@ -110,8 +116,7 @@ pgj_progress_store(const Site *site, int slice, TimestampTz at,
 	bool		idle = progress->upto == (Datum) 0;
 	Params		params;
 
-	pgj_params_init(&params, site, 0);
-	pgj_params_scalar(&params, INT2OID, Int16GetDatum(slice));
+	slice_params(site, slice, &params);
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(at));
 	pgj_params_scalar(&params, PG_SNAPSHOTOID, progress->seen);
 	pgj_params_nullable(&params, PG_SNAPSHOTOID, progress->upto, idle);
@@ -168,8 +173,7 @@ begin_upto(const Site *site, Progress *progress)
 static void
 progress_params(const Site *site, int slice, const Progress *progress, Params *params)
 {
-	pgj_params_init(params, site, 0);
-	pgj_params_scalar(params, INT2OID, Int16GetDatum(slice));
+	slice_params(site, slice, params);
 	pgj_params_scalar(params, PG_SNAPSHOTOID, progress->seen);
 	pgj_params_scalar(params, PG_SNAPSHOTOID, progress->upto);
 	pgj_params_scalar(params, XID8OID, progress->after_xid);
@@ -190,8 +194,7 @@ postpone_event(Batch *batch, const Progress *progress, Datum contact,
 	};
 	Params		params;
 
-	pgj_params_init(&params, batch->site, 0);
-	pgj_params_scalar(&params, INT2OID, Int16GetDatum(batch->slice));
+	slice_params(batch->site, batch->slice, &params);
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(Max(at, progress->due_at)));
 	pgj_params_scalar(&params, batch->site->key_type, contact);
 	pgj_params_scalar(&params, INT8OID, Int64GetDatum(event_id));
@@ -347,8 +350,7 @@ pgj_take_timers(Batch *batch, Progress *progress, TimestampTz until)
 	uint64		rows;
 	bool		all;
 
-	pgj_params_init(&params, batch->site, 0);
-	pgj_params_scalar(&params, INT2OID, Int16GetDatum(batch->slice));
+	slice_params(batch->site, batch->slice, &params);
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(progress->due_at));
 	pgj_params_scalar(&params, INT8OID, Int64GetDatum(progress->due_id));
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(until));
@@ -408,8 +410,7 @@ pgj_take_held(Batch *batch)
 	uint64		rows;
 	int			ndue = 0;
 
-	pgj_params_init(&params, batch->site, 0);
-	pgj_params_scalar(&params, INT2OID, Int16GetDatum(batch->slice));
+	slice_params(batch->site, batch->slice, &params);
 	rows = pgj_plan_execute(&release, &params);
 	due = palloc_array(DueStep, rows + 1);
 	for (uint64 row = 0; row < rows; row++)

@@ -19,7 +19,6 @@
 
 #include "clock.h"
 #include "engine/batch.h"
-#include "engine/evaluate.h"
 #include "pg_journey.h"
 
 /* A run and the event at hand. */
@@ -41,12 +40,7 @@ is_later(const WorkItem *item, const Run *run)
 static void
 set_subject(Batch *batch, Subject *subject, const Pair *pair)
 {
-	WorkItem   *item = pair->work->current;
-
-	subject->contact = pair->work->contact;
-	subject->now = pgj_decision_time(batch, item);
-	subject->event_id = item->event_id;
-	subject->event_at = item->event_at;
+	pgj_event_subject(batch, pair->work, subject);
 	subject->enrollment_id = pair->run->id;
 	subject->key = pair->run->key;
 	subject->entered_at = pair->run->entered_at;
@@ -218,13 +212,7 @@ load_goal_subjects(Batch *batch, int journey_id, Work **works, int n,
 static void
 goal_subject(Batch *batch, Subject *subject, const GoalSubject *g)
 {
-	WorkItem   *item = g->work->current;
-
-	memset(subject, 0, sizeof(Subject));
-	subject->contact = g->work->contact;
-	subject->now = pgj_decision_time(batch, item);
-	subject->event_id = item->event_id;
-	subject->event_at = item->event_at;
+	pgj_event_subject(batch, g->work, subject);
 	subject->enrollment_id = g->enrollment_id;
 	subject->key = g->key;
 	subject->entered_at = g->entered_at;

@@ -17,7 +17,6 @@
 
 #include "clock.h"
 #include "engine/batch.h"
-#include "engine/evaluate.h"
 #include "gate/gate.h"
 #include "guc.h"
 #include "outbox/outbox.h"
