@@ -206,3 +206,54 @@ END
 $$;
 REVOKE ALL ON FUNCTION journey.diagram(text, integer) FROM PUBLIC;
 COMMENT ON FUNCTION journey.diagram(text, integer) IS 'A version of a journey (the newest unless one is named) as a Mermaid flowchart';
+
+-- DROP EXTENSION takes the definitions and leaves journey_state.  Numbers that are
+-- still in there must not come to mean other journeys: their runs would go on as
+-- those, and mail people who never entered them.
+CREATE FUNCTION journey._bury_lost_journeys()
+RETURNS integer[]
+LANGUAGE plpgsql
+VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	lost integer;
+BEGIN
+	INSERT INTO journey.journey (journey_id, name, status, created_at) OVERRIDING SYSTEM VALUE
+	SELECT l.journey_id, format('lost journey %s', l.journey_id), 'dropped', min(l.at)
+	FROM (
+		SELECT e.journey_id, e.entered_at AS at FROM journey_state.enrollment AS e
+		UNION ALL
+		SELECT x.journey_id, x.exposed_at FROM journey_state.exposure AS x WHERE x.layer = 'journey'
+		UNION ALL
+		SELECT r.journey_id, r.at FROM journey_state.refusal AS r
+	) AS l
+	WHERE NOT EXISTS (SELECT FROM journey.journey AS j WHERE j.journey_id = l.journey_id)
+	GROUP BY l.journey_id;
+	GET DIAGNOSTICS lost = ROW_COUNT;
+	IF lost > 0 THEN
+		RAISE NOTICE 'the definitions of % journeys in schema "journey_state" are gone', lost
+			USING DETAIL = 'Their runs end by their next due moment, and their messages are withheld.';
+	END IF;
+
+	INSERT INTO journey.version (version_id, journey_id, version, script, topic, priority, holdout, reentry, created_at, dropped)
+		OVERRIDING SYSTEM VALUE
+	SELECT l.version_id, l.journey_id, row_number() OVER (PARTITION BY l.journey_id ORDER BY l.version_id),
+		'', 'promotions', 50, 0, 'always', min(l.at), true
+	FROM (
+		SELECT e.version_id, e.journey_id, e.entered_at AS at FROM journey_state.enrollment AS e
+		UNION ALL
+		SELECT r.version_id, r.journey_id, r.at FROM journey_state.refusal AS r
+	) AS l
+	WHERE NOT EXISTS (SELECT FROM journey.version AS v WHERE v.version_id = l.version_id)
+	GROUP BY l.version_id, l.journey_id;
+
+	RETURN ARRAY[
+		(SELECT max(j.journey_id) FROM journey.journey AS j),
+		(SELECT max(v.version_id) FROM journey.version AS v),
+		(SELECT max(c.capture_id) FROM journey_state.capture_error AS c)
+	];
+END
+$$;
+REVOKE ALL ON FUNCTION journey._bury_lost_journeys() FROM PUBLIC;
+COMMENT ON FUNCTION journey._bury_lost_journeys() IS 'internal: puts a dropped journey in the place of each that journey_state knows and schema journey does not; the highest numbers of journeys, versions and captures in use';

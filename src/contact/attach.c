@@ -250,6 +250,35 @@ call_create_state(const Attachment *a)
 }
 
 /*
+ * Numbers that an earlier CREATE EXTENSION gave away are not given away again.
+ */
+static void
+bury_lost_journeys(Oid owner)
+{
+	SavedUser	saved = pgj_become_role(owner);
+	Oid			types[1] = {INT4ARRAYOID};
+	Datum		highest[1];
+	bool		isnull;
+
+	highest[0] = pgj_fetch("SELECT journey._bury_lost_journeys()", &isnull);
+	pgj_become_caller(saved);
+
+	saved = pgj_become_extension_owner();
+	pgj_run_with("SELECT pg_catalog.setval(s.name, s.highest)"
+				 " FROM (VALUES ('journey.journey_journey_id_seq'::pg_catalog.regclass, ($1)[1]),"
+				 "  ('journey.version_version_id_seq', ($1)[2]),"
+				 "  ('journey.capture_capture_id_seq', ($1)[3])) AS s (name, highest)"
+				 " WHERE s.highest OPERATOR(pg_catalog.>=) (SELECT q.last_value FROM journey.journey_journey_id_seq AS q"
+				 "   WHERE s.name OPERATOR(pg_catalog.=) 'journey.journey_journey_id_seq'::pg_catalog.regclass"
+				 "  UNION ALL SELECT q.last_value FROM journey.version_version_id_seq AS q"
+				 "   WHERE s.name OPERATOR(pg_catalog.=) 'journey.version_version_id_seq'::pg_catalog.regclass"
+				 "  UNION ALL SELECT q.last_value FROM journey.capture_capture_id_seq AS q"
+				 "   WHERE s.name OPERATOR(pg_catalog.=) 'journey.capture_capture_id_seq'::pg_catalog.regclass)",
+				 1, types, highest, NULL);
+	pgj_become_caller(saved);
+}
+
+/*
  * A journey_state left by DROP EXTENSION, or brought by a dump, is taken over
  * if it is whole, has the same key type and belongs to the same owner.
  */
@@ -303,6 +332,7 @@ readopt_state(Attachment *a)
 					   slices, PGJ_STATE_SCHEMA));
 		a->slices = slices;
 	}
+	bury_lost_journeys(a->owner);
 }
 
 /* attach() without a table: a table of our own, in the owner's hands. */
