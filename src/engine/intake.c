@@ -132,24 +132,35 @@ pgj_progress_store(const Site *site, int slice, TimestampTz at,
 #define NEW_EVENT_COLUMNS \
 	"SELECT v.contact, v.event_id, v.at, v.name, v.xid FROM journey_state.event v"
 
-/* of transactions that were running in "seen": few, mostly none */
+/*
+ * Of transactions that were running in "seen": few, mostly none.  Of each
+ * transaction the events after the last one done.
+ */
+#define EVENTS_OF_RUNNING(limit) \
+	"SELECT v.* FROM pg_catalog.pg_snapshot_xip($2) AS x (xid)" \
+	" CROSS JOIN LATERAL (" NEW_EVENT_COLUMNS \
+	"  WHERE v.slice = $1 AND v.xid = x.xid" \
+	"  AND v.event_id > CASE WHEN x.xid = $4 THEN $5 ELSE 0 END" \
+	"  ORDER BY v.event_id " limit ") v" \
+	" WHERE x.xid >= $4 AND pg_catalog.pg_visible_in_snapshot(x.xid, $3)"
+
+/*
+ * Of transactions that began after it.  One lower bound, not two: an index scan
+ * starts at one of them, and it would have to be the right one.
+ */
+#define EVENTS_SINCE \
+	NEW_EVENT_COLUMNS \
+	" WHERE v.slice = $1 AND (v.xid, v.event_id) > (greatest($4, pg_catalog.pg_snapshot_xmax($2))," \
+	"  CASE WHEN $4 >= pg_catalog.pg_snapshot_xmax($2) THEN $5 ELSE 0 END)" \
+	" AND v.xid < pg_catalog.pg_snapshot_xmax($3)" \
+	" AND pg_catalog.pg_visible_in_snapshot(v.xid, $3)"
+
 static KeptPlan events_of_running = {
-	.sql = "SELECT v.* FROM pg_catalog.pg_snapshot_xip($2) AS x (xid)"
-	" CROSS JOIN LATERAL (" NEW_EVENT_COLUMNS
-	"  WHERE v.slice = $1 AND v.xid = x.xid AND (v.xid, v.event_id) > ($4, $5)"
-	"  ORDER BY v.event_id LIMIT $6) v"
-	" WHERE pg_catalog.pg_visible_in_snapshot(x.xid, $3)"
-	" ORDER BY v.xid, v.event_id LIMIT $6"
+	.sql = EVENTS_OF_RUNNING("LIMIT $6") " ORDER BY v.xid, v.event_id LIMIT $6"
 };
 
-/* of transactions that began after it */
 static KeptPlan events_since = {
-	.sql = NEW_EVENT_COLUMNS
-	" WHERE v.slice = $1 AND v.xid >= pg_catalog.pg_snapshot_xmax($2)"
-	" AND v.xid < pg_catalog.pg_snapshot_xmax($3)"
-	" AND (v.xid, v.event_id) > ($4, $5)"
-	" AND pg_catalog.pg_visible_in_snapshot(v.xid, $3)"
-	" ORDER BY v.xid, v.event_id LIMIT $6"
+	.sql = EVENTS_SINCE " ORDER BY v.xid, v.event_id LIMIT $6"
 };
 
 /* Work up to what is committed now, from the start, unless that is under way. */
@@ -272,12 +283,8 @@ pgj_events_to_timers(const Site *site, int slice, Progress *progress)
 {
 	static KeptPlan move = {
 		.sql = "INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
-		" SELECT v.slice, greatest(v.at, $6), pg_catalog.nextval('journey_state.row_id_seq'), v.contact, v.event_id, v.at"
-		" FROM journey_state.event v"
-		" WHERE v.slice = $1 AND (v.xid, v.event_id) > ($4, $5)"
-		" AND (v.xid >= pg_catalog.pg_snapshot_xmax($2)"
-		"  OR v.xid = ANY (ARRAY(SELECT pg_catalog.pg_snapshot_xip($2))))"
-		" AND pg_catalog.pg_visible_in_snapshot(v.xid, $3)"
+		" SELECT $1, greatest(v.at, $6), pg_catalog.nextval('journey_state.row_id_seq'), v.contact, v.event_id, v.at"
+		" FROM (" EVENTS_OF_RUNNING("") " UNION ALL " EVENTS_SINCE ") v"
 		" ORDER BY v.at, v.event_id"
 	};
 	Params		params;
