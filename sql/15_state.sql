@@ -109,6 +109,7 @@ BEGIN
 			CHECK ((ended_at IS NOT NULL) = (status IN ('exited', 'completed')))
 		) WITH (fillfactor = 80);
 		CREATE UNIQUE INDEX enrollment_running_idx ON journey_state.enrollment (contact, journey_id, key) WHERE ended_at IS NULL;
+		CREATE INDEX enrollment_parked_idx ON journey_state.enrollment (enrollment_id) WHERE status = 'parked';
 		COMMENT ON TABLE journey_state.enrollment IS 'One contact''s run through one version, for one key. A timer counts only if its epoch is the enrollment''s.';
 		COMMENT ON COLUMN journey_state.enrollment.ordinal IS 'how many runs of this journey, contact and key there were, this one included; part of the messages'' idempotency keys';
 		COMMENT ON COLUMN journey_state.enrollment.listen_step IS 'the WAIT FOR step this run stands at, if it stands at one';
@@ -349,3 +350,59 @@ END
 $create$;
 REVOKE ALL ON FUNCTION journey._create_state(regtype, integer) FROM PUBLIC;
 COMMENT ON FUNCTION journey._create_state(regtype, integer) IS 'internal: makes the tables of journey_state; called by journey.attach() as the journey owner';
+
+/*
+ * The state tables belong to the journey owner, who could put a view in the place
+ * of one, or hang a function of his on one.  A superuser who asks for the health
+ * of the database must not run it.
+ */
+CREATE FUNCTION journey._require_plain_state()
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $body$
+DECLARE
+	tables CONSTANT name[] := ARRAY['capture_error', 'consent', 'consent_log', 'conversion', 'enrollment', 'event', 'event_key', 'exposure', 'held',
+		'message', 'outbox', 'progress', 'receipt', 'refusal', 'relay', 'slice', 'suppression', 'timer', 'transition', 'verdict'];
+	state oid := to_regnamespace('journey_state');
+	plain record;
+	odd text;
+BEGIN
+	IF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname IN (session_user, current_user) AND r.rolsuper) THEN
+		RETURN;
+	END IF;
+
+	-- from here on nobody renames them or adds a rule or a constraint
+	FOR plain IN SELECT c.oid::regclass AS name FROM pg_class AS c WHERE c.relnamespace = state AND c.relkind IN ('r', 'p') LOOP
+		EXECUTE format('LOCK TABLE ONLY %s IN ACCESS SHARE MODE', plain.name);
+	END LOOP;
+
+	SELECT string_agg(x.what, ', ' ORDER BY x.what) INTO odd
+	FROM (
+		SELECT pg_describe_object('pg_class'::regclass, c.oid, 0)
+		FROM pg_class AS c WHERE c.relnamespace = state AND (c.relkind = 'f' OR c.relkind IN ('v', 'm') AND c.relname = ANY (tables))
+		UNION ALL
+		SELECT pg_describe_object('pg_rewrite'::regclass, r.oid, 0)
+		FROM pg_rewrite AS r JOIN pg_class AS c ON c.oid = r.ev_class WHERE c.relnamespace = state AND c.relkind IN ('r', 'p')
+		UNION ALL
+		SELECT pg_describe_object(d.classid, d.objid, d.objsubid)
+		FROM pg_depend AS d JOIN pg_class AS i ON i.oid = d.objid AND i.relkind IN ('i', 'I')
+		WHERE d.classid = 'pg_class'::regclass AND i.relnamespace = state AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+		UNION ALL
+		SELECT pg_describe_object(d.classid, d.objid, d.objsubid)
+		FROM pg_depend AS d JOIN pg_constraint AS k ON k.oid = d.objid
+		WHERE d.classid = 'pg_constraint'::regclass AND k.connamespace = state AND d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+		UNION ALL
+		SELECT pg_describe_object('pg_class'::regclass, a.attrelid, a.attnum)
+		FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_type AS t ON t.oid = a.atttypid
+		WHERE c.relnamespace = state AND c.relname = ANY (tables) AND t.typtype = 'd'
+	) AS x (what);
+	IF odd IS NOT NULL THEN
+		RAISE EXCEPTION 'a superuser session must not run what the journey owner added to journey_state'
+			USING ERRCODE = 'PJ005', DETAIL = odd,
+			HINT = 'Connect as a member of the journey owner, or use SET SESSION AUTHORIZATION.';
+	END IF;
+END
+$body$;
+REVOKE ALL ON FUNCTION journey._require_plain_state() FROM PUBLIC;
+COMMENT ON FUNCTION journey._require_plain_state() IS 'internal: refuses a superuser session when reading the state tables could run functions of the journey owner';

@@ -42,9 +42,13 @@ COMMENT ON TYPE journey.performance_figures IS 'A row of journey.performance()';
  */
 CREATE FUNCTION journey.performance(journey text DEFAULT NULL, as_of timestamptz DEFAULT clock_timestamp())
 RETURNS SETOF journey.performance_figures
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $body$
+#variable_conflict use_column
+BEGIN
+	PERFORM journey._require_plain_state();
+	RETURN QUERY
 	WITH run AS (
 		SELECT e.journey_id, date_trunc('week', e.entered_at)::date AS week, e.contact, e.enrollment_id,
 			e.entered_at, e.ended_at IS NULL OR e.ended_at > $2 AS unfinished, v.goal_within
@@ -110,7 +114,8 @@ AS $body$
 	JOIN journey.journey AS j ON j.journey_id = f.journey_id
 	LEFT JOIN median AS m ON m.journey_id = f.journey_id AND m.week IS NOT DISTINCT FROM f.week
 	CROSS JOIN LATERAL journey.stat_wilson(f.converted, f.entered) AS w
-	ORDER BY j.name, f.week NULLS FIRST
+	ORDER BY j.name, f.week NULLS FIRST;
+END
 $body$;
 REVOKE ALL ON FUNCTION journey.performance(text, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey.performance(text, timestamptz) IS 'Treated contacts by journey and week of entry (week null: the whole journey), as of a time: entered, messages handed over, conversions, revenue';
@@ -163,9 +168,13 @@ COMMENT ON TYPE journey.lift_estimate IS 'A row of journey.lift()';
  */
 CREATE FUNCTION journey.lift(journey text DEFAULT NULL, as_of timestamptz DEFAULT clock_timestamp(), alpha float8 DEFAULT 0.05)
 RETURNS SETOF journey.lift_estimate
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $body$
+#variable_conflict use_column
+BEGIN
+	PERFORM journey._require_plain_state();
+	RETURN QUERY
 	WITH unit AS (
 		SELECT x.journey_id, x.contact, x.exposure_id, x.epoch, x.arm, x.exposed_at, x.exposed_at + v.goal_within AS until,
 			-- the probability of treatment, the same number for both arms of a stratum
@@ -255,7 +264,8 @@ AS $body$
 	JOIN journey.journey AS j ON j.journey_id = g.journey_id
 	LEFT JOIN LATERAL journey.stat_two_proportions_stratified(g.xs_t, g.ns_t, g.xs_c, g.ns_c, $3) AS b ON true
 	LEFT JOIN LATERAL journey.stat_welch_stratified(CASE WHEN g.has_variance THEN g.ns_t END, g.means_t, g.vars_t, g.ns_c, g.means_c, g.vars_c, $3) AS r ON true
-	ORDER BY j.name
+	ORDER BY j.name;
+END
 $body$;
 REVOKE ALL ON FUNCTION journey.lift(text, timestamptz, float8) FROM PUBLIC;
 COMMENT ON FUNCTION journey.lift(text, timestamptz, float8) IS 'Treatment against holdout as of a time: conversion, difference and interval, revenue per exposed contact. Believe a row only if valid.';

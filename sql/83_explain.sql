@@ -88,8 +88,10 @@ SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
 	only_journey CONSTANT text := $2;
-	who journey_state.enrollment.contact%TYPE := $1;
+	who journey_state.enrollment.contact%TYPE;
 BEGIN
+	PERFORM journey._require_plain_state();
+	who := $1;
 	IF only_journey IS NOT NULL AND NOT EXISTS (SELECT FROM journey.journey AS j WHERE j.name = only_journey) THEN
 		RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = pg_catalog.format('journey "%s" does not exist', only_journey);
 	END IF;

@@ -16,6 +16,7 @@ DECLARE
 	filled boolean;
 	divided boolean;
 BEGIN
+	PERFORM journey._require_plain_state();
 	SELECT (s.system_identifier, s.database_oid) IS DISTINCT FROM
 		((SELECT c.system_identifier FROM pg_control_system() AS c), (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))
 	INTO copied FROM journey.site AS s;

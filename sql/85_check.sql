@@ -15,11 +15,17 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
-	oldest_transition timestamptz := (SELECT min(t.at) FROM journey_state.transition AS t);
-	oldest_verdict timestamptz := (SELECT min(v.at) FROM journey_state.verdict AS v);
-	oldest_receipt timestamptz := (SELECT min(r.at) FROM journey_state.receipt AS r);
-	oldest_event timestamptz := (SELECT min(e.at) FROM journey_state.event AS e);
+	oldest_transition timestamptz;
+	oldest_verdict timestamptz;
+	oldest_receipt timestamptz;
+	oldest_event timestamptz;
 BEGIN
+	PERFORM journey._require_plain_state();
+	oldest_transition := (SELECT min(t.at) FROM journey_state.transition AS t);
+	oldest_verdict := (SELECT min(v.at) FROM journey_state.verdict AS v);
+	oldest_receipt := (SELECT min(r.at) FROM journey_state.receipt AS r);
+	oldest_event := (SELECT min(e.at) FROM journey_state.event AS e);
+
 	RETURN QUERY
 	SELECT 'a run ends once: one transition to step 0 if it ended, none if not', count(*), min(x.what)
 	FROM (

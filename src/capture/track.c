@@ -282,6 +282,12 @@ find_parked(const Site *site, int64 enrollment)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	if (SPI_execute_with_args("SELECT r.contact, r.status FROM journey_state.enrollment r"
+							  " WHERE r.enrollment_id OPERATOR(pg_catalog.=) $1 AND r.status OPERATOR(pg_catalog.=) 'parked'",
+							  1, types, values, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not read journey_state.enrollment");
+	/* only parked ones are found by an index: what is it, if it is none? */
+	if (SPI_processed == 0 &&
+		SPI_execute_with_args("SELECT r.contact, r.status FROM journey_state.enrollment r"
 							  " WHERE r.enrollment_id OPERATOR(pg_catalog.=) $1",
 							  1, types, values, NULL, false, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read journey_state.enrollment");
