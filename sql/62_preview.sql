@@ -14,6 +14,9 @@ CREATE FUNCTION journey.preview(template text, contact anyelement, at timestampt
 RETURNS TABLE (subject text, body text, html text)
 LANGUAGE c STRICT ROWS 1
 SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET datestyle = 'ISO, MDY'
+SET intervalstyle = 'postgres'
 AS 'MODULE_PATHNAME', 'pgj_sql_preview';
 REVOKE ALL ON FUNCTION journey.preview(text, anyelement, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey.preview(text, anyelement, timestamptz) IS 'What a contact would get from a template, for an event without properties';

@@ -119,7 +119,8 @@ ask_gate(Attempt *arg)
 /* -------- the contact's row -------- */
 
 /*
- * Runs in the box.  The row goes under the members that we add, so that a column
+ * Runs in the box.  c.*, not c: the table may have a column of that name, which
+ * would be meant.  The row goes under the members that we add, so that a column
  * named "event" does not hide the event.
  */
 static void
@@ -149,7 +150,7 @@ read_contacts_body(void *arg)
 		number[k] = Int32GetDatum(i);
 		contact[k++] = read->offers[i]->contact;
 	}
-	plan.sql = psprintf("SELECT r.n, pg_catalog.to_jsonb(c) FROM unnest($1, $2) AS r (n, contact) "
+	plan.sql = psprintf("SELECT r.n, pg_catalog.to_jsonb(c.*) FROM unnest($1, $2) AS r (n, contact) "
 						"JOIN %s AS c ON c.%s = r.contact", site->contact_name, site->key_column);
 	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)

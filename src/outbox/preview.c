@@ -55,7 +55,7 @@ static void
 read_contact(void *arg)
 {
 	ReadContact *rc = arg;
-	char	   *sql = psprintf("SELECT pg_catalog.to_jsonb(c) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object("
+	char	   *sql = psprintf("SELECT pg_catalog.to_jsonb(c.*) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object("
 							   "'event', '{\"properties\": {}}'::pg_catalog.jsonb, 'enrollment', '{}'::pg_catalog.jsonb, "
 							   "'message', '{}'::pg_catalog.jsonb, 'now', $2) "
 							   "FROM %s AS c WHERE c.%s = $1",

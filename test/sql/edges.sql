@@ -116,4 +116,21 @@ SELECT p.name, count(m.*) AS messages, count(DISTINCT m.idempotency_key) AS keys
 FROM shop.people p JOIN journey_state.message m ON m.contact = p.id JOIN journey_state.exposure x ON x.contact = p.id GROUP BY p.id, p.name ORDER BY p.name;
 SELECT count(*) FROM journey_state.conversion;
 SELECT * FROM journey.check() WHERE violations > 0;
+
+-- Columns with names that our own statements use.
+ALTER TABLE shop.people ADD COLUMN c text DEFAULT 'cc', ADD COLUMN event text DEFAULT 'ev', ADD COLUMN n int DEFAULT 7, ADD COLUMN contact text DEFAULT 'con', ADD COLUMN now text DEFAULT 'nn';
+SELECT journey.create_template('names', channel => 'email', subject => '{{ name }} {{ c }} {{ n }} {{ contact }} {{ now }} {{ event.name }}', body => '{{ event.properties.x }}');
+SELECT * FROM journey.preview('names', ''::text, at => '2026-02-01');
+SELECT journey.create_journey('names', $$
+  ON EVENT named WHERE c.c = 'cc' AND c.event = 'ev' AND c.n = 7 AND c.contact = 'con' AND c.now = 'nn'
+  IF event.name = 'named' AND c.event <> e.key THEN SEND email names; END IF;
+$$);
+SELECT journey.activate('names');
+SELECT journey.track(''::text, 'named', '{"x": "yes"}', at => '2026-02-01') \g /dev/null
+SELECT * FROM journey.tick('2026-02-01');
+RESET SESSION AUTHORIZATION;
+SELECT journey.issue_site_token() AS token \gset
+SET SESSION AUTHORIZATION shop;
+SELECT journey.open_relay('r', :'token') > 0 AS opened;
+SELECT recipient, subject, body FROM journey.claim('r', at => '2026-02-01');
 RESET SESSION AUTHORIZATION;
