@@ -220,7 +220,7 @@ pgj_sql_grant_role(PG_FUNCTION_ARGS)
 		saved = pgj_become_extension_owner();
 		pgj_run(psprintf("GRANT USAGE ON SCHEMA journey TO %s", role));
 		if (operator)
-			grant_functions(role, "p.proname OPERATOR(pg_catalog.=) ANY ('{tick,pause,resume,retry,health,maintain}'::pg_catalog.name[])");
+			grant_functions(role, "p.proname OPERATOR(pg_catalog.=) ANY ('{pause,resume,retry,retry_message,health,maintain}'::pg_catalog.name[])");
 		if (relay)
 			grant_functions(role, "p.proname OPERATOR(pg_catalog.=) ANY ('{open_relay,claim,report}'::pg_catalog.name[])");
 		pgj_become_caller(saved);

@@ -564,7 +564,11 @@ sql_change_status(PG_FUNCTION_ARGS, StatusChange change)
 	const Site *site = pgj_site();
 	SavedUser	saved;
 
-	pgj_require_member(site);
+	/* these two run nothing of an author's: EXECUTE, as operators have it, is the permission */
+	if (change == CHANGE_PAUSE || change == CHANGE_RESUME)
+		pgj_refuse_superuser(site);
+	else
+		pgj_require_member(site);
 	saved = pgj_become_owner(site);
 	SPI_connect();
 	change_status(name, change);
