@@ -26,14 +26,14 @@
 #include "append.h"
 #include "pg_journey.h"
 
-#define ROWS_PER_INSERT	1000
+#define ROWS_PER_INSERT 1000
 
 /* An append in progress. */
 typedef struct LogAppend
 {
 	const AppendRows *rows;
-	int			attribute[APPEND_MAX_COLUMNS];	/* of each column, from 0 */
-	EState	   *estate;
+	int attribute[APPEND_MAX_COLUMNS]; /* of each column, from 0 */
+	EState *estate;
 	ModifyTableState *mtstate;
 	ResultRelInfo *root;
 	PartitionTupleRouting *routing;
@@ -43,20 +43,21 @@ typedef struct LogAppend
 Oid
 pgj_state_relation(const char *name)
 {
-	Oid			namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
-	Oid			relation = get_relname_relid(name, namespace);
+	Oid namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
+	Oid relation = get_relname_relid(name, namespace);
 
 	if (!OidIsValid(relation))
-		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_TABLE),
-				errmsg("relation \"%s.%s\" does not exist", PGJ_STATE_SCHEMA, name),
-				errhint("Restore it from a backup, or drop the schema and attach again."));
+		ereport(
+			ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
+			errmsg("relation \"%s.%s\" does not exist", PGJ_STATE_SCHEMA, name),
+			errhint(
+				"Restore it from a backup, or drop the schema and attach again."));
 	return relation;
 }
 
 void
-pgj_append_init(AppendRows *rows, const char *table,
-				const char *const *columns, int ncolumns, int nrows)
+pgj_append_init(AppendRows *rows, const char *table, const char *const *columns,
+				int ncolumns, int nrows)
 {
 	Assert(ncolumns <= APPEND_MAX_COLUMNS);
 	rows->table = table;
@@ -78,13 +79,14 @@ begin_append(LogAppend *append, Relation relation, const AppendRows *rows)
 	append->rows = rows;
 	for (int i = 0; i < rows->ncolumns; i++)
 	{
-		AttrNumber	number = get_attnum(RelationGetRelid(relation), rows->columns[i]);
+		AttrNumber number =
+			get_attnum(RelationGetRelid(relation), rows->columns[i]);
 
 		if (number == InvalidAttrNumber)
-			ereport(ERROR,
-					errcode(ERRCODE_UNDEFINED_COLUMN),
+			ereport(ERROR, errcode(ERRCODE_UNDEFINED_COLUMN),
 					errmsg("column \"%s\" of relation \"%s\" does not exist",
-						   rows->columns[i], RelationGetRelationName(relation)));
+						   rows->columns[i],
+						   RelationGetRelationName(relation)));
 		append->attribute[i] = number - 1;
 	}
 
@@ -104,8 +106,8 @@ begin_append(LogAppend *append, Relation relation, const AppendRows *rows)
 	append->mtstate->resultRelInfo = append->root;
 	append->mtstate->rootResultRelInfo = append->root;
 	append->routing = ExecSetupPartitionTupleRouting(append->estate, relation);
-	append->root_slot = MakeSingleTupleTableSlot(RelationGetDescr(relation),
-												 &TTSOpsVirtual);
+	append->root_slot =
+		MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsVirtual);
 }
 
 static void
@@ -142,9 +144,9 @@ route_rows(LogAppend *append)
 	for (int row = 0; row < append->rows->nrows; row++)
 	{
 		fill_slot(append, append->root_slot, row);
-		target[row] = ExecFindPartition(append->mtstate, append->root,
-										append->routing, append->root_slot,
-										append->estate);
+		target[row] =
+			ExecFindPartition(append->mtstate, append->root, append->routing,
+							  append->root_slot, append->estate);
 		ResetPerTupleExprContext(append->estate);
 	}
 	return target;
@@ -155,7 +157,7 @@ static void
 flush_slots(LogAppend *append, ResultRelInfo *partition, TupleTableSlot **slots,
 			int nslots)
 {
-	Relation	relation = partition->ri_RelationDesc;
+	Relation relation = partition->ri_RelationDesc;
 
 	if (nslots == 0)
 		return;
@@ -169,8 +171,8 @@ flush_slots(LogAppend *append, ResultRelInfo *partition, TupleTableSlot **slots,
 					   0, NULL);
 	if (partition->ri_NumIndices > 0)
 		for (int i = 0; i < nslots; i++)
-			list_free(pgj_ExecInsertIndexTuples(partition, slots[i],
-												append->estate));
+			list_free(
+				pgj_ExecInsertIndexTuples(partition, slots[i], append->estate));
 	for (int i = 0; i < nslots; i++)
 		ExecClearTuple(slots[i]);
 	ResetPerTupleExprContext(append->estate);
@@ -185,10 +187,10 @@ append_partition(LogAppend *append, ResultRelInfo **target, int first)
 {
 	ResultRelInfo *partition = target[first];
 	TupleConversionMap *map = pgj_RootToPartitionMap(partition, append->estate);
-	int			capacity = Min(append->rows->nrows - first, ROWS_PER_INSERT);
+	int capacity = Min(append->rows->nrows - first, ROWS_PER_INSERT);
 	TupleTableSlot **slots = palloc_array(TupleTableSlot *, capacity);
-	int			nslots = 0;
-	int			ndone = 0;
+	int nslots = 0;
+	int ndone = 0;
 
 	for (int i = 0; i < capacity; i++)
 		slots[i] = table_slot_create(partition->ri_RelationDesc, NULL);
@@ -202,7 +204,8 @@ append_partition(LogAppend *append, ResultRelInfo **target, int first)
 		else
 		{
 			fill_slot(append, append->root_slot, row);
-			execute_attr_map_slot(map->attrMap, append->root_slot, slots[nslots]);
+			execute_attr_map_slot(map->attrMap, append->root_slot,
+								  slots[nslots]);
 		}
 		ExecMaterializeSlot(slots[nslots]);
 		target[row] = NULL;
@@ -223,24 +226,24 @@ append_partition(LogAppend *append, ResultRelInfo **target, int first)
 void
 pgj_append(const Site *site, const AppendRows *rows)
 {
-	LogAppend		append;
-	Relation	relation;
+	LogAppend append;
+	Relation relation;
 	ResultRelInfo **target;
-	Oid			user;
-	int			context;
-	int			ndone = 0;
+	Oid user;
+	int context;
+	int ndone = 0;
 
 	if (rows->nrows == 0)
 		return;
 
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(site->owner, context |
-						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(site->owner, context | SECURITY_LOCAL_USERID_CHANGE |
+											SECURITY_RESTRICTED_OPERATION);
 	relation = table_open(pgj_state_relation(rows->table), RowExclusiveLock);
 	begin_append(&append, relation, rows);
 	target = route_rows(&append);
 	for (int row = 0; ndone < rows->nrows; row++)
-		if (target[row] != NULL)	/* else done with an earlier row's partition */
+		if (target[row] != NULL) /* else done with an earlier row's partition */
 			ndone += append_partition(&append, target, row);
 	end_append(&append);
 	pfree(target);

@@ -15,12 +15,12 @@
 /* Rows by column: values[column][row], nulls[column][row]. */
 typedef struct AppendRows
 {
-	const char *table;			/* in schema journey_state */
-	int			ncolumns;
+	const char *table; /* in schema journey_state */
+	int ncolumns;
 	const char *const *columns;
-	int			nrows;
-	Datum	   *values[APPEND_MAX_COLUMNS];
-	bool	   *nulls[APPEND_MAX_COLUMNS];
+	int nrows;
+	Datum *values[APPEND_MAX_COLUMNS];
+	bool *nulls[APPEND_MAX_COLUMNS];
 } AppendRows;
 
 /* Room for nrows rows, all columns not null, in the current context. */
@@ -37,6 +37,6 @@ extern void pgj_append_init(AppendRows *rows, const char *table,
 extern void pgj_append(const Site *site, const AppendRows *rows);
 
 /* The oid of a relation of journey_state, which must exist. */
-extern Oid	pgj_state_relation(const char *name);
+extern Oid pgj_state_relation(const char *name);
 
-#endif							/* PGJ_APPEND_H */
+#endif /* PGJ_APPEND_H */

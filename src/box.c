@@ -100,8 +100,8 @@ static struct
 #define READINGS_APART 100
 static struct
 {
-	rlim_t		size;
-	int			age;			/* evaluations since */
+	rlim_t size;
+	int age; /* evaluations since */
 } memory_reading;
 
 static TimeoutId box_timeout = MAX_TIMEOUTS;
@@ -312,7 +312,8 @@ limit_memory(void)
 	if (memory_reading.size == 0 || getrlimit(RLIMIT_AS, &box.old_memory) != 0)
 		return;
 	lowered = box.old_memory;
-	lowered.rlim_cur = memory_reading.size + (rlim_t) pgj_expression_memory * 1024;
+	lowered.rlim_cur =
+		memory_reading.size + (rlim_t) pgj_expression_memory * 1024;
 	if (box.old_memory.rlim_cur != RLIM_INFINITY &&
 		box.old_memory.rlim_cur <= lowered.rlim_cur)
 		return;
@@ -495,8 +496,8 @@ throw_foreign_cancel(ErrorData *error)
 }
 
 static ErrorData *
-run_once(const Site *site, int version_id, int expression_no,
-		 BoxBody body, void *arg)
+run_once(const Site *site, int version_id, int expression_no, BoxBody body,
+		 void *arg)
 {
 	MemoryContext caller_context = CurrentMemoryContext;
 	ResourceOwner caller_owner = CurrentResourceOwner;
@@ -547,10 +548,10 @@ run_once(const Site *site, int version_id, int expression_no,
 }
 
 ErrorData *
-pgj_box_run(const Site *site, int version_id, int expression_no,
-			BoxBody body, void *arg)
+pgj_box_run(const Site *site, int version_id, int expression_no, BoxBody body,
+			void *arg)
 {
-	ErrorData  *error = run_once(site, version_id, expression_no, body, arg);
+	ErrorData *error = run_once(site, version_id, expression_no, body, arg);
 
 	if (error != NULL && error->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
 		memory_reading.age > 1)

@@ -10,7 +10,7 @@
 
 #include "contact/site.h"
 
-typedef void (*BoxBody) (void *arg);
+typedef void (*BoxBody)(void *arg);
 
 /*
  * Call body(arg) as the journey owner in a read-only, security-restricted
@@ -31,8 +31,8 @@ typedef void (*BoxBody) (void *arg);
  * shared memory, and the next evaluation there fails at once instead.  (0, 0)
  * stands for no place: nothing is remembered.
  */
-extern ErrorData *pgj_box_run(const Site *site, int version_id, int expression_no,
-							  BoxBody body, void *arg);
+extern ErrorData *pgj_box_run(const Site *site, int version_id,
+							  int expression_no, BoxBody body, void *arg);
 
 /* Forget that evaluations of a version ended their session. */
 extern void pgj_box_forgive(int version_id);
@@ -40,4 +40,4 @@ extern void pgj_box_forgive(int version_id);
 extern void pgj_box_shmem_request(void);
 extern void pgj_box_shmem_init(void);
 
-#endif							/* PGJ_BOX_H */
+#endif /* PGJ_BOX_H */

@@ -28,8 +28,10 @@ pgj_clock_statement(void)
 }
 
 /* the years 1 to 9999, in UTC */
-#define FIRST_TIME	((TimestampTz) (date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
-#define END_OF_TIME ((TimestampTz) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+#define FIRST_TIME \
+	((TimestampTz) (date2j(1, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+#define END_OF_TIME \
+	((TimestampTz) (date2j(10000, 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
 
 bool
 pgj_time_in_range(TimestampTz at)
@@ -41,12 +43,14 @@ TimestampTz
 pgj_time_plus(TimestampTz at, const Interval *span)
 {
 	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(at), IntervalPGetDatum(span)));
+												   TimestampTzGetDatum(at),
+												   IntervalPGetDatum(span)));
 }
 
 TimestampTz
 pgj_time_minus(TimestampTz at, const Interval *span)
 {
 	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
-												   TimestampTzGetDatum(at), IntervalPGetDatum(span)));
+												   TimestampTzGetDatum(at),
+												   IntervalPGetDatum(span)));
 }

@@ -25,4 +25,4 @@ extern bool pgj_time_in_range(TimestampTz at);
 extern TimestampTz pgj_time_plus(TimestampTz at, const Interval *span);
 extern TimestampTz pgj_time_minus(TimestampTz at, const Interval *span);
 
-#endif							/* PGJ_CLOCK_H */
+#endif /* PGJ_CLOCK_H */

@@ -28,41 +28,46 @@
 #endif
 
 #if PG_VERSION_NUM >= 180000
-#define pgj_ExecInitRangeTable(estate, rte) \
-	do { \
-		List *perminfos_ = NIL; \
-		addRTEPermissionInfo(&perminfos_, rte); \
-		ExecInitRangeTable(estate, list_make1(rte), perminfos_, bms_make_singleton(1)); \
+#define pgj_ExecInitRangeTable(estate, rte)                     \
+	do                                                          \
+	{                                                           \
+		List *perminfos_ = NIL;                                 \
+		addRTEPermissionInfo(&perminfos_, rte);                 \
+		ExecInitRangeTable(estate, list_make1(rte), perminfos_, \
+						   bms_make_singleton(1));              \
 	} while (0)
 #elif PG_VERSION_NUM >= 160000
-#define pgj_ExecInitRangeTable(estate, rte) \
-	do { \
-		List *perminfos_ = NIL; \
-		addRTEPermissionInfo(&perminfos_, rte); \
+#define pgj_ExecInitRangeTable(estate, rte)                      \
+	do                                                           \
+	{                                                            \
+		List *perminfos_ = NIL;                                  \
+		addRTEPermissionInfo(&perminfos_, rte);                  \
 		ExecInitRangeTable(estate, list_make1(rte), perminfos_); \
 	} while (0)
 #else
-#define pgj_ExecInitRangeTable(estate, rte) ExecInitRangeTable(estate, list_make1(rte))
+#define pgj_ExecInitRangeTable(estate, rte) \
+	ExecInitRangeTable(estate, list_make1(rte))
 #endif
 
 /* the index of this process in ProcGlobal->allProcs */
 #if PG_VERSION_NUM >= 170000
-#define pgj_my_procno()		((uint32) MyProcNumber)
+#define pgj_my_procno() ((uint32) MyProcNumber)
 #else
-#define pgj_my_procno()		((uint32) MyProc->pgprocno)
+#define pgj_my_procno() ((uint32) MyProc->pgprocno)
 #endif
 
 /* a wait event of our own, where there are such */
 #if PG_VERSION_NUM >= 170000
-#define pgj_wait_event(name)	WaitEventExtensionNew(name)
+#define pgj_wait_event(name) WaitEventExtensionNew(name)
 #else
-#define pgj_wait_event(name)	PG_WAIT_EXTENSION
+#define pgj_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
 #if PG_VERSION_NUM >= 160000
-#define pgj_is_database_owner(db, role)	object_ownercheck(DatabaseRelationId, db, role)
+#define pgj_is_database_owner(db, role) \
+	object_ownercheck(DatabaseRelationId, db, role)
 #else
-#define pgj_is_database_owner(db, role)	pg_database_ownercheck(db, role)
+#define pgj_is_database_owner(db, role) pg_database_ownercheck(db, role)
 #endif
 
-#endif							/* PGJ_COMPAT_H */
+#endif /* PGJ_COMPAT_H */

@@ -8,13 +8,15 @@
 #ifndef PGJ_GUC_H
 #define PGJ_GUC_H
 
-extern int	pgj_batch_size;			/* contacts per batch */
-extern int	pgj_engine_naptime;		/* ms: longest sleep of an engine worker */
-extern int	pgj_expression_memory;	/* kB a user expression may add; worker only */
-extern int	pgj_expression_timeout; /* ms one evaluation of a user expression may take */
-extern int	pgj_launcher_naptime;	/* ms */
-extern int	pgj_message_expiry;		/* s: EXPIRES of a SEND that states none */
+extern int pgj_batch_size;	   /* contacts per batch */
+extern int pgj_engine_naptime; /* ms: longest sleep of an engine worker */
+extern int
+	pgj_expression_memory; /* kB a user expression may add; worker only */
+extern int
+	pgj_expression_timeout; /* ms one evaluation of a user expression may take */
+extern int pgj_launcher_naptime; /* ms */
+extern int pgj_message_expiry;	 /* s: EXPIRES of a SEND that states none */
 
 extern void pgj_guc_define(void);
 
-#endif							/* PGJ_GUC_H */
+#endif /* PGJ_GUC_H */

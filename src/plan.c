@@ -40,7 +40,7 @@ pgj_params_init(Params *params, const Site *site, int nrows)
 static void
 add_param(Params *params, Oid type, bool is_column, Datum *values, bool *nulls)
 {
-	int			i = params->count++;
+	int i = params->count++;
 
 	Assert(i < PGJ_MAX_PARAMS);
 	params->type[i] = type;
@@ -52,7 +52,7 @@ add_param(Params *params, Oid type, bool is_column, Datum *values, bool *nulls)
 Datum *
 pgj_params_column(Params *params, Oid element_type, bool **nulls)
 {
-	Datum	   *values = palloc0_array(Datum, params->nrows);
+	Datum *values = palloc0_array(Datum, params->nrows);
 
 	add_param(params, element_type, true, values,
 			  nulls == NULL ? NULL : palloc0_array(bool, params->nrows));
@@ -64,7 +64,7 @@ pgj_params_column(Params *params, Oid element_type, bool **nulls)
 Datum *
 pgj_params_contacts(Params *params, const Site *site, int nrows)
 {
-	Datum	   *number;
+	Datum *number;
 
 	pgj_params_init(params, site, nrows);
 	number = pgj_params_column(params, INT4OID, NULL);
@@ -88,8 +88,8 @@ pgj_params_scalar(Params *params, Oid type, Datum value)
 void
 pgj_params_nullable(Params *params, Oid type, Datum value, bool isnull)
 {
-	Datum	   *values = palloc_object(Datum);
-	bool	   *nulls = palloc_object(bool);
+	Datum *values = palloc_object(Datum);
+	bool *nulls = palloc_object(bool);
 
 	*values = value;
 	*nulls = isnull;
@@ -99,16 +99,16 @@ pgj_params_nullable(Params *params, Oid type, Datum value, bool isnull)
 static Datum
 make_array(const Params *params, int i)
 {
-	int			dims[1] = {params->nrows};
-	int			lower[1] = {1};
-	int16		typlen;
-	bool		typbyval;
-	char		typalign;
+	int dims[1] = { params->nrows };
+	int lower[1] = { 1 };
+	int16 typlen;
+	bool typbyval;
+	char typalign;
 
 	get_typlenbyvalalign(params->type[i], &typlen, &typbyval, &typalign);
-	return PointerGetDatum(construct_md_array(params->values[i], params->nulls[i],
-											  params->nrows > 0 ? 1 : 0, dims, lower,
-											  params->type[i], typlen, typbyval, typalign));
+	return PointerGetDatum(construct_md_array(
+		params->values[i], params->nulls[i], params->nrows > 0 ? 1 : 0, dims,
+		lower, params->type[i], typlen, typbyval, typalign));
 }
 
 void
@@ -116,7 +116,8 @@ pgj_params_values(const Params *params, Datum *values, char *nulls)
 {
 	for (int i = 0; i < params->count; i++)
 	{
-		values[i] = params->is_column[i] ? make_array(params, i) : params->values[i][0];
+		values[i] =
+			params->is_column[i] ? make_array(params, i) : params->values[i][0];
 		nulls[i] = !params->is_column[i] && params->nulls[i][0] ? 'n' : ' ';
 	}
 }
@@ -146,12 +147,13 @@ pgj_params_types(const Params *params, Oid *types)
 static void
 prepare(KeptPlan *plan, const Params *params)
 {
-	Oid			types[PGJ_MAX_PARAMS];
-	SPIPlanPtr	prepared;
-	char	   *sql;
+	Oid types[PGJ_MAX_PARAMS];
+	SPIPlanPtr prepared;
+	char *sql;
 
 	pgj_params_types(params, types);
-	prepared = SPI_prepare_cursor(plan->sql, params->count, types, CURSOR_OPT_GENERIC_PLAN);
+	prepared = SPI_prepare_cursor(plan->sql, params->count, types,
+								  CURSOR_OPT_GENERIC_PLAN);
 	if (prepared == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", plan->sql,
 			 SPI_result_code_string(SPI_result));
@@ -182,9 +184,10 @@ is_stale(uint32 uses)
 static int
 hold_to_indexes(void)
 {
-	static const char *const off[] = {"enable_bitmapscan", "enable_hashjoin",
-		"enable_mergejoin", "enable_seqscan", "enable_sort", "jit"};
-	int			nest_level = NewGUCNestLevel();
+	static const char *const off[] = { "enable_bitmapscan", "enable_hashjoin",
+									   "enable_mergejoin",	"enable_seqscan",
+									   "enable_sort",		"jit" };
+	int nest_level = NewGUCNestLevel();
 
 	for (int i = 0; i < lengthof(off); i++)
 		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION,
@@ -195,16 +198,15 @@ hold_to_indexes(void)
 uint64
 pgj_plan_execute(KeptPlan *plan, const Params *params)
 {
-	Datum		values[PGJ_MAX_PARAMS];
-	char		nulls[PGJ_MAX_PARAMS];
-	MemoryContext context = CurrentMemoryContext;	/* SPI leaves its own */
-	int			nest_level;
-	int			code;
+	Datum values[PGJ_MAX_PARAMS];
+	char nulls[PGJ_MAX_PARAMS];
+	MemoryContext context = CurrentMemoryContext; /* SPI leaves its own */
+	int nest_level;
+	int code;
 
 	if (plan->plan == NULL ||
 		plan->planned_key_type != params->site->key_type ||
-		strcmp(plan->planned_sql, plan->sql) != 0 ||
-		is_stale(plan->uses))
+		strcmp(plan->planned_sql, plan->sql) != 0 || is_stale(plan->uses))
 		prepare(plan, params);
 	plan->uses++;
 
@@ -214,7 +216,8 @@ pgj_plan_execute(KeptPlan *plan, const Params *params)
 	AtEOXact_GUC(true, nest_level);
 	MemoryContextSwitchTo(context);
 	if (code < 0)
-		elog(ERROR, "could not run \"%s\": %s", plan->sql, SPI_result_code_string(code));
+		elog(ERROR, "could not run \"%s\": %s", plan->sql,
+			 SPI_result_code_string(code));
 	free_arrays(params, values);
 	return SPI_processed;
 }
@@ -222,13 +225,14 @@ pgj_plan_execute(KeptPlan *plan, const Params *params)
 Datum
 pgj_row_nullable(uint64 row, int column, bool *isnull)
 {
-	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column,
+						 isnull);
 }
 
 bool
 pgj_row_null(uint64 row, int column)
 {
-	bool		isnull;
+	bool isnull;
 
 	(void) pgj_row_nullable(row, column, &isnull);
 	return isnull;
@@ -237,8 +241,8 @@ pgj_row_null(uint64 row, int column)
 Datum
 pgj_row_value(uint64 row, int column)
 {
-	bool		isnull;
-	Datum		value = pgj_row_nullable(row, column, &isnull);
+	bool isnull;
+	Datum value = pgj_row_nullable(row, column, &isnull);
 
 	if (isnull)
 		elog(ERROR, "unexpected null in column %d", column);
@@ -248,8 +252,8 @@ pgj_row_value(uint64 row, int column)
 int
 pgj_row_int4(uint64 row, int column, int if_null)
 {
-	bool		isnull;
-	Datum		value = pgj_row_nullable(row, column, &isnull);
+	bool isnull;
+	Datum value = pgj_row_nullable(row, column, &isnull);
 
 	return isnull ? if_null : DatumGetInt32(value);
 }
@@ -257,8 +261,8 @@ pgj_row_int4(uint64 row, int column, int if_null)
 int64
 pgj_row_int8(uint64 row, int column, int64 if_null)
 {
-	bool		isnull;
-	Datum		value = pgj_row_nullable(row, column, &isnull);
+	bool isnull;
+	Datum value = pgj_row_nullable(row, column, &isnull);
 
 	return isnull ? if_null : DatumGetInt64(value);
 }
@@ -266,10 +270,10 @@ pgj_row_int8(uint64 row, int column, int64 if_null)
 char *
 pgj_row_text(MemoryContext context, uint64 row, int column)
 {
-	bool		isnull;
-	Datum		value = pgj_row_nullable(row, column, &isnull);
+	bool isnull;
+	Datum value = pgj_row_nullable(row, column, &isnull);
 	MemoryContext old;
-	char	   *copy;
+	char *copy;
 
 	if (isnull)
 		return NULL;
@@ -289,9 +293,10 @@ pgj_text_or_null(const char *text, bool *isnull)
 Datum
 pgj_row_copy(MemoryContext context, uint64 row, int column)
 {
-	Form_pg_attribute attribute = TupleDescAttr(SPI_tuptable->tupdesc, column - 1);
+	Form_pg_attribute attribute =
+		TupleDescAttr(SPI_tuptable->tupdesc, column - 1);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Datum		value = pgj_row_value(row, column);
+	Datum value = pgj_row_value(row, column);
 
 	if (attribute->attlen == -1)
 		value = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));

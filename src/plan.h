@@ -21,13 +21,13 @@ typedef struct KeptPlan
 	const char *sql;
 
 	/* private */
-	char	   *planned_sql;
-	Oid			planned_key_type;
-	SPIPlanPtr	plan;
-	uint32		uses;			/* of this and earlier plans */
+	char *planned_sql;
+	Oid planned_key_type;
+	SPIPlanPtr plan;
+	uint32 uses; /* of this and earlier plans */
 } KeptPlan;
 
-#define PGJ_MAX_PARAMS	24
+#define PGJ_MAX_PARAMS 24
 
 /*
  * The parameters of one execution: columns (arrays of nrows elements each) and
@@ -36,12 +36,12 @@ typedef struct KeptPlan
 typedef struct Params
 {
 	const Site *site;
-	int			nrows;
-	int			count;
-	Oid			type[PGJ_MAX_PARAMS];	/* element type of a column */
-	Datum	   *values[PGJ_MAX_PARAMS]; /* one element if scalar */
-	bool	   *nulls[PGJ_MAX_PARAMS];
-	bool		is_column[PGJ_MAX_PARAMS];
+	int nrows;
+	int count;
+	Oid type[PGJ_MAX_PARAMS];	   /* element type of a column */
+	Datum *values[PGJ_MAX_PARAMS]; /* one element if scalar */
+	bool *nulls[PGJ_MAX_PARAMS];
+	bool is_column[PGJ_MAX_PARAMS];
 } Params;
 
 extern void pgj_params_init(Params *params, const Site *site, int nrows);
@@ -56,9 +56,11 @@ extern Datum *pgj_params_contacts(Params *params, const Site *site, int nrows);
 extern Datum *pgj_params_column(Params *params, Oid element_type, bool **nulls);
 
 /* Add a column that is filled already. */
-extern void pgj_params_filled(Params *params, Oid element_type, Datum *values, bool *nulls);
+extern void pgj_params_filled(Params *params, Oid element_type, Datum *values,
+							  bool *nulls);
 extern void pgj_params_scalar(Params *params, Oid type, Datum value);
-extern void pgj_params_nullable(Params *params, Oid type, Datum value, bool isnull);
+extern void pgj_params_nullable(Params *params, Oid type, Datum value,
+								bool isnull);
 
 /*
  * Execute within SPI_connect, with a snapshot of its own (READ COMMITTED), and
@@ -75,9 +77,10 @@ extern void pgj_params_values(const Params *params, Datum *values, char *nulls);
 extern Datum pgj_row_value(uint64 row, int column); /* must not be null */
 extern Datum pgj_row_nullable(uint64 row, int column, bool *isnull);
 extern bool pgj_row_null(uint64 row, int column);
-extern int	pgj_row_int4(uint64 row, int column, int if_null);
+extern int pgj_row_int4(uint64 row, int column, int if_null);
 extern int64 pgj_row_int8(uint64 row, int column, int64 if_null);
-extern char *pgj_row_text(MemoryContext context, uint64 row, int column);	/* NULL if null */
+extern char *pgj_row_text(MemoryContext context, uint64 row,
+						  int column); /* NULL if null */
 
 /* A text to be written; null if it is NULL. */
 extern Datum pgj_text_or_null(const char *text, bool *isnull);
@@ -85,4 +88,4 @@ extern Datum pgj_text_or_null(const char *text, bool *isnull);
 /* A value copied out of SPI's memory. */
 extern Datum pgj_row_copy(MemoryContext context, uint64 row, int column);
 
-#endif							/* PGJ_PLAN_H */
+#endif /* PGJ_PLAN_H */

@@ -14,4 +14,4 @@ extern void pgj_sha256(const char *data, size_t len,
 					   uint8 digest[PG_SHA256_DIGEST_LENGTH]);
 extern char *pgj_sha256_hex(const char *data, size_t len);
 
-#endif							/* PGJ_SHA256_H */
+#endif /* PGJ_SHA256_H */

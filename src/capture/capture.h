@@ -17,19 +17,19 @@
 #include "utils/tuplestore.h"
 
 /* Names under which the statement reads the changed rows. */
-#define CAPTURE_NEW		"pgj_new"
-#define CAPTURE_OLD		"pgj_old"
+#define CAPTURE_NEW "pgj_new"
+#define CAPTURE_OLD "pgj_old"
 
 typedef struct CaptureDefinition
 {
-	int			capture_id;
-	char	   *event;
-	Oid			source;
-	char	   *operations;
-	char	   *contact;		/* expressions, or a column's name */
-	char	   *at;				/* or NULL: the statement's time */
-	char	   *properties;
-	char	   *condition;		/* or NULL */
+	int capture_id;
+	char *event;
+	Oid source;
+	char *operations;
+	char *contact; /* expressions, or a column's name */
+	char *at;	   /* or NULL: the statement's time */
+	char *properties;
+	char *condition; /* or NULL */
 } CaptureDefinition;
 
 /*
@@ -38,10 +38,10 @@ typedef struct CaptureDefinition
  */
 typedef struct CaptureRows
 {
-	TupleDesc	desc;
+	TupleDesc desc;
 	Tuplestorestate *new_rows;
-	Tuplestorestate *old_rows;	/* NULL for an insert */
-	int			nrows;
+	Tuplestorestate *old_rows; /* NULL for an insert */
+	int nrows;
 	TimestampTz at;
 } CaptureRows;
 
@@ -56,15 +56,17 @@ extern void pgj_capture_check_expression(const char *source, const char *what);
  * rows come in that order, one for each.  hit is null where the condition is
  * not true.
  */
-extern char *pgj_capture_compile(const Site *site, const CaptureDefinition *definition,
+extern char *pgj_capture_compile(const Site *site,
+								 const CaptureDefinition *definition,
 								 TupleDesc desc, bool update);
 
 /* The same expressions side by side, to be analyzed at creation. */
-extern char *pgj_capture_probe(const Site *site, const CaptureDefinition *definition,
+extern char *pgj_capture_probe(const Site *site,
+							   const CaptureDefinition *definition,
 							   TupleDesc desc, bool update);
 
 /* capture.c */
-extern CaptureDefinition *pgj_capture_load(int capture_id);	/* NULL: none */
+extern CaptureDefinition *pgj_capture_load(int capture_id); /* NULL: none */
 
 /* run.c */
 
@@ -74,39 +76,44 @@ typedef struct CapturePlan CapturePlan;
  * The kept plan of a trigger (InvalidOid: a plan for this call only); NULL when
  * its definition is gone.
  */
-extern CapturePlan *pgj_capture_plan(Oid trigger, int capture_id, Oid source, bool update);
+extern CapturePlan *pgj_capture_plan(Oid trigger, int capture_id, Oid source,
+									 bool update);
 
-extern int	pgj_capture_plan_id(const CapturePlan *plan);
+extern int pgj_capture_plan_id(const CapturePlan *plan);
 
 /*
  * Capture rows: append events for those that go well, and the others to
  * journey_state.capture_error.  Never fails for what an author wrote.  Returns
  * how many rows failed.
  */
-extern int	pgj_capture_run(const Site *site, CapturePlan *plan, const CaptureRows *rows);
+extern int pgj_capture_run(const Site *site, CapturePlan *plan,
+						   const CaptureRows *rows);
 
 /* The same for a session in which no author's text may run: all rows fail. */
-extern void pgj_capture_defer(const Site *site, CapturePlan *plan, const CaptureRows *rows);
+extern void pgj_capture_defer(const Site *site, CapturePlan *plan,
+							  const CaptureRows *rows);
 
 /* Analyze a definition, as the first run would; throws. */
-extern void pgj_capture_analyze(const Site *site, const CaptureDefinition *definition,
-								Oid source, TupleDesc desc, bool update);
+extern void pgj_capture_analyze(const Site *site,
+								const CaptureDefinition *definition, Oid source,
+								TupleDesc desc, bool update);
 
 /* error.c */
 
 typedef struct CaptureError
 {
-	int			capture_id;
+	int capture_id;
 	TimestampTz at;
 	const char *sqlstate;
 	const char *message;
-	Datum		old_row;		/* jsonb, 0: none */
-	Datum		new_row;
+	Datum old_row; /* jsonb, 0: none */
+	Datum new_row;
 } CaptureError;
 
-extern void pgj_capture_error_append(const Site *site, const CaptureError *errors, int n);
+extern void pgj_capture_error_append(const Site *site,
+									 const CaptureError *errors, int n);
 
 /* A row as jsonb, made without functions a user may have written. */
 extern Datum pgj_capture_row_image(TupleTableSlot *slot);
 
-#endif							/* PGJ_CAPTURE_H */
+#endif /* PGJ_CAPTURE_H */

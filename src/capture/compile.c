@@ -33,8 +33,7 @@
 static void
 refuse(const char *what, const char *detail)
 {
-	ereport(ERROR,
-			errcode(ERRCODE_SYNTAX_ERROR),
+	ereport(ERROR, errcode(ERRCODE_SYNTAX_ERROR),
 			errmsg("%s of a capture must be one SQL expression", what),
 			errdetail("%s", detail));
 }
@@ -43,15 +42,18 @@ refuse(const char *what, const char *detail)
 static Node *
 parse_expression(const char *source, const char *what)
 {
-	List	   *list = raw_parser(source, RAW_PARSE_PLPGSQL_EXPR);
+	List *list = raw_parser(source, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select;
-	ResTarget  *target;
+	ResTarget *target;
 
-	if (list_length(list) != 1 || !IsA(linitial_node(RawStmt, list)->stmt, SelectStmt))
+	if (list_length(list) != 1 ||
+		!IsA(linitial_node(RawStmt, list)->stmt, SelectStmt))
 		refuse(what, "It is not a single expression.");
 	select = (SelectStmt *) linitial_node(RawStmt, list)->stmt;
 	if (select->op != SETOP_NONE)
-		refuse(what, "UNION, INTERSECT and EXCEPT need parentheses around a whole subquery.");
+		refuse(
+			what,
+			"UNION, INTERSECT and EXCEPT need parentheses around a whole subquery.");
 	if (list_length(select->targetList) != 1)
 		refuse(what, "It yields more or less than one value.");
 	if (select->distinctClause || select->intoClause || select->fromClause ||
@@ -59,7 +61,9 @@ parse_expression(const char *source, const char *what)
 		select->windowClause || select->valuesLists || select->sortClause ||
 		select->limitOffset || select->limitCount || select->lockingClause ||
 		select->withClause)
-		refuse(what, "A clause such as FROM, WHERE or ORDER BY needs parentheses around a whole subquery.");
+		refuse(
+			what,
+			"A clause such as FROM, WHERE or ORDER BY needs parentheses around a whole subquery.");
 	target = linitial_node(ResTarget, select->targetList);
 	if (target->name != NULL || target->indirection != NIL)
 		refuse(what, "It must not have an alias.");
@@ -102,8 +106,8 @@ expression_or_column(TupleDesc desc, const char *source, const char *what)
 static bool
 is_key_column(const Site *site, TupleDesc desc, const char *source)
 {
-	int			column = find_column(desc, source);
-	Oid			type = column < 0 ? InvalidOid : TupleDescAttr(desc, column)->atttypid;
+	int column = find_column(desc, source);
+	Oid type = column < 0 ? InvalidOid : TupleDescAttr(desc, column)->atttypid;
 
 	switch (site->key_type)
 	{
@@ -117,13 +121,16 @@ is_key_column(const Site *site, TupleDesc desc, const char *source)
 }
 
 static char *
-contact_target(const Site *site, const CaptureDefinition *definition, TupleDesc desc)
+contact_target(const Site *site, const CaptureDefinition *definition,
+			   TupleDesc desc)
 {
-	char	   *expression = expression_or_column(desc, definition->contact, "contact");
+	char *expression =
+		expression_or_column(desc, definition->contact, "contact");
 
 	if (is_key_column(site, desc, definition->contact))
 		return psprintf("CAST(%s AS %s)", expression, site->key_type_name);
-	return psprintf("CAST(CAST(%s AS pg_catalog.text) AS %s)", expression, site->key_type_name);
+	return psprintf("CAST(CAST(%s AS pg_catalog.text) AS %s)", expression,
+					site->key_type_name);
 }
 
 /*
@@ -162,7 +169,7 @@ mentions_old(Node *node, void *context)
 		return false;
 	if (IsA(node, ColumnRef))
 	{
-		Node	   *first = linitial(((ColumnRef *) node)->fields);
+		Node *first = linitial(((ColumnRef *) node)->fields);
 
 		return IsA(first, String) && strcmp(strVal(first), "old") == 0;
 	}
@@ -172,7 +179,8 @@ mentions_old(Node *node, void *context)
 static bool
 uses_old(const CaptureDefinition *definition, TupleDesc desc)
 {
-	const char *sources[] = {definition->contact, definition->at, definition->properties, definition->condition};
+	const char *sources[] = { definition->contact, definition->at,
+							  definition->properties, definition->condition };
 
 	for (int i = 0; i < lengthof(sources); i++)
 	{
@@ -191,11 +199,14 @@ numbered_rows(TupleDesc desc, const char *table)
 	StringInfoData buf;
 
 	initStringInfo(&buf);
-	appendStringInfoString(&buf, "(SELECT pg_catalog.row_number() OVER () AS n");
+	appendStringInfoString(&buf,
+						   "(SELECT pg_catalog.row_number() OVER () AS n");
 	for (int i = 0; i < desc->natts; i++)
 		if (!TupleDescAttr(desc, i)->attisdropped)
-			appendStringInfo(&buf, ", t.%s AS c%d",
-							 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)), i + 1);
+			appendStringInfo(
+				&buf, ", t.%s AS c%d",
+				quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)),
+				i + 1);
 	appendStringInfo(&buf, " FROM %s AS t)", table);
 	return buf.data;
 }
@@ -212,8 +223,9 @@ named_row(TupleDesc desc, const char *table, const char *alias)
 	for (int i = 0; i < desc->natts; i++)
 		if (!TupleDescAttr(desc, i)->attisdropped)
 		{
-			appendStringInfo(&buf, "%s%s.c%d AS %s", separator, table, i + 1,
-							 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
+			appendStringInfo(
+				&buf, "%s%s.c%d AS %s", separator, table, i + 1,
+				quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
 			separator = ", ";
 		}
 	appendStringInfo(&buf, ") AS %s", alias);
@@ -224,26 +236,28 @@ char *
 pgj_capture_compile(const Site *site, const CaptureDefinition *definition,
 					TupleDesc desc, bool update)
 {
-	char	   *targets = psprintf("%s, %s, %s, true",
-								   contact_target(site, definition, desc),
-								   at_target(definition, desc),
-								   properties_target(definition));
+	char *targets =
+		psprintf("%s, %s, %s, true", contact_target(site, definition, desc),
+				 at_target(definition, desc), properties_target(definition));
 	const char *number = "NULL::pg_catalog.int8";
 	const char *from = CAPTURE_NEW " AS new";
 
 	if (update && uses_old(definition, desc))
 	{
 		number = "pgj_a.n";
-		from = psprintf("%s AS pgj_a JOIN %s AS pgj_b ON pgj_a.n OPERATOR(pg_catalog.=) pgj_b.n%s%s",
-						numbered_rows(desc, CAPTURE_NEW), numbered_rows(desc, CAPTURE_OLD),
-						named_row(desc, "pgj_a", "new"), named_row(desc, "pgj_b", "old"));
+		from = psprintf(
+			"%s AS pgj_a JOIN %s AS pgj_b ON pgj_a.n OPERATOR(pg_catalog.=) pgj_b.n%s%s",
+			numbered_rows(desc, CAPTURE_NEW), numbered_rows(desc, CAPTURE_OLD),
+			named_row(desc, "pgj_a", "new"), named_row(desc, "pgj_b", "old"));
 	}
 	else if (definition->condition == NULL)
-		return psprintf("SELECT NULL::pg_catalog.int8, %s FROM %s", targets, from);
+		return psprintf("SELECT NULL::pg_catalog.int8, %s FROM %s", targets,
+						from);
 
-	return psprintf("SELECT %s, pgj_s.* FROM %s LEFT JOIN LATERAL"
-					" (SELECT %s%s OFFSET 0) AS pgj_s (contact, at, properties, hit) ON true",
-					number, from, targets, condition_clause(definition));
+	return psprintf(
+		"SELECT %s, pgj_s.* FROM %s LEFT JOIN LATERAL"
+		" (SELECT %s%s OFFSET 0) AS pgj_s (contact, at, properties, hit) ON true",
+		number, from, targets, condition_clause(definition));
 }
 
 char *
@@ -252,10 +266,10 @@ pgj_capture_probe(const Site *site, const CaptureDefinition *definition,
 {
 	if (definition->condition != NULL)
 		(void) parse_expression(definition->condition, "condition");
-	return psprintf("SELECT %s, %s, %s, (%s\n) IS TRUE FROM " CAPTURE_NEW " AS new%s",
+	return psprintf("SELECT %s, %s, %s, (%s\n) IS TRUE FROM " CAPTURE_NEW
+					" AS new%s",
 					contact_target(site, definition, desc),
-					at_target(definition, desc),
-					properties_target(definition),
+					at_target(definition, desc), properties_target(definition),
 					definition->condition ? definition->condition : "true",
 					update ? ", " CAPTURE_OLD " AS old" : "");
 }

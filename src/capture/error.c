@@ -36,7 +36,7 @@
 static void
 put(TupleTableSlot *slot, const char *column, Datum value)
 {
-	TupleDesc	desc = slot->tts_tupleDescriptor;
+	TupleDesc desc = slot->tts_tupleDescriptor;
 
 	for (int i = 0; i < desc->natts; i++)
 		if (strcmp(NameStr(TupleDescAttr(desc, i)->attname), column) == 0)
@@ -45,27 +45,29 @@ put(TupleTableSlot *slot, const char *column, Datum value)
 			slot->tts_isnull[i] = false;
 			return;
 		}
-	ereport(ERROR,
-			errcode(ERRCODE_UNDEFINED_COLUMN),
-			errmsg("column \"%s\" of relation \"capture_error\" does not exist", column));
+	ereport(ERROR, errcode(ERRCODE_UNDEFINED_COLUMN),
+			errmsg("column \"%s\" of relation \"capture_error\" does not exist",
+				   column));
 }
 
 void
 pgj_capture_error_append(const Site *site, const CaptureError *errors, int n)
 {
-	Oid			namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
-	Oid			sequence = get_relname_relid("row_id_seq", namespace);
-	Relation	relation;
-	EState	   *estate;
+	Oid namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
+	Oid sequence = get_relname_relid("row_id_seq", namespace);
+	Relation relation;
+	EState *estate;
 	ResultRelInfo *target = makeNode(ResultRelInfo);
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	TupleTableSlot *slot;
-	SavedUser	saved;
+	SavedUser saved;
 
 	GetUserIdAndSecContext(&saved.user, &saved.context);
 	SetUserIdAndSecContext(site->owner, saved.context |
-						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	relation = table_open(get_relname_relid("capture_error", namespace), RowExclusiveLock);
+											SECURITY_LOCAL_USERID_CHANGE |
+											SECURITY_RESTRICTED_OPERATION);
+	relation = table_open(get_relname_relid("capture_error", namespace),
+						  RowExclusiveLock);
 	estate = CreateExecutorState();
 	rte->rtekind = RTE_RELATION;
 	rte->relid = RelationGetRelid(relation);
@@ -79,11 +81,13 @@ pgj_capture_error_append(const Site *site, const CaptureError *errors, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
+		MemoryContext old =
+			MemoryContextSwitchTo(GetPerTupleMemoryContext(estate));
 
 		CHECK_FOR_INTERRUPTS();
 		ExecClearTuple(slot);
-		memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+		memset(slot->tts_isnull, true,
+			   slot->tts_tupleDescriptor->natts * sizeof(bool));
 		put(slot, "error_id", Int64GetDatum(nextval_internal(sequence, false)));
 		put(slot, "capture_id", Int32GetDatum(errors[i].capture_id));
 		put(slot, "at", TimestampTzGetDatum(errors[i].at));
@@ -115,7 +119,7 @@ pgj_capture_error_append(const Site *site, const CaptureError *errors, int n)
 static void
 push_string(JsonbParseState **state, JsonbIteratorToken token, char *string)
 {
-	JsonbValue	value;
+	JsonbValue value;
 
 	value.type = jbvString;
 	value.val.string.val = string;
@@ -126,7 +130,7 @@ push_string(JsonbParseState **state, JsonbIteratorToken token, char *string)
 static void
 push_jsonb(JsonbParseState **state, Jsonb *jsonb)
 {
-	JsonbValue	value;
+	JsonbValue value;
 
 	if (JB_ROOT_IS_SCALAR(jsonb))
 		(void) JsonbExtractScalar(&jsonb->root, &value);
@@ -147,10 +151,10 @@ push_jsonb(JsonbParseState **state, Jsonb *jsonb)
 static void
 push_value(JsonbParseState **state, Datum datum, Oid type)
 {
-	JsonbValue	value;
-	char		buf[MAXDATELEN + 1];
-	Oid			output;
-	bool		varlena;
+	JsonbValue value;
+	char buf[MAXDATELEN + 1];
+	Oid output;
+	bool varlena;
 
 	switch (type)
 	{
@@ -164,27 +168,33 @@ push_value(JsonbParseState **state, Datum datum, Oid type)
 		case INT8OID:
 			value.type = jbvNumeric;
 			value.val.numeric =
-				int64_to_numeric(type == INT2OID ? DatumGetInt16(datum) :
-								 type == INT4OID ? DatumGetInt32(datum) : DatumGetInt64(datum));
+				int64_to_numeric(type == INT2OID   ? DatumGetInt16(datum)
+								 : type == INT4OID ? DatumGetInt32(datum)
+												   : DatumGetInt64(datum));
 			(void) pushJsonbValue(state, WJB_VALUE, &value);
 			return;
 		case NUMERICOID:
 			value.type = jbvNumeric;
 			value.val.numeric = DatumGetNumeric(datum);
-			if (numeric_is_nan(value.val.numeric) || numeric_is_inf(value.val.numeric))
+			if (numeric_is_nan(value.val.numeric) ||
+				numeric_is_inf(value.val.numeric))
 				break;
 			(void) pushJsonbValue(state, WJB_VALUE, &value);
 			return;
 		case DATEOID:
 		case TIMESTAMPOID:
 		case TIMESTAMPTZOID:
-			push_string(state, WJB_VALUE, JsonEncodeDateTime(buf, datum, type, NULL));
+			push_string(state, WJB_VALUE,
+						JsonEncodeDateTime(buf, datum, type, NULL));
 			return;
 		case JSONBOID:
 			push_jsonb(state, DatumGetJsonbP(datum));
 			return;
 		case JSONOID:
-			push_jsonb(state, DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(TextDatumGetCString(datum)))));
+			push_jsonb(
+				state,
+				DatumGetJsonbP(DirectFunctionCall1(
+					jsonb_in, CStringGetDatum(TextDatumGetCString(datum)))));
 			return;
 	}
 	getTypeOutputInfo(type, &output, &varlena);
@@ -194,9 +204,9 @@ push_value(JsonbParseState **state, Datum datum, Oid type)
 Datum
 pgj_capture_row_image(TupleTableSlot *slot)
 {
-	TupleDesc	desc = slot->tts_tupleDescriptor;
+	TupleDesc desc = slot->tts_tupleDescriptor;
 	JsonbParseState *state = NULL;
-	JsonbValue	null = {.type = jbvNull};
+	JsonbValue null = { .type = jbvNull };
 
 	slot_getallattrs(slot);
 	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
@@ -210,7 +220,9 @@ pgj_capture_row_image(TupleTableSlot *slot)
 		if (slot->tts_isnull[i])
 			(void) pushJsonbValue(&state, WJB_VALUE, &null);
 		else
-			push_value(&state, slot->tts_values[i], getBaseType(attribute->atttypid));
+			push_value(&state, slot->tts_values[i],
+					   getBaseType(attribute->atttypid));
 	}
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	return JsonbPGetDatum(
+		JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }

@@ -26,13 +26,19 @@
 #include "pg_journey.h"
 #include "wakeup.h"
 
-#define MAX_PROPERTIES	(256 * 1024)
-#define MAX_NAME		200
+#define MAX_PROPERTIES (256 * 1024)
+#define MAX_NAME 200
 
 enum
 {
-	EVENT_SLICE, EVENT_CONTACT, EVENT_ID, EVENT_NAME, EVENT_AT, EVENT_XID,
-	EVENT_PROPERTIES, EVENT_NCOLUMNS
+	EVENT_SLICE,
+	EVENT_CONTACT,
+	EVENT_ID,
+	EVENT_NAME,
+	EVENT_AT,
+	EVENT_XID,
+	EVENT_PROPERTIES,
+	EVENT_NCOLUMNS
 };
 
 static const char *const event_columns[EVENT_NCOLUMNS] = {
@@ -43,15 +49,14 @@ void
 pgj_event_check_name(const char *name)
 {
 	if (name[0] == '\0' || strlen(name) > MAX_NAME)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("name of an event must have 1 to %d bytes", MAX_NAME));
 	if (strncmp(name, PGJ_EVENT_PREFIX, strlen(PGJ_EVENT_PREFIX)) == 0)
-		ereport(ERROR,
-				errcode(ERRCODE_RESERVED_NAME),
+		ereport(ERROR, errcode(ERRCODE_RESERVED_NAME),
 				errmsg("event name \"%s\" is reserved", name),
-				errdetail("The prefix \"%s\" is for events of the extension itself.",
-						  PGJ_EVENT_PREFIX));
+				errdetail(
+					"The prefix \"%s\" is for events of the extension itself.",
+					PGJ_EVENT_PREFIX));
 }
 
 /* Why an event cannot be recorded, as a message to show; NULL if it can. */
@@ -59,7 +64,7 @@ const char *
 pgj_event_problem(const Site *site, Datum contact, TimestampTz at,
 				  Datum properties)
 {
-	Jsonb	   *object;
+	Jsonb *object;
 
 	if (pgj_key_too_long(site, contact))
 		return "key of a contact must not have more than 1000 bytes";
@@ -80,18 +85,21 @@ pgj_event_problem(const Site *site, Datum contact, TimestampTz at,
 static void
 append_rows(const Site *site, const EventRow *rows, int nrows)
 {
-	bool		has_xid = !site->is_copy;
-	FullTransactionId xid = has_xid ? GetTopFullTransactionId() : InvalidFullTransactionId;
-	AppendRows	log;
+	bool has_xid = !site->is_copy;
+	FullTransactionId xid =
+		has_xid ? GetTopFullTransactionId() : InvalidFullTransactionId;
+	AppendRows log;
 
 	pgj_append_init(&log, "event", event_columns, EVENT_NCOLUMNS, nrows);
 	for (int i = 0; i < nrows; i++)
 	{
-		log.values[EVENT_SLICE][i] = Int16GetDatum(pgj_slice_of(site, rows[i].contact));
+		log.values[EVENT_SLICE][i] =
+			Int16GetDatum(pgj_slice_of(site, rows[i].contact));
 		log.values[EVENT_CONTACT][i] = rows[i].contact;
 		log.values[EVENT_ID][i] = Int64GetDatum(rows[i].event_id);
-		log.values[EVENT_NAME][i] = i > 0 && rows[i].name == rows[i - 1].name ?
-			log.values[EVENT_NAME][i - 1] : CStringGetTextDatum(rows[i].name);
+		log.values[EVENT_NAME][i] = i > 0 && rows[i].name == rows[i - 1].name
+										? log.values[EVENT_NAME][i - 1]
+										: CStringGetTextDatum(rows[i].name);
 		log.values[EVENT_AT][i] = TimestampTzGetDatum(rows[i].at);
 		log.values[EVENT_XID][i] = FullTransactionIdGetDatum(xid);
 		log.nulls[EVENT_XID][i] = !has_xid;
@@ -103,7 +111,7 @@ append_rows(const Site *site, const EventRow *rows, int nrows)
 static void
 append(const Site *site, EventRow *rows, int nrows, bool numbered)
 {
-	Oid			sequence = pgj_state_relation("event_id_seq");
+	Oid sequence = pgj_state_relation("event_id_seq");
 
 	if (nrows == 0)
 		return;
@@ -117,8 +125,7 @@ append(const Site *site, EventRow *rows, int nrows, bool numbered)
 	LockRelationOid(pgj_state_relation("event"), RowExclusiveLock);
 	site = pgj_site_or_null();
 	if (site == NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_PGJ_NOT_ATTACHED),
+		ereport(ERROR, errcode(ERRCODE_PGJ_NOT_ATTACHED),
 				errmsg("the contact table was detached meanwhile"));
 	append_rows(site, rows, nrows);
 	pgj_wake_engine_at_commit();

@@ -13,11 +13,11 @@
 
 typedef struct EventRow
 {
-	Datum		contact;
+	Datum contact;
 	const char *name;
 	TimestampTz at;
-	Datum		properties;		/* jsonb */
-	int64		event_id;		/* out */
+	Datum properties; /* jsonb */
+	int64 event_id;	  /* out */
 } EventRow;
 
 /*
@@ -36,4 +36,4 @@ extern void pgj_event_check_name(const char *name);
 extern const char *pgj_event_problem(const Site *site, Datum contact,
 									 TimestampTz at, Datum properties);
 
-#endif							/* PGJ_EVENT_H */
+#endif /* PGJ_EVENT_H */

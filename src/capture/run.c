@@ -37,32 +37,32 @@
 #include "clock.h"
 #include "pg_journey.h"
 
-#define MAX_FAILURES	1000	/* rows tried and failed, of one statement */
-#define MAX_TIMEOUTS_OF_RUN	4
-#define TIMEOUT_BLOCK	1000	/* rows; a block that times out fails as a whole */
+#define MAX_FAILURES 1000 /* rows tried and failed, of one statement */
+#define MAX_TIMEOUTS_OF_RUN 4
+#define TIMEOUT_BLOCK 1000 /* rows; a block that times out fails as a whole */
 
 struct CapturePlan
 {
-	Oid			trigger;		/* hash key */
-	Oid			source;
-	bool		update;
-	bool		stale;			/* the source changed since */
+	Oid trigger; /* hash key */
+	Oid source;
+	bool update;
+	bool stale; /* the source changed since */
 	CaptureDefinition *definition;
-	MemoryContext context;		/* the definition's */
-	Oid			key_type;		/* what the statement was planned for */
-	SPIPlanPtr	plan;			/* NULL until first run, or when it did not plan */
+	MemoryContext context; /* the definition's */
+	Oid key_type;		   /* what the statement was planned for */
+	SPIPlanPtr plan;	   /* NULL until first run, or when it did not plan */
 };
 
 /* What the statement said of a row. */
 typedef struct RowResult
 {
-	bool		hit;			/* the condition is true */
-	bool		contact_null;
-	bool		at_null;
-	bool		properties_null;
-	Datum		contact;
+	bool hit; /* the condition is true */
+	bool contact_null;
+	bool at_null;
+	bool properties_null;
+	Datum contact;
 	TimestampTz at;
-	Datum		properties;
+	Datum properties;
 } RowResult;
 
 /* One evaluation. */
@@ -71,7 +71,7 @@ typedef struct Evaluation
 	const Site *site;
 	CapturePlan *plan;
 	const CaptureRows *rows;
-	RowResult  *results;		/* in the caller's context */
+	RowResult *results; /* in the caller's context */
 } Evaluation;
 
 /* The capture of one statement of the shop. */
@@ -80,14 +80,14 @@ typedef struct Run
 	const Site *site;
 	CapturePlan *plan;
 	const CaptureRows *rows;
-	MinimalTuple *new_tuples;	/* read from the stores at the first failure */
+	MinimalTuple *new_tuples; /* read from the stores at the first failure */
 	MinimalTuple *old_tuples;
-	EventRow   *events;
-	int			nevents;
+	EventRow *events;
+	int nevents;
 	CaptureError *errors;
-	int		   *error_rows;		/* which rows the errors are about */
-	int			nerrors;
-	int			ntimeouts;
+	int *error_rows; /* which rows the errors are about */
+	int nerrors;
+	int ntimeouts;
 } Run;
 
 static HTAB *plans = NULL;
@@ -107,11 +107,13 @@ invalidate_plans(Datum arg, Oid relid)
 static void
 init_plans(void)
 {
-	HASHCTL		control = {.keysize = sizeof(Oid), .entrysize = sizeof(CapturePlan)};
+	HASHCTL control = { .keysize = sizeof(Oid),
+						.entrysize = sizeof(CapturePlan) };
 
 	if (plans != NULL)
 		return;
-	plans = hash_create("pg_journey captures", 16, &control, HASH_ELEM | HASH_BLOBS);
+	plans = hash_create("pg_journey captures", 16, &control,
+						HASH_ELEM | HASH_BLOBS);
 	CacheRegisterRelcacheCallback(invalidate_plans, (Datum) 0);
 }
 
@@ -132,7 +134,7 @@ pgj_capture_plan(Oid trigger, int capture_id, Oid source, bool update)
 {
 	CapturePlan *plan;
 	MemoryContext old;
-	bool		found = false;
+	bool found = false;
 
 	init_plans();
 	if (OidIsValid(trigger))
@@ -143,7 +145,8 @@ pgj_capture_plan(Oid trigger, int capture_id, Oid source, bool update)
 		if (found)
 			reset_plan(plan);
 		else
-			memset((char *) plan + sizeof(Oid), 0, sizeof(CapturePlan) - sizeof(Oid));
+			memset((char *) plan + sizeof(Oid), 0,
+				   sizeof(CapturePlan) - sizeof(Oid));
 	}
 	else
 		plan = palloc0_object(CapturePlan);
@@ -151,8 +154,9 @@ pgj_capture_plan(Oid trigger, int capture_id, Oid source, bool update)
 	plan->source = source;
 	plan->update = update;
 	plan->stale = false;
-	plan->context = AllocSetContextCreate(OidIsValid(trigger) ? CacheMemoryContext : CurrentMemoryContext,
-										  "pg_journey capture", ALLOCSET_SMALL_SIZES);
+	plan->context = AllocSetContextCreate(
+		OidIsValid(trigger) ? CacheMemoryContext : CurrentMemoryContext,
+		"pg_journey capture", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(plan->context);
 	plan->definition = pgj_capture_load(capture_id);
 	MemoryContextSwitchTo(old);
@@ -195,14 +199,16 @@ standardize_parser(void)
 static void
 prepare(Evaluation *e)
 {
-	char	   *statement;
-	SPIPlanPtr	plan;
+	char *statement;
+	SPIPlanPtr plan;
 
 	standardize_parser();
-	statement = pgj_capture_compile(e->site, e->plan->definition, e->rows->desc, e->plan->update);
+	statement = pgj_capture_compile(e->site, e->plan->definition, e->rows->desc,
+									e->plan->update);
 	plan = SPI_prepare(statement, 0, NULL);
 	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		elog(ERROR, "SPI_prepare failed: %s",
+			 SPI_result_code_string(SPI_result));
 	if (SPI_keepplan(plan) != 0)
 		elog(ERROR, "SPI_keepplan failed");
 	e->plan->plan = plan;
@@ -212,15 +218,16 @@ prepare(Evaluation *e)
 static void
 read_result(Evaluation *e, HeapTuple tuple, TupleDesc desc, uint64 position)
 {
-	bool		isnull;
-	int64		n = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
-	RowResult  *result;
-	Datum		value;
+	bool isnull;
+	int64 n = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+	RowResult *result;
+	Datum value;
 
 	if (isnull)
 		n = position + 1;
 	if (n < 1 || n > e->rows->nrows)
-		elog(ERROR, "capture yields row %lld of %d", (long long) n, e->rows->nrows);
+		elog(ERROR, "capture yields row %lld of %d", (long long) n,
+			 e->rows->nrows);
 	result = &e->results[n - 1];
 	(void) SPI_getbinval(tuple, desc, 5, &isnull);
 	result->hit = !isnull;
@@ -228,7 +235,8 @@ read_result(Evaluation *e, HeapTuple tuple, TupleDesc desc, uint64 position)
 		return;
 	value = SPI_getbinval(tuple, desc, 2, &result->contact_null);
 	if (!result->contact_null)
-		result->contact = datumCopy(value, e->site->key_typbyval, e->site->key_typlen);
+		result->contact =
+			datumCopy(value, e->site->key_typbyval, e->site->key_typlen);
 	value = SPI_getbinval(tuple, desc, 3, &result->at_null);
 	if (!result->at_null)
 		result->at = DatumGetTimestampTz(value);
@@ -246,9 +254,11 @@ evaluate_in_box(void *arg)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	register_rows(CAPTURE_NEW, e->plan->source, e->rows->new_rows, e->rows->nrows);
+	register_rows(CAPTURE_NEW, e->plan->source, e->rows->new_rows,
+				  e->rows->nrows);
 	if (e->plan->update)
-		register_rows(CAPTURE_OLD, e->plan->source, e->rows->old_rows, e->rows->nrows);
+		register_rows(CAPTURE_OLD, e->plan->source, e->rows->old_rows,
+					  e->rows->nrows);
 	if (e->plan->plan != NULL && e->plan->key_type != e->site->key_type)
 	{
 		SPI_freeplan(e->plan->plan);
@@ -271,9 +281,11 @@ evaluate_in_box(void *arg)
 static RowResult *
 evaluate(Run *run, const CaptureRows *rows, ErrorData **error)
 {
-	Evaluation	e = {run->site, run->plan, rows, palloc0_array(RowResult, rows->nrows)};
+	Evaluation e = { run->site, run->plan, rows,
+					 palloc0_array(RowResult, rows->nrows) };
 
-	*error = pgj_box_run(run->site, -run->plan->definition->capture_id, 0, evaluate_in_box, &e);
+	*error = pgj_box_run(run->site, -run->plan->definition->capture_id, 0,
+						 evaluate_in_box, &e);
 	return *error == NULL ? e.results : NULL;
 }
 
@@ -298,25 +310,28 @@ add_errors(Run *run, int first, int count, int sqlerrcode, const char *message)
 
 /* Turn results into events, and into errors where there is something wrong. */
 static void
-take_results(Run *run, int first, int count, const RowResult *results, Datum empty)
+take_results(Run *run, int first, int count, const RowResult *results,
+			 Datum empty)
 {
 	for (int i = 0; i < count; i++)
 	{
 		const RowResult *result = &results[i];
-		EventRow   *event = &run->events[run->nevents];
+		EventRow *event = &run->events[run->nevents];
 		const char *problem;
 
 		if (!result->hit)
 			continue;
 		if (result->contact_null)
 		{
-			add_error(run, first + i, ERRCODE_NULL_VALUE_NOT_ALLOWED, "contact is null");
+			add_error(run, first + i, ERRCODE_NULL_VALUE_NOT_ALLOWED,
+					  "contact is null");
 			continue;
 		}
 		event->contact = result->contact;
 		event->name = run->plan->definition->event;
 		event->at = result->at_null ? run->rows->at : result->at;
-		event->properties = result->properties_null ? empty : result->properties;
+		event->properties =
+			result->properties_null ? empty : result->properties;
 		problem = pgj_event_problem(run->site, event->contact, event->at,
 									event->properties);
 		if (problem != NULL)
@@ -349,9 +364,11 @@ read_all_tuples(Run *run)
 {
 	if (run->new_tuples != NULL)
 		return;
-	run->new_tuples = read_tuples(run->rows->new_rows, run->rows->desc, run->rows->nrows);
+	run->new_tuples =
+		read_tuples(run->rows->new_rows, run->rows->desc, run->rows->nrows);
 	if (run->rows->old_rows != NULL)
-		run->old_tuples = read_tuples(run->rows->old_rows, run->rows->desc, run->rows->nrows);
+		run->old_tuples =
+			read_tuples(run->rows->old_rows, run->rows->desc, run->rows->nrows);
 }
 
 static Tuplestorestate *
@@ -373,7 +390,7 @@ static RowResult *
 evaluate_part(Run *run, int first, int count, ErrorData **error)
 {
 	CaptureRows part = *run->rows;
-	RowResult  *results;
+	RowResult *results;
 
 	part.nrows = count;
 	part.new_rows = store_of(run->new_tuples + first, part.desc, count);
@@ -394,11 +411,12 @@ static void run_part(Run *run, int first, int count, Datum empty);
 static void
 divide(Run *run, int first, int count, ErrorData *error, Datum empty)
 {
-	bool		timeout = error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+	bool timeout = error->sqlerrcode == ERRCODE_QUERY_CANCELED;
 
 	if (timeout)
 		run->ntimeouts++;
-	if (count == 1 || run->plan->plan == NULL || (timeout && count <= TIMEOUT_BLOCK))
+	if (count == 1 || run->plan->plan == NULL ||
+		(timeout && count <= TIMEOUT_BLOCK))
 		add_errors(run, first, count, error->sqlerrcode, error->message);
 	else if (timeout)
 		for (int i = 0; i < count; i += TIMEOUT_BLOCK)
@@ -413,14 +431,15 @@ divide(Run *run, int first, int count, ErrorData *error, Datum empty)
 static void
 run_part(Run *run, int first, int count, Datum empty)
 {
-	ErrorData  *error;
-	RowResult  *results;
+	ErrorData *error;
+	RowResult *results;
 
 	CHECK_FOR_INTERRUPTS();
 	if (run->nerrors >= MAX_FAILURES || run->ntimeouts >= MAX_TIMEOUTS_OF_RUN)
 	{
-		add_errors(run, first, count, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-				   "not tried, because too many rows of the same statement had failed");
+		add_errors(
+			run, first, count, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+			"not tried, because too many rows of the same statement had failed");
 		return;
 	}
 	results = evaluate_part(run, first, count, &error);
@@ -445,7 +464,8 @@ append_errors(Run *run)
 		run->errors[i].new_row = pgj_capture_row_image(slot);
 		if (run->old_tuples != NULL)
 		{
-			ExecStoreMinimalTuple(run->old_tuples[run->error_rows[i]], slot, false);
+			ExecStoreMinimalTuple(run->old_tuples[run->error_rows[i]], slot,
+								  false);
 			run->errors[i].old_row = pgj_capture_row_image(slot);
 		}
 	}
@@ -468,13 +488,13 @@ init_run(Run *run, const Site *site, CapturePlan *plan, const CaptureRows *rows)
 int
 pgj_capture_run(const Site *site, CapturePlan *plan, const CaptureRows *rows)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_journey capture run",
-												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = AllocSetContextCreate(
+		CurrentMemoryContext, "pg_journey capture run", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Run			run;
-	ErrorData  *error;
-	RowResult  *results;
-	Datum		empty = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+	Run run;
+	ErrorData *error;
+	RowResult *results;
+	Datum empty = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
 
 	init_run(&run, site, plan, rows);
 	results = evaluate(&run, rows, &error);
@@ -496,14 +516,15 @@ pgj_capture_run(const Site *site, CapturePlan *plan, const CaptureRows *rows)
 void
 pgj_capture_defer(const Site *site, CapturePlan *plan, const CaptureRows *rows)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "pg_journey capture run",
-												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = AllocSetContextCreate(
+		CurrentMemoryContext, "pg_journey capture run", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Run			run;
+	Run run;
 
 	init_run(&run, site, plan, rows);
-	add_errors(&run, 0, rows->nrows, ERRCODE_PGJ_SUPERUSER,
-			   "written in a superuser session, where expressions of a capture must not run");
+	add_errors(
+		&run, 0, rows->nrows, ERRCODE_PGJ_SUPERUSER,
+		"written in a superuser session, where expressions of a capture must not run");
 	append_errors(&run);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
@@ -513,17 +534,16 @@ typedef struct Analysis
 {
 	const Site *site;
 	const CaptureDefinition *definition;
-	Oid			source;
-	TupleDesc	desc;
-	bool		update;
+	Oid source;
+	TupleDesc desc;
+	bool update;
 } Analysis;
 
 static void
 refuse_if(bool wrong, const char *what)
 {
 	if (wrong)
-		ereport(ERROR,
-				errcode(ERRCODE_WRONG_OBJECT_TYPE),
+		ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				errmsg("expressions of a capture must not use %s", what),
 				errhint("They are evaluated row by row; use a subquery."));
 }
@@ -531,9 +551,9 @@ refuse_if(bool wrong, const char *what)
 static void
 analyze_in_box(void *arg)
 {
-	Analysis   *a = arg;
-	SPIPlanPtr	plan;
-	Query	   *query;
+	Analysis *a = arg;
+	SPIPlanPtr plan;
+	Query *query;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -541,18 +561,25 @@ analyze_in_box(void *arg)
 	register_rows(CAPTURE_NEW, a->source, NULL, 0);
 	if (a->update)
 		register_rows(CAPTURE_OLD, a->source, NULL, 0);
-	plan = SPI_prepare(pgj_capture_probe(a->site, a->definition, a->desc, a->update), 0, NULL);
+	plan = SPI_prepare(
+		pgj_capture_probe(a->site, a->definition, a->desc, a->update), 0, NULL);
 	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
-	query = linitial_node(Query, ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(plan)))->query_list);
+		elog(ERROR, "SPI_prepare failed: %s",
+			 SPI_result_code_string(SPI_result));
+	query = linitial_node(
+		Query, ((CachedPlanSource *) linitial(SPI_plan_get_plan_sources(plan)))
+				   ->query_list);
 	refuse_if(query->hasAggs, "aggregate functions");
 	refuse_if(query->hasWindowFuncs, "window functions");
 	refuse_if(query->hasTargetSRFs, "set-returning functions");
 
 	/* and the statement itself */
-	plan = SPI_prepare(pgj_capture_compile(a->site, a->definition, a->desc, a->update), 0, NULL);
+	plan = SPI_prepare(
+		pgj_capture_compile(a->site, a->definition, a->desc, a->update), 0,
+		NULL);
 	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
+		elog(ERROR, "SPI_prepare failed: %s",
+			 SPI_result_code_string(SPI_result));
 	SPI_finish();
 }
 
@@ -560,8 +587,8 @@ void
 pgj_capture_analyze(const Site *site, const CaptureDefinition *definition,
 					Oid source, TupleDesc desc, bool update)
 {
-	Analysis	a = {site, definition, source, desc, update};
-	ErrorData  *error = pgj_box_run(site, 0, 0, analyze_in_box, &a);
+	Analysis a = { site, definition, source, desc, update };
+	ErrorData *error = pgj_box_run(site, 0, 0, analyze_in_box, &a);
 
 	/* positions point into a statement the author has not seen */
 	if (error != NULL)

@@ -27,15 +27,15 @@ check_called_right(FunctionCallInfo fcinfo)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) ||
-		!TRIGGER_FIRED_AFTER(data->tg_event) ||
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(data->tg_event) ||
 		!TRIGGER_FIRED_FOR_STATEMENT(data->tg_event) ||
 		data->tg_trigger->tgnargs != 1 || data->tg_newtable == NULL ||
 		(TRIGGER_FIRED_BY_UPDATE(data->tg_event) && data->tg_oldtable == NULL))
-		ereport(ERROR,
-				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				errmsg("journey._capture() was not called as the trigger of a capture"),
-				errhint("Captures are made by journey.capture()."));
+		ereport(
+			ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+			errmsg(
+				"journey._capture() was not called as the trigger of a capture"),
+			errhint("Captures are made by journey.capture()."));
 }
 
 Datum
@@ -49,7 +49,8 @@ pgj_sql_capture_trigger(PG_FUNCTION_ARGS)
 	check_called_right(fcinfo);
 	rows.desc = RelationGetDescr(data->tg_relation);
 	rows.new_rows = data->tg_newtable;
-	rows.old_rows = TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_oldtable : NULL;
+	rows.old_rows =
+		TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_oldtable : NULL;
 	rows.nrows = (int) tuplestore_tuple_count(data->tg_newtable);
 	rows.at = pgj_clock_statement();
 	if (rows.nrows == 0)
@@ -58,10 +59,9 @@ pgj_sql_capture_trigger(PG_FUNCTION_ARGS)
 	site = pgj_site_or_null();
 	if (site == NULL)
 		return PointerGetDatum(NULL);
-	plan = pgj_capture_plan(data->tg_trigger->tgoid,
-							pg_strtoint32(data->tg_trigger->tgargs[0]),
-							RelationGetRelid(data->tg_relation),
-							rows.old_rows != NULL);
+	plan = pgj_capture_plan(
+		data->tg_trigger->tgoid, pg_strtoint32(data->tg_trigger->tgargs[0]),
+		RelationGetRelid(data->tg_relation), rows.old_rows != NULL);
 	if (plan == NULL)
 		return PointerGetDatum(NULL);
 

@@ -35,9 +35,9 @@ PG_FUNCTION_INFO_V1(pgj_sql_maintain);
 void
 pgj_maintain_as(Oid owner, TimestampTz at, Interval *ahead)
 {
-	Oid			types[2] = {TIMESTAMPTZOID, INTERVALOID};
-	Datum		values[2] = {TimestampTzGetDatum(at), IntervalPGetDatum(ahead)};
-	SavedUser	saved = pgj_become_role(owner);
+	Oid types[2] = { TIMESTAMPTZOID, INTERVALOID };
+	Datum values[2] = { TimestampTzGetDatum(at), IntervalPGetDatum(ahead) };
+	SavedUser saved = pgj_become_role(owner);
 
 	pgj_run_with("SELECT journey._maintain($1, $2)", 2, types, values, NULL);
 	pgj_become_caller(saved);
@@ -55,11 +55,13 @@ pgj_maintain_as(Oid owner, TimestampTz at, Interval *ahead)
 static void
 adopt_state(Oid owner)
 {
-	SavedUser	saved = pgj_become_role(owner);
+	SavedUser saved = pgj_become_role(owner);
 
 	pgj_run("LOCK TABLE journey_state.event IN SHARE ROW EXCLUSIVE MODE");
-	pgj_run("SELECT s.slice FROM journey_state.slice s ORDER BY s.slice FOR UPDATE");
-	pgj_run("WITH progress AS ("
+	pgj_run(
+		"SELECT s.slice FROM journey_state.slice s ORDER BY s.slice FOR UPDATE");
+	pgj_run(
+		"WITH progress AS ("
 		"  SELECT DISTINCT ON (p.slice) p.* FROM journey_state.progress p"
 		"  WHERE p.lane OPERATOR(pg_catalog.=) 'engine' ORDER BY p.slice, p.seq DESC)"
 		" INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
@@ -70,9 +72,11 @@ adopt_state(Oid owner)
 		"  OR NOT COALESCE(pg_catalog.pg_visible_in_snapshot(e.xid, p.seen), false)"
 		"  AND NOT COALESCE(pg_catalog.pg_visible_in_snapshot(e.xid, p.upto)"
 		"   AND e.event_id OPERATOR(pg_catalog.<=) p.after_event, false)");
-	pgj_run("UPDATE journey_state.event SET xid = NULL"
+	pgj_run(
+		"UPDATE journey_state.event SET xid = NULL"
 		" WHERE xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())");
-	pgj_run("INSERT INTO journey_state.progress (slice, lane, seq, at, seen, due_at, due_id)"
+	pgj_run(
+		"INSERT INTO journey_state.progress (slice, lane, seq, at, seen, due_at, due_id)"
 		" SELECT s.slice, 'engine', COALESCE(p.seq, 0) OPERATOR(pg_catalog.+) 1,"
 		"  pg_catalog.clock_timestamp(), pg_catalog.pg_current_snapshot(),"
 		"  COALESCE(p.due_at, '-infinity'), COALESCE(p.due_id, 0)"
@@ -87,19 +91,19 @@ Datum
 pgj_sql_adopt(PG_FUNCTION_ARGS)
 {
 	const Site *site = pgj_site();
-	Oid			types[2] = {INT8OID, OIDOID};
-	Datum		values[2];
-	SavedUser	saved;
+	Oid types[2] = { INT8OID, OIDOID };
+	Datum values[2];
+	SavedUser saved;
 
 	pgj_require_administrator(site->owner);
 	if (!site->is_copy)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("this database is no copy; there is nothing to adopt"));
 	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				errmsg("journey.adopt() must run at isolation level READ COMMITTED"));
+		ereport(
+			ERROR, errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+			errmsg(
+				"journey.adopt() must run at isolation level READ COMMITTED"));
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
@@ -107,8 +111,9 @@ pgj_sql_adopt(PG_FUNCTION_ARGS)
 	values[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	values[1] = ObjectIdGetDatum(MyDatabaseId);
 	saved = pgj_become_extension_owner();
-	pgj_run_with("UPDATE journey.site SET system_identifier = $1, database_oid = $2",
-			 2, types, values, NULL);
+	pgj_run_with(
+		"UPDATE journey.site SET system_identifier = $1, database_oid = $2", 2,
+		types, values, NULL);
 
 	/* a template copy brought the original's token along */
 	pgj_run("DELETE FROM journey.site_token");
@@ -122,16 +127,15 @@ Datum
 pgj_sql_issue_site_token(PG_FUNCTION_ARGS)
 {
 	const Site *site = pgj_site();
-	uint8		random[32];
-	char		token[sizeof(random) * 2 + 1];
-	Oid			types[2] = {TEXTOID, TIMESTAMPTZOID};
-	Datum		values[2];
-	SavedUser	saved;
+	uint8 random[32];
+	char token[sizeof(random) * 2 + 1];
+	Oid types[2] = { TEXTOID, TIMESTAMPTZOID };
+	Datum values[2];
+	SavedUser saved;
 
 	pgj_require_administrator(site->owner);
 	if (!pg_strong_random(random, sizeof(random)))
-		ereport(ERROR,
-				errcode(ERRCODE_INTERNAL_ERROR),
+		ereport(ERROR, errcode(ERRCODE_INTERNAL_ERROR),
 				errmsg("could not generate random values"));
 	hex_encode((char *) random, sizeof(random), token);
 	token[sizeof(token) - 1] = '\0';
@@ -141,10 +145,11 @@ pgj_sql_issue_site_token(PG_FUNCTION_ARGS)
 	values[0] = CStringGetTextDatum(token);
 	values[1] = TimestampTzGetDatum(pgj_clock_now());
 	saved = pgj_become_extension_owner();
-	pgj_run_with("INSERT INTO journey.site_token (digest, issued_at)"
-			 " VALUES (pg_catalog.sha256(pg_catalog.convert_to($1, 'UTF8')), $2)"
-			 " ON CONFLICT (one) DO UPDATE SET digest = excluded.digest, issued_at = excluded.issued_at",
-			 2, types, values, NULL);
+	pgj_run_with(
+		"INSERT INTO journey.site_token (digest, issued_at)"
+		" VALUES (pg_catalog.sha256(pg_catalog.convert_to($1, 'UTF8')), $2)"
+		" ON CONFLICT (one) DO UPDATE SET digest = excluded.digest, issued_at = excluded.issued_at",
+		2, types, values, NULL);
 	pgj_become_caller(saved);
 	SPI_finish();
 	PG_RETURN_TEXT_P(cstring_to_text(token));
@@ -158,13 +163,14 @@ static void
 grant_functions(const char *role, const char *condition)
 {
 	SPITupleTable *rows;
-	uint64		nrows;
+	uint64 nrows;
 
-	pgj_run(psprintf("SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %%s TO %%s', p.oid::pg_catalog.regprocedure, %s)"
-				 " FROM pg_catalog.pg_proc p"
-				 " WHERE p.pronamespace OPERATOR(pg_catalog.=) 'journey'::pg_catalog.regnamespace"
-				 " AND NOT pg_catalog.starts_with(p.proname::pg_catalog.text, '_') AND (%s) ORDER BY p.oid",
-				 quote_literal_cstr(role), condition));
+	pgj_run(psprintf(
+		"SELECT pg_catalog.format('GRANT EXECUTE ON FUNCTION %%s TO %%s', p.oid::pg_catalog.regprocedure, %s)"
+		" FROM pg_catalog.pg_proc p"
+		" WHERE p.pronamespace OPERATOR(pg_catalog.=) 'journey'::pg_catalog.regnamespace"
+		" AND NOT pg_catalog.starts_with(p.proname::pg_catalog.text, '_') AND (%s) ORDER BY p.oid",
+		quote_literal_cstr(role), condition));
 	rows = SPI_tuptable;
 	nrows = SPI_processed;
 	for (uint64 i = 0; i < nrows; i++)
@@ -174,16 +180,19 @@ grant_functions(const char *role, const char *condition)
 static void
 grant_reading(Oid owner, const char *role)
 {
-	SavedUser	saved = pgj_become_role(owner);
+	SavedUser saved = pgj_become_role(owner);
 
 	pgj_run(psprintf("GRANT USAGE ON SCHEMA journey_state TO %s;"
-				 "GRANT SELECT ON ALL TABLES IN SCHEMA journey_state TO %s", role, role));
+					 "GRANT SELECT ON ALL TABLES IN SCHEMA journey_state TO %s",
+					 role, role));
 	pgj_become_caller(saved);
 	saved = pgj_become_extension_owner();
-	pgj_run(psprintf("GRANT SELECT ON ALL TABLES IN SCHEMA journey TO %s;"
-				 "REVOKE ALL ON journey.site_token FROM %s;"
-				 "GRANT SELECT (issued_at) ON journey.site_token TO %s;"
-				 "GRANT EXECUTE ON FUNCTION journey._require_plain_state() TO %s", role, role, role, role));
+	pgj_run(psprintf(
+		"GRANT SELECT ON ALL TABLES IN SCHEMA journey TO %s;"
+		"REVOKE ALL ON journey.site_token FROM %s;"
+		"GRANT SELECT (issued_at) ON journey.site_token TO %s;"
+		"GRANT EXECUTE ON FUNCTION journey._require_plain_state() TO %s",
+		role, role, role, role));
 	grant_functions(role, "p.provolatile OPERATOR(pg_catalog.<>) 'v'");
 	pgj_become_caller(saved);
 }
@@ -192,19 +201,18 @@ Datum
 pgj_sql_grant_role(PG_FUNCTION_ARGS)
 {
 	const Site *site = pgj_site();
-	Oid			owner = site->owner;
-	char	   *kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Oid			grantee = get_role_oid(NameStr(*PG_GETARG_NAME(1)), false);
+	Oid owner = site->owner;
+	char *kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Oid grantee = get_role_oid(NameStr(*PG_GETARG_NAME(1)), false);
 	const char *role = quote_identifier(pgj_role_name(grantee));
-	bool		author = strcmp(kind, "author") == 0;
-	bool		operator = strcmp(kind, "operator") == 0;
-	bool		analyst = strcmp(kind, "analyst") == 0;
-	bool		relay = strcmp(kind, "relay") == 0;
-	SavedUser	saved;
+	bool author = strcmp(kind, "author") == 0;
+	bool operator= strcmp(kind, "operator") == 0;
+	bool analyst = strcmp(kind, "analyst") == 0;
+	bool relay = strcmp(kind, "relay") == 0;
+	SavedUser saved;
 
-	if (!author && !operator && !analyst && !relay)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+	if (!author && !operator&& !analyst && !relay)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("\"%s\" is not a kind of role", kind),
 				errhint("The kinds are author, operator, analyst and relay."));
 	pgj_require_administrator(owner);
@@ -214,17 +222,22 @@ pgj_sql_grant_role(PG_FUNCTION_ARGS)
 
 	/* whether the caller may hand out a membership is for the server to say */
 	if (author)
-		pgj_run(psprintf("GRANT %s TO %s", quote_identifier(pgj_role_name(owner)), role));
+		pgj_run(psprintf("GRANT %s TO %s",
+						 quote_identifier(pgj_role_name(owner)), role));
 	else
 	{
 		saved = pgj_become_extension_owner();
 		pgj_run(psprintf("GRANT USAGE ON SCHEMA journey TO %s", role));
 		if (operator)
-			grant_functions(role, "p.proname OPERATOR(pg_catalog.=) ANY ('{pause,resume,retry,retry_message,health,maintain}'::pg_catalog.name[])");
+			grant_functions(
+				role,
+				"p.proname OPERATOR(pg_catalog.=) ANY ('{pause,resume,retry,retry_message,health,maintain}'::pg_catalog.name[])");
 		if (relay)
-			grant_functions(role, "p.proname OPERATOR(pg_catalog.=) ANY ('{open_relay,claim,report}'::pg_catalog.name[])");
+			grant_functions(
+				role,
+				"p.proname OPERATOR(pg_catalog.=) ANY ('{open_relay,claim,report}'::pg_catalog.name[])");
 		pgj_become_caller(saved);
-		if (operator || analyst)
+		if (operator|| analyst)
 			grant_reading(owner, role);
 	}
 	SPI_finish();
@@ -234,7 +247,7 @@ pgj_sql_grant_role(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_maintain(PG_FUNCTION_ARGS)
 {
-	Oid			owner = pgj_site()->owner;
+	Oid owner = pgj_site()->owner;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");

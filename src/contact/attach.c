@@ -48,14 +48,14 @@ PG_FUNCTION_INFO_V1(pgj_sql_detach);
 
 typedef struct Attachment
 {
-	Oid			table;
-	NameData	key;
-	Oid			key_type;		/* of the state tables: int8, uuid or text */
-	NameData	email;			/* empty: none */
-	NameData	phone;
-	NameData	timezone;
-	Oid			owner;
-	int			slices;
+	Oid table;
+	NameData key;
+	Oid key_type;	/* of the state tables: int8, uuid or text */
+	NameData email; /* empty: none */
+	NameData phone;
+	NameData timezone;
+	Oid owner;
+	int slices;
 } Attachment;
 
 /*
@@ -65,9 +65,9 @@ typedef struct Attachment
 static Oid
 check_owner(const char *name)
 {
-	Oid			owner = get_role_oid(name, false);
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
-	bool		login;
+	Oid owner = get_role_oid(name, false);
+	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
+	bool login;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for role %u", owner);
@@ -75,33 +75,39 @@ check_owner(const char *name)
 	ReleaseSysCache(tuple);
 
 	if (superuser_arg(owner))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("role \"%s\" cannot be the journey owner because it is a superuser", name),
-				errdetail("What authors of journeys write runs with the rights of the journey owner."),
-				errhint("Name a role with LOGIN that is no superuser: owner => '...'."));
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg(
+				"role \"%s\" cannot be the journey owner because it is a superuser",
+				name),
+			errdetail(
+				"What authors of journeys write runs with the rights of the journey owner."),
+			errhint(
+				"Name a role with LOGIN that is no superuser: owner => '...'."));
 	if (!login)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("role \"%s\" cannot be the journey owner because it cannot log in", name),
-				errdetail("The engine's worker connects as the journey owner."),
-				errhint("ALTER ROLE %s LOGIN", quote_identifier(name)));
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg(
+				"role \"%s\" cannot be the journey owner because it cannot log in",
+				name),
+			errdetail("The engine's worker connects as the journey owner."),
+			errhint("ALTER ROLE %s LOGIN", quote_identifier(name)));
 	if (!has_privs_of_role(GetUserId(), owner))
-		ereport(ERROR,
-				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				errmsg("permission denied to make role \"%s\" the journey owner", name),
-				errhint("Call this as a superuser or as a member of the role."));
+		ereport(
+			ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("permission denied to make role \"%s\" the journey owner",
+				   name),
+			errhint("Call this as a superuser or as a member of the role."));
 	return owner;
 }
 
 static AttrNumber
 find_column(Relation relation, const char *column)
 {
-	AttrNumber	number = get_attnum(RelationGetRelid(relation), column);
+	AttrNumber number = get_attnum(RelationGetRelid(relation), column);
 
 	if (number == InvalidAttrNumber || number < 0)
-		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_COLUMN),
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_COLUMN),
 				errmsg("column \"%s\" of relation \"%s\" does not exist",
 					   column, RelationGetRelationName(relation)));
 	return number;
@@ -110,13 +116,14 @@ find_column(Relation relation, const char *column)
 static bool
 has_unique_index(Relation relation, AttrNumber column)
 {
-	List	   *indexes = RelationGetIndexList(relation);
-	ListCell   *cell;
-	bool		found = false;
+	List *indexes = RelationGetIndexList(relation);
+	ListCell *cell;
+	bool found = false;
 
-	foreach(cell, indexes)
+	foreach (cell, indexes)
 	{
-		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+		HeapTuple tuple =
+			SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
 		Form_pg_index index;
 
 		if (!HeapTupleIsValid(tuple))
@@ -155,43 +162,48 @@ state_key_type(Oid type)
 static void
 check_contact_table(Attachment *a)
 {
-	Relation	relation = relation_open(a->table, AccessShareLock);
+	Relation relation = relation_open(a->table, AccessShareLock);
 	const char *name = RelationGetRelationName(relation);
 	Form_pg_attribute key;
 
 	if (relation->rd_rel->relkind != RELKIND_RELATION &&
 		relation->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
-		ereport(ERROR,
-				errcode(ERRCODE_WRONG_OBJECT_TYPE),
+		ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				errmsg("\"%s\" is not a table", name),
 				errhint("Attach the table that holds one row per contact."));
 	if (pg_class_aclcheck(a->table, a->owner, ACL_SELECT) != ACLCHECK_OK ||
-		pg_namespace_aclcheck(RelationGetNamespace(relation), a->owner, ACL_USAGE) != ACLCHECK_OK)
-		ereport(ERROR,
-				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				errmsg("role \"%s\" cannot read table \"%s\"", pgj_role_name(a->owner), name),
-				errhint("Grant the journey owner SELECT on the table and USAGE on its schema."));
+		pg_namespace_aclcheck(RelationGetNamespace(relation), a->owner,
+							  ACL_USAGE) != ACLCHECK_OK)
+		ereport(
+			ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("role \"%s\" cannot read table \"%s\"",
+				   pgj_role_name(a->owner), name),
+			errhint(
+				"Grant the journey owner SELECT on the table and USAGE on its schema."));
 
 	key = TupleDescAttr(RelationGetDescr(relation),
 						find_column(relation, NameStr(a->key)) - 1);
 	a->key_type = state_key_type(key->atttypid);
 	if (!OidIsValid(a->key_type))
-		ereport(ERROR,
-				errcode(ERRCODE_DATATYPE_MISMATCH),
-				errmsg("column \"%s\" of type %s cannot be the contacts' key",
-					   NameStr(a->key), format_type_be(key->atttypid)),
-				errhint("The key must be of type bigint, integer, uuid or text."));
+		ereport(
+			ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
+			errmsg("column \"%s\" of type %s cannot be the contacts' key",
+				   NameStr(a->key), format_type_be(key->atttypid)),
+			errhint("The key must be of type bigint, integer, uuid or text."));
 	if (!key->attnotnull)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				errmsg("key column \"%s\" of table \"%s\" can be null", NameStr(a->key), name),
+		ereport(ERROR, errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				errmsg("key column \"%s\" of table \"%s\" can be null",
+					   NameStr(a->key), name),
 				errhint("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL",
-						quote_identifier(name), quote_identifier(NameStr(a->key))));
+						quote_identifier(name),
+						quote_identifier(NameStr(a->key))));
 	if (!has_unique_index(relation, key->attnum))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				errmsg("key column \"%s\" of table \"%s\" is not unique", NameStr(a->key), name),
-				errhint("Give it a primary key or a unique index of its own, without a condition."));
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+			errmsg("key column \"%s\" of table \"%s\" is not unique",
+				   NameStr(a->key), name),
+			errhint(
+				"Give it a primary key or a unique index of its own, without a condition."));
 
 	if (NameStr(a->email)[0] != '\0')
 		find_column(relation, NameStr(a->email));
@@ -211,16 +223,17 @@ static void
 grant_to_owner(Oid owner)
 {
 	const char *role = quote_identifier(pgj_role_name(owner));
-	SavedUser	saved = pgj_become_extension_owner();
+	SavedUser saved = pgj_become_extension_owner();
 
-	pgj_run(psprintf("GRANT USAGE ON SCHEMA journey TO %s;"
-				 "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA journey TO %s;"
-				 "REVOKE INSERT, UPDATE, DELETE ON journey.site FROM %s;"
-				 "REVOKE ALL ON journey.site_token FROM %s;"
-				 "GRANT SELECT (issued_at) ON journey.site_token TO %s;"
-				 "GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA journey TO %s;"
-				 "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA journey TO %s",
-				 role, role, role, role, role, role, role));
+	pgj_run(psprintf(
+		"GRANT USAGE ON SCHEMA journey TO %s;"
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA journey TO %s;"
+		"REVOKE INSERT, UPDATE, DELETE ON journey.site FROM %s;"
+		"REVOKE ALL ON journey.site_token FROM %s;"
+		"GRANT SELECT (issued_at) ON journey.site_token TO %s;"
+		"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA journey TO %s;"
+		"GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA journey TO %s",
+		role, role, role, role, role, role, role));
 	pgj_become_caller(saved);
 }
 
@@ -228,24 +241,26 @@ static void
 revoke_from_owner(Oid owner)
 {
 	const char *role = quote_identifier(pgj_role_name(owner));
-	SavedUser	saved = pgj_become_extension_owner();
+	SavedUser saved = pgj_become_extension_owner();
 
 	pgj_run(psprintf("REVOKE ALL ON ALL TABLES IN SCHEMA journey FROM %s;"
-				 "REVOKE ALL ON ALL SEQUENCES IN SCHEMA journey FROM %s;"
-				 "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA journey FROM %s;"
-				 "REVOKE ALL ON SCHEMA journey FROM %s",
-				 role, role, role, role));
+					 "REVOKE ALL ON ALL SEQUENCES IN SCHEMA journey FROM %s;"
+					 "REVOKE ALL ON ALL FUNCTIONS IN SCHEMA journey FROM %s;"
+					 "REVOKE ALL ON SCHEMA journey FROM %s",
+					 role, role, role, role));
 	pgj_become_caller(saved);
 }
 
 static void
 call_create_state(const Attachment *a)
 {
-	SavedUser	saved = pgj_become_role(a->owner);
-	Oid			types[2] = {REGTYPEOID, INT4OID};
-	Datum		values[2] = {ObjectIdGetDatum(a->key_type), Int32GetDatum(a->slices)};
+	SavedUser saved = pgj_become_role(a->owner);
+	Oid types[2] = { REGTYPEOID, INT4OID };
+	Datum values[2] = { ObjectIdGetDatum(a->key_type),
+						Int32GetDatum(a->slices) };
 
-	pgj_run_with("SELECT journey._create_state($1, $2)", 2, types, values, NULL);
+	pgj_run_with("SELECT journey._create_state($1, $2)", 2, types, values,
+				 NULL);
 	pgj_become_caller(saved);
 }
 
@@ -255,26 +270,27 @@ call_create_state(const Attachment *a)
 static void
 bury_lost_journeys(Oid owner)
 {
-	SavedUser	saved = pgj_become_role(owner);
-	Oid			types[1] = {INT4ARRAYOID};
-	Datum		highest[1];
-	bool		isnull;
+	SavedUser saved = pgj_become_role(owner);
+	Oid types[1] = { INT4ARRAYOID };
+	Datum highest[1];
+	bool isnull;
 
 	highest[0] = pgj_fetch("SELECT journey._bury_lost_journeys()", &isnull);
 	pgj_become_caller(saved);
 
 	saved = pgj_become_extension_owner();
-	pgj_run_with("SELECT pg_catalog.setval(s.name, s.highest)"
-				 " FROM (VALUES ('journey.journey_journey_id_seq'::pg_catalog.regclass, ($1)[1]),"
-				 "  ('journey.version_version_id_seq', ($1)[2]),"
-				 "  ('journey.capture_capture_id_seq', ($1)[3])) AS s (name, highest)"
-				 " WHERE s.highest OPERATOR(pg_catalog.>=) (SELECT q.last_value FROM journey.journey_journey_id_seq AS q"
-				 "   WHERE s.name OPERATOR(pg_catalog.=) 'journey.journey_journey_id_seq'::pg_catalog.regclass"
-				 "  UNION ALL SELECT q.last_value FROM journey.version_version_id_seq AS q"
-				 "   WHERE s.name OPERATOR(pg_catalog.=) 'journey.version_version_id_seq'::pg_catalog.regclass"
-				 "  UNION ALL SELECT q.last_value FROM journey.capture_capture_id_seq AS q"
-				 "   WHERE s.name OPERATOR(pg_catalog.=) 'journey.capture_capture_id_seq'::pg_catalog.regclass)",
-				 1, types, highest, NULL);
+	pgj_run_with(
+		"SELECT pg_catalog.setval(s.name, s.highest)"
+		" FROM (VALUES ('journey.journey_journey_id_seq'::pg_catalog.regclass, ($1)[1]),"
+		"  ('journey.version_version_id_seq', ($1)[2]),"
+		"  ('journey.capture_capture_id_seq', ($1)[3])) AS s (name, highest)"
+		" WHERE s.highest OPERATOR(pg_catalog.>=) (SELECT q.last_value FROM journey.journey_journey_id_seq AS q"
+		"   WHERE s.name OPERATOR(pg_catalog.=) 'journey.journey_journey_id_seq'::pg_catalog.regclass"
+		"  UNION ALL SELECT q.last_value FROM journey.version_version_id_seq AS q"
+		"   WHERE s.name OPERATOR(pg_catalog.=) 'journey.version_version_id_seq'::pg_catalog.regclass"
+		"  UNION ALL SELECT q.last_value FROM journey.capture_capture_id_seq AS q"
+		"   WHERE s.name OPERATOR(pg_catalog.=) 'journey.capture_capture_id_seq'::pg_catalog.regclass)",
+		1, types, highest, NULL);
 	pgj_become_caller(saved);
 }
 
@@ -286,44 +302,48 @@ static void
 readopt_state(Attachment *a)
 {
 	static const char *const tables[] = {
-		"capture_error", "consent", "consent_log", "conversion", "enrollment",
-		"event", "event_key", "exposure", "held", "message", "outbox", "progress",
-		"receipt", "refusal", "relay", "slice", "suppression", "timer",
-		"transition", "verdict"
+		"capture_error", "consent", "consent_log", "conversion",
+		"enrollment",	 "event",	"event_key",   "exposure",
+		"held",			 "message", "outbox",	   "progress",
+		"receipt",		 "refusal", "relay",	   "slice",
+		"suppression",	 "timer",	"transition",  "verdict"
 	};
-	Oid			namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
-	Oid			existing = pgj_schema_owner(PGJ_STATE_SCHEMA);
-	Oid			event;
-	Oid			type;
-	SavedUser	saved;
-	bool		isnull;
-	int			slices;
+	Oid namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
+	Oid existing = pgj_schema_owner(PGJ_STATE_SCHEMA);
+	Oid event;
+	Oid type;
+	SavedUser saved;
+	bool isnull;
+	int slices;
 
 	if (existing != a->owner)
-		ereport(ERROR,
-				errcode(ERRCODE_DUPLICATE_SCHEMA),
-				errmsg("schema \"%s\" exists and belongs to role \"%s\"",
-					   PGJ_STATE_SCHEMA, pgj_role_name(existing)),
-				errhint("Attach with owner => '%s', or drop or rename the schema.",
-						pgj_role_name(existing)));
+		ereport(
+			ERROR, errcode(ERRCODE_DUPLICATE_SCHEMA),
+			errmsg("schema \"%s\" exists and belongs to role \"%s\"",
+				   PGJ_STATE_SCHEMA, pgj_role_name(existing)),
+			errhint("Attach with owner => '%s', or drop or rename the schema.",
+					pgj_role_name(existing)));
 	for (int i = 0; i < lengthof(tables); i++)
 		if (!OidIsValid(get_relname_relid(tables[i], namespace)))
-			ereport(ERROR,
-					errcode(ERRCODE_DUPLICATE_SCHEMA),
+			ereport(ERROR, errcode(ERRCODE_DUPLICATE_SCHEMA),
 					errmsg("schema \"%s\" exists but lacks table \"%s\"",
 						   PGJ_STATE_SCHEMA, tables[i]),
 					errhint("Drop or rename the schema."));
 	event = get_relname_relid("event", namespace);
 	type = get_atttype(event, get_attnum(event, "contact"));
 	if (type != a->key_type)
-		ereport(ERROR,
-				errcode(ERRCODE_DATATYPE_MISMATCH),
-				errmsg("schema \"%s\" holds contacts of type %s, not %s",
-					   PGJ_STATE_SCHEMA, format_type_be(type), format_type_be(a->key_type)),
-				errhint("Attach the table it was made for, or drop or rename the schema."));
+		ereport(
+			ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
+			errmsg("schema \"%s\" holds contacts of type %s, not %s",
+				   PGJ_STATE_SCHEMA, format_type_be(type),
+				   format_type_be(a->key_type)),
+			errhint(
+				"Attach the table it was made for, or drop or rename the schema."));
 
 	saved = pgj_become_role(a->owner);
-	slices = DatumGetInt32(pgj_fetch("SELECT pg_catalog.count(*)::pg_catalog.int4 FROM journey_state.slice", &isnull));
+	slices = DatumGetInt32(pgj_fetch(
+		"SELECT pg_catalog.count(*)::pg_catalog.int4 FROM journey_state.slice",
+		&isnull));
 	pgj_become_caller(saved);
 	if (slices != a->slices)
 	{
@@ -339,12 +359,13 @@ readopt_state(Attachment *a)
 static void
 create_contact_table(Attachment *a)
 {
-	Oid			namespace;
-	SavedUser	saved = pgj_become_role(a->owner);
+	Oid namespace;
+	SavedUser saved = pgj_become_role(a->owner);
 
 	namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
 	if (!OidIsValid(get_relname_relid("contact", namespace)))
-		pgj_run("CREATE TABLE journey_state.contact ("
+		pgj_run(
+			"CREATE TABLE journey_state.contact ("
 			" id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,"
 			" email text, phone text, timezone text,"
 			" attributes jsonb NOT NULL DEFAULT '{}');"
@@ -360,11 +381,13 @@ create_contact_table(Attachment *a)
 static void
 insert_site(const Attachment *a)
 {
-	Oid			types[10] = {REGCLASSOID, NAMEOID, REGTYPEOID, NAMEOID, NAMEOID,
-	NAMEOID, INT4OID, INT8OID, OIDOID, TIMESTAMPTZOID};
-	Datum		values[10];
-	char		nulls[10];
-	SavedUser	saved = pgj_become_extension_owner();
+	Oid types[10] = {
+		REGCLASSOID, NAMEOID, REGTYPEOID, NAMEOID, NAMEOID,
+		NAMEOID,	 INT4OID, INT8OID,	  OIDOID,  TIMESTAMPTZOID
+	};
+	Datum values[10];
+	char nulls[10];
+	SavedUser saved = pgj_become_extension_owner();
 
 	memset(nulls, ' ', sizeof(nulls));
 	values[0] = ObjectIdGetDatum(a->table);
@@ -383,17 +406,18 @@ insert_site(const Attachment *a)
 
 	/* left over when journey_state was dropped by hand */
 	pgj_run("DELETE FROM journey.site");
-	pgj_run_with("INSERT INTO journey.site (contact_table, key_column, key_type, email_column,"
-			 " phone_column, timezone_column, slices, system_identifier, database_oid, attached_at)"
-			 " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-			 10, types, values, nulls);
+	pgj_run_with(
+		"INSERT INTO journey.site (contact_table, key_column, key_type, email_column,"
+		" phone_column, timezone_column, slices, system_identifier, database_oid, attached_at)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+		10, types, values, nulls);
 	pgj_become_caller(saved);
 }
 
 static void
 create_views(void)
 {
-	SavedUser	saved = pgj_become_extension_owner();
+	SavedUser saved = pgj_become_extension_owner();
 
 	pgj_run("SELECT journey._create_views()");
 	pgj_become_caller(saved);
@@ -402,16 +426,14 @@ create_views(void)
 Datum
 pgj_sql_attach(PG_FUNCTION_ARGS)
 {
-	Attachment	a = {0};
-	Interval	ahead = {.month = 2};
+	Attachment a = { 0 };
+	Interval ahead = { .month = 2 };
 
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(5) || PG_ARGISNULL(6))
-		ereport(ERROR,
-				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("key, owner and slices must not be null"));
 	if (pgj_site_or_null() != NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("a contact table is attached already"),
 				errhint("Call journey.detach() first; it keeps all state."));
 	a.table = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
@@ -426,8 +448,7 @@ pgj_sql_attach(PG_FUNCTION_ARGS)
 	a.slices = PG_GETARG_INT32(6);
 	a.key_type = INT8OID;
 	if (a.slices < 1 || a.slices > 1024)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("slices must be between 1 and 1024"));
 	if (OidIsValid(a.table))
 		check_contact_table(&a);
@@ -439,11 +460,12 @@ pgj_sql_attach(PG_FUNCTION_ARGS)
 		readopt_state(&a);
 	else
 	{
-		SavedUser	saved = pgj_become_extension_owner();
+		SavedUser saved = pgj_become_extension_owner();
 
-		pgj_run(psprintf("CREATE SCHEMA journey_state AUTHORIZATION %s;"
-					 "COMMENT ON SCHEMA journey_state IS 'pg_journey: what happened; belongs to the journey owner'",
-					 quote_identifier(pgj_role_name(a.owner))));
+		pgj_run(psprintf(
+			"CREATE SCHEMA journey_state AUTHORIZATION %s;"
+			"COMMENT ON SCHEMA journey_state IS 'pg_journey: what happened; belongs to the journey owner'",
+			quote_identifier(pgj_role_name(a.owner))));
 		pgj_become_caller(saved);
 		CommandCounterIncrement();
 		call_create_state(&a);
@@ -469,11 +491,12 @@ pgj_sql_attach(PG_FUNCTION_ARGS)
 static void
 drop_capture_triggers(void)
 {
-	SavedUser	saved = pgj_become_extension_owner();
+	SavedUser saved = pgj_become_extension_owner();
 	SPITupleTable *rows;
-	uint64		nrows;
+	uint64 nrows;
 
-	pgj_run("SELECT pg_catalog.format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname)"
+	pgj_run(
+		"SELECT pg_catalog.format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname)"
 		" FROM pg_catalog.pg_trigger t"
 		" JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid"
 		" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
@@ -491,17 +514,19 @@ drop_capture_triggers(void)
 static void
 drop_views(void)
 {
-	SavedUser	saved = pgj_become_extension_owner();
-	bool		isnull;
-	Datum		statement;
+	SavedUser saved = pgj_become_extension_owner();
+	bool isnull;
+	Datum statement;
 
-	statement = pgj_fetch("SELECT 'DROP VIEW ' OPERATOR(pg_catalog.||) pg_catalog.string_agg(pg_catalog.format('journey.%I', c.relname), ', ')"
-					  " FROM pg_catalog.pg_class c"
-					  " WHERE c.relnamespace OPERATOR(pg_catalog.=) 'journey'::pg_catalog.regnamespace"
-					  " AND c.relkind OPERATOR(pg_catalog.=) 'v'"
-					  " AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d"
-					  "  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
-					  "  AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e')", &isnull);
+	statement = pgj_fetch(
+		"SELECT 'DROP VIEW ' OPERATOR(pg_catalog.||) pg_catalog.string_agg(pg_catalog.format('journey.%I', c.relname), ', ')"
+		" FROM pg_catalog.pg_class c"
+		" WHERE c.relnamespace OPERATOR(pg_catalog.=) 'journey'::pg_catalog.regnamespace"
+		" AND c.relkind OPERATOR(pg_catalog.=) 'v'"
+		" AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d"
+		"  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass"
+		"  AND d.objid OPERATOR(pg_catalog.=) c.oid AND d.deptype OPERATOR(pg_catalog.=) 'e')",
+		&isnull);
 	if (!isnull)
 		pgj_run(TextDatumGetCString(statement));
 	pgj_become_caller(saved);
@@ -511,11 +536,11 @@ Datum
 pgj_sql_detach(PG_FUNCTION_ARGS)
 {
 	const Site *site = pgj_site_or_null();
-	Oid			owner;
-	SavedUser	saved;
+	Oid owner;
+	SavedUser saved;
 
 	if (site == NULL)
-		pgj_site();				/* says so */
+		pgj_site(); /* says so */
 	owner = site->owner;
 	pgj_require_administrator(owner);
 

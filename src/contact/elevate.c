@@ -28,11 +28,11 @@
 SavedUser
 pgj_become_role(Oid role)
 {
-	SavedUser	saved;
+	SavedUser saved;
 
 	GetUserIdAndSecContext(&saved.user, &saved.context);
-	SetUserIdAndSecContext(role, saved.context |
-						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(role, saved.context | SECURITY_LOCAL_USERID_CHANGE |
+									 SECURITY_RESTRICTED_OPERATION);
 	return saved;
 }
 
@@ -40,8 +40,8 @@ pgj_become_role(Oid role)
 Oid
 pgj_schema_owner(const char *name)
 {
-	HeapTuple	tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum(name));
-	Oid			owner = InvalidOid;
+	HeapTuple tuple = SearchSysCache1(NAMESPACENAME, CStringGetDatum(name));
+	Oid owner = InvalidOid;
 
 	if (HeapTupleIsValid(tuple))
 	{
@@ -61,19 +61,22 @@ pgj_become_extension_owner(void)
 void
 pgj_run(const char *statement)
 {
-	int			rc = SPI_execute(statement, false, 0);
+	int rc = SPI_execute(statement, false, 0);
 
 	if (rc < 0)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
 }
 
 void
-pgj_run_with(const char *statement, int nargs, Oid *types, Datum *values, const char *nulls)
+pgj_run_with(const char *statement, int nargs, Oid *types, Datum *values,
+			 const char *nulls)
 {
-	int			rc = SPI_execute_with_args(statement, nargs, types, values, nulls, false, 0);
+	int rc =
+		SPI_execute_with_args(statement, nargs, types, values, nulls, false, 0);
 
 	if (rc < 0)
-		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(rc));
+		elog(ERROR, "SPI_execute_with_args failed: %s",
+			 SPI_result_code_string(rc));
 }
 
 /* First column of the first row; *isnull also when there is no row. */
@@ -86,7 +89,8 @@ pgj_fetch(const char *statement, bool *isnull)
 		*isnull = true;
 		return (Datum) 0;
 	}
-	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, isnull);
+	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+						 isnull);
 }
 
 const char *
@@ -100,9 +104,9 @@ void
 pgj_require_administrator(Oid owner)
 {
 	if (!has_privs_of_role(GetUserId(), owner))
-		ereport(ERROR,
-				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				errmsg("permission denied: not a member of the journey owner"),
-				errhint("Call this as a superuser or as a member of role \"%s\".",
-						pgj_role_name(owner)));
+		ereport(
+			ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("permission denied: not a member of the journey owner"),
+			errhint("Call this as a superuser or as a member of role \"%s\".",
+					pgj_role_name(owner)));
 }

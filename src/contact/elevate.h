@@ -14,9 +14,10 @@
 /* elevate.c: undo with pgj_become_caller(); security-restricted until then */
 extern SavedUser pgj_become_role(Oid role);
 extern SavedUser pgj_become_extension_owner(void);
-extern Oid	pgj_schema_owner(const char *name);
+extern Oid pgj_schema_owner(const char *name);
 extern void pgj_run(const char *statement);
-extern void pgj_run_with(const char *statement, int nargs, Oid *types, Datum *values, const char *nulls);
+extern void pgj_run_with(const char *statement, int nargs, Oid *types,
+						 Datum *values, const char *nulls);
 extern Datum pgj_fetch(const char *statement, bool *isnull);
 extern const char *pgj_role_name(Oid role);
 extern void pgj_require_administrator(Oid owner);
@@ -24,4 +25,4 @@ extern void pgj_require_administrator(Oid owner);
 /* administer.c */
 extern void pgj_maintain_as(Oid owner, TimestampTz at, Interval *ahead);
 
-#endif							/* PGJ_ELEVATE_H */
+#endif /* PGJ_ELEVATE_H */

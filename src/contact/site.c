@@ -47,13 +47,13 @@
 #include "pg_journey.h"
 
 /* Seed of the slices' hash; holdouts and splits use SHA-256, so no overlap. */
-#define SLICE_SEED	UINT64CONST(0x9d3f51c2a46be817)
+#define SLICE_SEED UINT64CONST(0x9d3f51c2a46be817)
 
 static bool callbacks_registered = false;
 static bool site_valid = false; /* site_current is what journey.site says */
-static Oid	site_relation = InvalidOid;
-static Site *site_current = NULL;	/* NULL: nothing attached */
-static Site *site_last = NULL;	/* the last one made, to be handed out again */
+static Oid site_relation = InvalidOid;
+static Site *site_current = NULL; /* NULL: nothing attached */
+static Site *site_last = NULL; /* the last one made, to be handed out again */
 
 PG_FUNCTION_INFO_V1(pgj_sql_definitions_changed);
 
@@ -80,17 +80,15 @@ same_string(const char *a, const char *b)
 static bool
 same_site(const Site *a, const Site *b)
 {
-	return same_string(a->site_id, b->site_id) &&
-		a->owner == b->owner &&
-		a->contact_table == b->contact_table &&
-		same_string(a->contact_name, b->contact_name) &&
-		same_string(a->key_column, b->key_column) &&
-		same_string(a->email_column, b->email_column) &&
-		same_string(a->phone_column, b->phone_column) &&
-		same_string(a->timezone_column, b->timezone_column) &&
-		a->slices == b->slices &&
-		a->is_copy == b->is_copy &&
-		a->key_type == b->key_type;
+	return same_string(a->site_id, b->site_id) && a->owner == b->owner &&
+		   a->contact_table == b->contact_table &&
+		   same_string(a->contact_name, b->contact_name) &&
+		   same_string(a->key_column, b->key_column) &&
+		   same_string(a->email_column, b->email_column) &&
+		   same_string(a->phone_column, b->phone_column) &&
+		   same_string(a->timezone_column, b->timezone_column) &&
+		   a->slices == b->slices && a->is_copy == b->is_copy &&
+		   a->key_type == b->key_type;
 }
 
 /*
@@ -100,17 +98,18 @@ same_site(const Site *a, const Site *b)
 static char *
 column_of(HeapTuple tuple, TupleDesc desc, const char *column)
 {
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, SPI_fnumber(desc, column), desc, &isnull);
+	bool isnull;
+	Datum value = heap_getattr(tuple, SPI_fnumber(desc, column), desc, &isnull);
 
-	return isnull ? NULL : pstrdup(quote_identifier(NameStr(*DatumGetName(value))));
+	return isnull ? NULL
+				  : pstrdup(quote_identifier(NameStr(*DatumGetName(value))));
 }
 
 static Datum
 value_of(HeapTuple tuple, TupleDesc desc, const char *column)
 {
-	bool		isnull;
-	Datum		value = heap_getattr(tuple, SPI_fnumber(desc, column), desc, &isnull);
+	bool isnull;
+	Datum value = heap_getattr(tuple, SPI_fnumber(desc, column), desc, &isnull);
 
 	if (isnull)
 		elog(ERROR, "null in journey.site.%s", column);
@@ -121,23 +120,27 @@ value_of(HeapTuple tuple, TupleDesc desc, const char *column)
 static Site *
 make_site(HeapTuple tuple, TupleDesc desc)
 {
-	Site	   *site = palloc0_object(Site);
-	HeapTuple	namespace;
-	char	   *relname;
-	bool		varlena;
+	Site *site = palloc0_object(Site);
+	HeapTuple namespace;
+	char *relname;
+	bool varlena;
 
-	site->site_id = DatumGetCString(DirectFunctionCall1(uuid_out, value_of(tuple, desc, "site_id")));
-	site->contact_table = DatumGetObjectId(value_of(tuple, desc, "contact_table"));
+	site->site_id = DatumGetCString(
+		DirectFunctionCall1(uuid_out, value_of(tuple, desc, "site_id")));
+	site->contact_table =
+		DatumGetObjectId(value_of(tuple, desc, "contact_table"));
 	site->key_column = column_of(tuple, desc, "key_column");
 	site->email_column = column_of(tuple, desc, "email_column");
 	site->phone_column = column_of(tuple, desc, "phone_column");
 	site->timezone_column = column_of(tuple, desc, "timezone_column");
 	site->slices = DatumGetInt32(value_of(tuple, desc, "slices"));
 	site->is_copy =
-		(uint64) DatumGetInt64(value_of(tuple, desc, "system_identifier")) != GetSystemIdentifier() ||
+		(uint64) DatumGetInt64(value_of(tuple, desc, "system_identifier")) !=
+			GetSystemIdentifier() ||
 		DatumGetObjectId(value_of(tuple, desc, "database_oid")) != MyDatabaseId;
 
-	namespace = SearchSysCache1(NAMESPACENAME, CStringGetDatum(PGJ_STATE_SCHEMA));
+	namespace =
+		SearchSysCache1(NAMESPACENAME, CStringGetDatum(PGJ_STATE_SCHEMA));
 	if (HeapTupleIsValid(namespace))
 	{
 		site->owner = ((Form_pg_namespace) GETSTRUCT(namespace))->nspowner;
@@ -146,15 +149,16 @@ make_site(HeapTuple tuple, TupleDesc desc)
 
 	relname = get_rel_name(site->contact_table);
 	if (relname != NULL)
-		site->contact_name =
-			quote_qualified_identifier(get_namespace_name(get_rel_namespace(site->contact_table)),
-									   relname);
+		site->contact_name = quote_qualified_identifier(
+			get_namespace_name(get_rel_namespace(site->contact_table)),
+			relname);
 
 	site->key_type = DatumGetObjectId(value_of(tuple, desc, "key_type"));
 	site->key_array_type = get_array_type(site->key_type);
-	site->key_type_name = format_type_extended(site->key_type, -1, FORMAT_TYPE_FORCE_QUALIFY);
-	get_typlenbyvalalign(site->key_type, &site->key_typlen,
-						 &site->key_typbyval, &site->key_typalign);
+	site->key_type_name =
+		format_type_extended(site->key_type, -1, FORMAT_TYPE_FORCE_QUALIFY);
+	get_typlenbyvalalign(site->key_type, &site->key_typlen, &site->key_typbyval,
+						 &site->key_typalign);
 	getTypeOutputInfo(site->key_type, &site->key_output, &varlena);
 	getTypeInputInfo(site->key_type, &site->key_input, &site->key_ioparam);
 	return site;
@@ -167,11 +171,10 @@ static Site *
 keep_site(const Site *site)
 {
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-	Site	   *kept = palloc_object(Site);
+	Site *kept = palloc_object(Site);
 
 	*kept = *site;
-#define KEEP(field) \
-	kept->field = site->field ? pstrdup(site->field) : NULL
+#define KEEP(field) kept->field = site->field ? pstrdup(site->field) : NULL
 	KEEP(site_id);
 	KEEP(contact_name);
 	KEEP(key_column);
@@ -187,12 +190,13 @@ keep_site(const Site *site)
 static void
 load_site(void)
 {
-	Oid			namespace = get_namespace_oid(PGJ_SCHEMA, true);
-	Oid			relid = OidIsValid(namespace) ? get_relname_relid("site", namespace) : InvalidOid;
-	Relation	relation;
+	Oid namespace = get_namespace_oid(PGJ_SCHEMA, true);
+	Oid relid = OidIsValid(namespace) ? get_relname_relid("site", namespace)
+									  : InvalidOid;
+	Relation relation;
 	SysScanDesc scan;
-	Snapshot	snapshot;
-	HeapTuple	tuple;
+	Snapshot snapshot;
+	HeapTuple tuple;
 	MemoryContext work;
 	MemoryContext old;
 
@@ -208,14 +212,15 @@ load_site(void)
 	site_relation = relid;
 	site_valid = true;
 
-	work = AllocSetContextCreate(CurrentMemoryContext, "pg_journey site", ALLOCSET_SMALL_SIZES);
+	work = AllocSetContextCreate(CurrentMemoryContext, "pg_journey site",
+								 ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(work);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan = systable_beginscan(relation, InvalidOid, false, snapshot, 0, NULL);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
 	{
-		Site	   *site = make_site(tuple, RelationGetDescr(relation));
+		Site *site = make_site(tuple, RelationGetDescr(relation));
 
 		if (site_last == NULL || !same_site(site, site_last))
 			site_last = keep_site(site);
@@ -234,7 +239,8 @@ pgj_site_or_null(void)
 	if (!callbacks_registered)
 	{
 		CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
-		CacheRegisterSyscacheCallback(NAMESPACEOID, invalidate_namespace, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, invalidate_namespace,
+									  (Datum) 0);
 		callbacks_registered = true;
 	}
 	if (!site_valid)
@@ -265,15 +271,15 @@ pgj_site(void)
 	const Site *site = pgj_site_or_null();
 
 	if (site == NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_PGJ_NOT_ATTACHED),
+		ereport(ERROR, errcode(ERRCODE_PGJ_NOT_ATTACHED),
 				errmsg("no contact table is attached in this database"),
 				errhint("Call journey.attach() first."));
 	if (site->contact_name == NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_PGJ_NOT_ATTACHED),
-				errmsg("the attached contact table no longer exists"),
-				errhint("Call journey.detach(), then journey.attach() with the new table."));
+		ereport(
+			ERROR, errcode(ERRCODE_PGJ_NOT_ATTACHED),
+			errmsg("the attached contact table no longer exists"),
+			errhint(
+				"Call journey.detach(), then journey.attach() with the new table."));
 	return site;
 }
 
@@ -281,11 +287,13 @@ void
 pgj_refuse_superuser(const Site *site)
 {
 	if (superuser_arg(GetSessionUserId()) || superuser())
-		ereport(ERROR,
-				errcode(ERRCODE_PGJ_SUPERUSER),
-				errmsg("a superuser session must not run what authors of journeys wrote"),
-				errhint("Connect as role \"%s\" or a member of it, or use SET SESSION AUTHORIZATION.",
-						GetUserNameFromId(site->owner, false)));
+		ereport(
+			ERROR, errcode(ERRCODE_PGJ_SUPERUSER),
+			errmsg(
+				"a superuser session must not run what authors of journeys wrote"),
+			errhint(
+				"Connect as role \"%s\" or a member of it, or use SET SESSION AUTHORIZATION.",
+				GetUserNameFromId(site->owner, false)));
 }
 
 void
@@ -293,22 +301,24 @@ pgj_require_member(const Site *site)
 {
 	pgj_refuse_superuser(site);
 	if (!has_privs_of_role(GetUserId(), site->owner))
-		ereport(ERROR,
-				errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				errmsg("permission denied: not a member of the journey owner"),
-				errhint("A member of role \"%s\" can call this; see journey.grant_role().",
-						GetUserNameFromId(site->owner, false)));
+		ereport(
+			ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			errmsg("permission denied: not a member of the journey owner"),
+			errhint(
+				"A member of role \"%s\" can call this; see journey.grant_role().",
+				GetUserNameFromId(site->owner, false)));
 }
 
 void
 pgj_refuse_copy(const Site *site)
 {
 	if (site->is_copy)
-		ereport(ERROR,
-				errcode(ERRCODE_PGJ_COPY),
-				errmsg("this database is a copy of the one that was attached"),
-				errdetail("Its system identifier or its OID differs from those recorded by journey.attach(), so it sends nothing."),
-				errhint("If this database is to take over, call journey.adopt()."));
+		ereport(
+			ERROR, errcode(ERRCODE_PGJ_COPY),
+			errmsg("this database is a copy of the one that was attached"),
+			errdetail(
+				"Its system identifier or its OID differs from those recorded by journey.attach(), so it sends nothing."),
+			errhint("If this database is to take over, call journey.adopt()."));
 }
 
 void
@@ -339,7 +349,7 @@ pgj_key_from_text(const Site *site, const char *text)
 const Site *
 pgj_lock_contacts(const Site *site)
 {
-	Oid			table = site->contact_table;
+	Oid table = site->contact_table;
 
 	LockRelationOid(table, AccessShareLock);
 	if (get_rel_relkind(table) == RELKIND_PARTITIONED_TABLE)
@@ -351,14 +361,15 @@ bool
 pgj_key_too_long(const Site *site, Datum contact)
 {
 	return site->key_typlen == -1 &&
-		toast_raw_datum_size(contact) - VARHDRSZ > PGJ_MAX_KEY;
+		   toast_raw_datum_size(contact) - VARHDRSZ > PGJ_MAX_KEY;
 }
 
 int
 pgj_slice_of(const Site *site, Datum contact)
 {
-	char	   *text = pgj_key_to_text(site, contact);
-	uint64		hash = hash_bytes_extended((unsigned char *) text, strlen(text), SLICE_SEED);
+	char *text = pgj_key_to_text(site, contact);
+	uint64 hash =
+		hash_bytes_extended((unsigned char *) text, strlen(text), SLICE_SEED);
 
 	pfree(text);
 	return (int) (hash % (uint64) site->slices);
@@ -367,10 +378,11 @@ pgj_slice_of(const Site *site, Datum contact)
 SavedUser
 pgj_become_owner(const Site *site)
 {
-	SavedUser	saved;
+	SavedUser saved;
 
 	GetUserIdAndSecContext(&saved.user, &saved.context);
-	SetUserIdAndSecContext(site->owner, saved.context | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(site->owner,
+						   saved.context | SECURITY_LOCAL_USERID_CHANGE);
 	return saved;
 }
 
@@ -388,9 +400,9 @@ Datum
 pgj_sql_definitions_changed(PG_FUNCTION_ARGS)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+		ereport(ERROR, errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				errmsg("function was not called by trigger manager"));
-	CacheInvalidateRelcacheByRelid(RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation));
+	CacheInvalidateRelcacheByRelid(
+		RelationGetRelid(((TriggerData *) fcinfo->context)->tg_relation));
 	return PointerGetDatum(NULL);
 }

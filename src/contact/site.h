@@ -12,27 +12,27 @@
 
 typedef struct Site
 {
-	char	   *site_id;		/* uuid as text */
-	Oid			owner;			/* the journey owner: owner of journey_state */
-	Oid			contact_table;
-	char	   *contact_name;	/* quoted, schema-qualified */
-	char	   *key_column;		/* quoted */
-	char	   *email_column;	/* quoted, or NULL */
-	char	   *phone_column;
-	char	   *timezone_column;
-	int			slices;
-	bool		is_copy;		/* fingerprint differs: restored or cloned */
+	char *site_id; /* uuid as text */
+	Oid owner;	   /* the journey owner: owner of journey_state */
+	Oid contact_table;
+	char *contact_name; /* quoted, schema-qualified */
+	char *key_column;	/* quoted */
+	char *email_column; /* quoted, or NULL */
+	char *phone_column;
+	char *timezone_column;
+	int slices;
+	bool is_copy; /* fingerprint differs: restored or cloned */
 
 	/* the key's type */
-	Oid			key_type;
-	Oid			key_array_type;
-	char	   *key_type_name;
-	int16		key_typlen;
-	bool		key_typbyval;
-	char		key_typalign;
-	Oid			key_output;		/* output function */
-	Oid			key_input;
-	Oid			key_ioparam;
+	Oid key_type;
+	Oid key_array_type;
+	char *key_type_name;
+	int16 key_typlen;
+	bool key_typbyval;
+	char key_typalign;
+	Oid key_output; /* output function */
+	Oid key_input;
+	Oid key_ioparam;
 } Site;
 
 /*
@@ -60,7 +60,7 @@ extern void pgj_require_member(const Site *site);
 extern void pgj_require_live(const Site *site);
 
 /* Slice of a contact: a hash of the key's text, salted apart from holdouts. */
-extern int	pgj_slice_of(const Site *site, Datum contact);
+extern int pgj_slice_of(const Site *site, Datum contact);
 
 /* The key as text (palloc'd), and back. */
 extern char *pgj_key_to_text(const Site *site, Datum contact);
@@ -71,7 +71,7 @@ extern Datum pgj_key_from_text(const Site *site, const char *text);
  * be larger than a third of a page.  Longer ones are refused where they come in:
  * there it is one event's error, in the engine it would be a slice's.
  */
-#define PGJ_MAX_KEY		1000
+#define PGJ_MAX_KEY 1000
 extern bool pgj_key_too_long(const Site *site, Datum contact);
 
 /*
@@ -86,10 +86,10 @@ extern const Site *pgj_lock_contacts(const Site *site);
 /* Run the following as the journey owner; undo with pgj_become_caller. */
 typedef struct SavedUser
 {
-	Oid			user;
-	int			context;
+	Oid user;
+	int context;
 } SavedUser;
 extern SavedUser pgj_become_owner(const Site *site);
 extern void pgj_become_caller(SavedUser saved);
 
-#endif							/* PGJ_SITE_H */
+#endif /* PGJ_SITE_H */

@@ -25,20 +25,20 @@
 
 typedef struct WorkEntry
 {
-	Datum		contact;
-	Work	   *work;
-	uint32		hash;
-	char		status;
+	Datum contact;
+	Work *work;
+	uint32 hash;
+	char status;
 } WorkEntry;
 
 #define SH_PREFIX worktable
 #define SH_ELEMENT_TYPE WorkEntry
 #define SH_KEY_TYPE Datum
 #define SH_KEY contact
-#define SH_HASH_KEY(tb, key) \
+#define SH_HASH_KEY(tb, key)                                                 \
 	datum_image_hash(key, ((const Site *) (tb)->private_data)->key_typbyval, \
 					 ((const Site *) (tb)->private_data)->key_typlen)
-#define SH_EQUAL(tb, a, b) \
+#define SH_EQUAL(tb, a, b)                                                  \
 	datum_image_eq(a, b, ((const Site *) (tb)->private_data)->key_typbyval, \
 				   ((const Site *) (tb)->private_data)->key_typlen)
 #define SH_STORE_HASH
@@ -51,90 +51,101 @@ typedef struct WorkEntry
 /* ---- statements ------------------------------------------------------- */
 
 static KeptPlan load_runs = {
-	.sql = "SELECT i.n, e.enrollment_id, e.version_id, e.key, e.ordinal, e.ghost, e.exposure_id,"
-	" e.event_id, e.event_at, e.entered_at, e.status = 'parked', e.epoch, e.listen_step,"
-	" e.comparable, e.parked_step"
-	" FROM unnest($1, $2) AS i (n, contact)"
-	" CROSS JOIN LATERAL (SELECT * FROM journey_state.enrollment r"
-	"  WHERE r.contact = i.contact AND r.ended_at IS NULL OFFSET 0) e"
+	.sql =
+		"SELECT i.n, e.enrollment_id, e.version_id, e.key, e.ordinal, e.ghost, e.exposure_id,"
+		" e.event_id, e.event_at, e.entered_at, e.status = 'parked', e.epoch, e.listen_step,"
+		" e.comparable, e.parked_step"
+		" FROM unnest($1, $2) AS i (n, contact)"
+		" CROSS JOIN LATERAL (SELECT * FROM journey_state.enrollment r"
+		"  WHERE r.contact = i.contact AND r.ended_at IS NULL OFFSET 0) e"
 };
 
 static KeptPlan insert_runs = {
-	.sql = "INSERT INTO journey_state.enrollment (slice, contact, enrollment_id, journey_id, version_id, key, ordinal,"
-	" ghost, exposure_id, event_id, event_at, entered_at, status, epoch, listen_step, comparable, ended_at,"
-	" end_reason, parked_step, error)"
-	" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
+	.sql =
+		"INSERT INTO journey_state.enrollment (slice, contact, enrollment_id, journey_id, version_id, key, ordinal,"
+		" ghost, exposure_id, event_id, event_at, entered_at, status, epoch, listen_step, comparable, ended_at,"
+		" end_reason, parked_step, error)"
+		" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
 };
 
 static const Oid new_run_types[] = {
-	INT2OID, KEYOID, INT8OID, INT4OID, INT4OID, TEXTOID, INT4OID, BOOLOID, INT8OID, INT8OID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID, BOOLOID, TIMESTAMPTZOID, TEXTOID,
-	INT4OID, TEXTOID
+	INT2OID,		KEYOID,			INT8OID, INT4OID, INT4OID,
+	TEXTOID,		INT4OID,		BOOLOID, INT8OID, INT8OID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT4OID,
+	BOOLOID,		TIMESTAMPTZOID, TEXTOID, INT4OID, TEXTOID
 };
 
 static KeptPlan update_runs = {
-	.sql = "UPDATE journey_state.enrollment AS u SET status = i.status, epoch = i.epoch, listen_step = i.listen_step,"
-	" comparable = i.comparable, ended_at = i.ended_at, end_reason = i.end_reason, parked_step = i.parked_step,"
-	" error = i.error"
-	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
-	" AS i (contact, enrollment_id, status, epoch, listen_step, comparable, ended_at, end_reason, parked_step, error)"
-	" CROSS JOIN LATERAL (SELECT r.ctid AS tid FROM journey_state.enrollment r"
-	"  WHERE r.contact = i.contact AND r.enrollment_id = i.enrollment_id OFFSET 0) t"
-	" WHERE u.ctid = t.tid"
+	.sql =
+		"UPDATE journey_state.enrollment AS u SET status = i.status, epoch = i.epoch, listen_step = i.listen_step,"
+		" comparable = i.comparable, ended_at = i.ended_at, end_reason = i.end_reason, parked_step = i.parked_step,"
+		" error = i.error"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+		" AS i (contact, enrollment_id, status, epoch, listen_step, comparable, ended_at, end_reason, parked_step, error)"
+		" CROSS JOIN LATERAL (SELECT r.ctid AS tid FROM journey_state.enrollment r"
+		"  WHERE r.contact = i.contact AND r.enrollment_id = i.enrollment_id OFFSET 0) t"
+		" WHERE u.ctid = t.tid"
 };
 
-static const Oid changed_run_types[] = {
-	KEYOID, INT8OID, TEXTOID, INT4OID, INT4OID, BOOLOID, TIMESTAMPTZOID, TEXTOID, INT4OID, TEXTOID
-};
+static const Oid changed_run_types[] = { KEYOID,		 INT8OID, TEXTOID,
+										 INT4OID,		 INT4OID, BOOLOID,
+										 TIMESTAMPTZOID, TEXTOID, INT4OID,
+										 TEXTOID };
 
-static const char *const timer_columns[] = {
-	"slice", "due_at", "timer_id", "contact", "enrollment_id", "version_id", "step_no", "epoch"
-};
+static const char *const timer_columns[] = { "slice",		  "due_at",
+											 "timer_id",	  "contact",
+											 "enrollment_id", "version_id",
+											 "step_no",		  "epoch" };
 
-static const char *const transition_columns[] = {
-	"contact", "transition_id", "at", "enrollment_id", "version_id", "step_no", "cause"
-};
+static const char *const transition_columns[] = { "contact",	"transition_id",
+												  "at",			"enrollment_id",
+												  "version_id", "step_no",
+												  "cause" };
 
-static const char *const refusal_columns[] = {
-	"contact", "refusal_id", "at", "journey_id", "version_id", "event_id", "reason", "detail"
-};
+static const char *const refusal_columns[] = { "contact",	 "refusal_id",
+											   "at",		 "journey_id",
+											   "version_id", "event_id",
+											   "reason",	 "detail" };
 
 static KeptPlan insert_held = {
-	.sql = "INSERT INTO journey_state.held (slice, contact, held_id, journey_id, enrollment_id, version_id, step_no, epoch, fired)"
-	" SELECT i.slice, i.contact, pg_catalog.nextval('journey_state.row_id_seq'), i.journey_id, i.enrollment_id,"
-	" i.version_id, i.step_no, i.epoch, i.fired"
-	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
-	" AS i (slice, contact, journey_id, enrollment_id, version_id, step_no, epoch, fired)"
+	.sql =
+		"INSERT INTO journey_state.held (slice, contact, held_id, journey_id, enrollment_id, version_id, step_no, epoch, fired)"
+		" SELECT i.slice, i.contact, pg_catalog.nextval('journey_state.row_id_seq'), i.journey_id, i.enrollment_id,"
+		" i.version_id, i.step_no, i.epoch, i.fired"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)"
+		" AS i (slice, contact, journey_id, enrollment_id, version_id, step_no, epoch, fired)"
 };
 
-static const Oid held_types[] = {
-	INT2OID, KEYOID, INT4OID, INT8OID, INT4OID, INT4OID, INT4OID, BOOLOID
-};
+static const Oid held_types[] = { INT2OID, KEYOID,	INT4OID, INT8OID,
+								  INT4OID, INT4OID, INT4OID, BOOLOID };
 
 static KeptPlan insert_exposures = {
-	.sql = "INSERT INTO journey_state.exposure (contact, exposure_id, layer, journey_id, epoch, unit_key, arm, served_arm,"
-	" propensity, fraction, exposed_at, enrollment_id, version_id, event_id, baseline_orders, baseline_revenue, baseline_days)"
-	" SELECT i.contact, i.exposure_id, 'journey', i.journey_id, i.epoch, i.unit_key, i.arm, i.arm, i.propensity,"
-	" i.fraction, i.exposed_at, i.enrollment_id, i.version_id, i.event_id, i.orders, i.revenue, i.days"
-	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
-	" AS i (contact, exposure_id, journey_id, epoch, unit_key, arm, propensity, fraction, exposed_at, enrollment_id,"
-	" version_id, event_id, orders, revenue, days)"
+	.sql =
+		"INSERT INTO journey_state.exposure (contact, exposure_id, layer, journey_id, epoch, unit_key, arm, served_arm,"
+		" propensity, fraction, exposed_at, enrollment_id, version_id, event_id, baseline_orders, baseline_revenue, baseline_days)"
+		" SELECT i.contact, i.exposure_id, 'journey', i.journey_id, i.epoch, i.unit_key, i.arm, i.arm, i.propensity,"
+		" i.fraction, i.exposed_at, i.enrollment_id, i.version_id, i.event_id, i.orders, i.revenue, i.days"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+		" AS i (contact, exposure_id, journey_id, epoch, unit_key, arm, propensity, fraction, exposed_at, enrollment_id,"
+		" version_id, event_id, orders, revenue, days)"
 };
 
-static const Oid exposure_types[] = {
-	KEYOID, INT8OID, INT4OID, INT4OID, TEXTOID, TEXTOID, FLOAT8OID, FLOAT8OID, TIMESTAMPTZOID,
-	INT8OID, INT4OID, INT8OID, INT8OID, NUMERICOID, FLOAT8OID
-};
+static const Oid exposure_types[] = { KEYOID,	 INT8OID,	 INT4OID,
+									  INT4OID,	 TEXTOID,	 TEXTOID,
+									  FLOAT8OID, FLOAT8OID,	 TIMESTAMPTZOID,
+									  INT8OID,	 INT4OID,	 INT8OID,
+									  INT8OID,	 NUMERICOID, FLOAT8OID };
 
 static KeptPlan insert_conversions = {
-	.sql = "INSERT INTO journey_state.conversion (contact, journey_id, event_id, at, value, exposure_id, enrollment_id)"
-	" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)"
-	" ON CONFLICT (contact, journey_id, event_id) DO NOTHING"
+	.sql =
+		"INSERT INTO journey_state.conversion (contact, journey_id, event_id, at, value, exposure_id, enrollment_id)"
+		" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)"
+		" ON CONFLICT (contact, journey_id, event_id) DO NOTHING"
 };
 
-static const Oid conversion_types[] = {
-	KEYOID, INT4OID, INT8OID, TIMESTAMPTZOID, NUMERICOID, INT8OID, INT8OID
-};
+static const Oid conversion_types[] = { KEYOID,			INT4OID,	INT8OID,
+										TIMESTAMPTZOID, NUMERICOID, INT8OID,
+										INT8OID };
 
 /* ---- begin and end ---------------------------------------------------- */
 
@@ -142,11 +153,10 @@ Batch *
 pgj_batch_begin(const Site *site, Definitions *definitions, int slice,
 				TimestampTz at, bool replay, bool assume_sent)
 {
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "pg_journey batch",
-												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext context = AllocSetContextCreate(
+		CurrentMemoryContext, "pg_journey batch", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Batch	   *batch = palloc0_object(Batch);
+	Batch *batch = palloc0_object(Batch);
 
 	batch->site = site;
 	batch->definitions = definitions;
@@ -172,8 +182,8 @@ pgj_batch_begin(const Site *site, Definitions *definitions, int slice,
 				  lengthof(changed_run_types), context);
 	pgj_rows_init_append(&batch->refusals, "refusal", refusal_columns,
 						 lengthof(refusal_columns), context);
-	pgj_rows_init(&batch->held, &insert_held, held_types,
-				  lengthof(held_types), context);
+	pgj_rows_init(&batch->held, &insert_held, held_types, lengthof(held_types),
+				  context);
 	pgj_rows_init(&batch->exposures, &insert_exposures, exposure_types,
 				  lengthof(exposure_types), context);
 	pgj_rows_init(&batch->conversions, &insert_conversions, conversion_types,
@@ -207,8 +217,8 @@ pgj_next_row_id(Batch *batch)
 Work *
 pgj_batch_work(Batch *batch, Datum contact)
 {
-	bool		found;
-	WorkEntry  *entry;
+	bool found;
+	WorkEntry *entry;
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 
 	/* copied first: a toasted or short key must compare by its full image */
@@ -221,7 +231,7 @@ pgj_batch_work(Batch *batch, Datum contact)
 	entry = worktable_insert(batch->table, contact, &found);
 	if (!found)
 	{
-		Work	   *work = palloc0_object(Work);
+		Work *work = palloc0_object(Work);
 
 		work->contact = contact;
 		slist_init(&work->runs);
@@ -229,8 +239,8 @@ pgj_batch_work(Batch *batch, Datum contact)
 		if (batch->nworks == batch->capacity)
 		{
 			batch->capacity *= 2;
-			batch->works = repalloc(batch->works,
-									batch->capacity * sizeof(Work *));
+			batch->works =
+				repalloc(batch->works, batch->capacity * sizeof(Work *));
 		}
 		batch->works[batch->nworks++] = work;
 	}
@@ -243,9 +253,9 @@ void
 pgj_batch_load_runs(Batch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	Params		params;
-	Datum	   *contact = pgj_params_contacts(&params, batch->site, batch->nworks);
-	uint64		nrows;
+	Params params;
+	Datum *contact = pgj_params_contacts(&params, batch->site, batch->nworks);
+	uint64 nrows;
 
 	for (int i = 0; i < batch->nworks; i++)
 		contact[i] = batch->works[i]->contact;
@@ -253,8 +263,8 @@ pgj_batch_load_runs(Batch *batch)
 
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Work	   *work = batch->works[pgj_row_int4(row, 1, 0)];
-		Run		   *run = palloc0_object(Run);
+		Work *work = batch->works[pgj_row_int4(row, 1, 0)];
+		Run *run = palloc0_object(Run);
 
 		run->work = work;
 		run->id = pgj_row_int8(row, 2, 0);
@@ -266,8 +276,8 @@ pgj_batch_load_runs(Batch *batch)
 		run->event_id = pgj_row_int8(row, 8, 0);
 		run->event_at = pgj_row_int8(row, 9, 0);
 		run->entered_at = pgj_row_int8(row, 10, 0);
-		run->status = DatumGetBool(pgj_row_value(row, 11)) ?
-			RUN_PARKED : RUN_ACTIVE;
+		run->status =
+			DatumGetBool(pgj_row_value(row, 11)) ? RUN_PARKED : RUN_ACTIVE;
 		run->epoch = pgj_row_int4(row, 12, 0);
 		run->listen_step = pgj_row_int4(row, 13, 0);
 		run->comparable = DatumGetBool(pgj_row_value(row, 14));
@@ -281,11 +291,11 @@ pgj_batch_load_runs(Batch *batch)
 Run *
 pgj_batch_run(Work *work, int64 enrollment_id)
 {
-	slist_iter	iter;
+	slist_iter iter;
 
 	slist_foreach(iter, &work->runs)
 	{
-		Run		   *run = slist_container(Run, link, iter.cur);
+		Run *run = slist_container(Run, link, iter.cur);
 
 		if (run->id == enrollment_id)
 			return run;
@@ -321,7 +331,7 @@ comes_before(const Batch *batch, const WorkItem *a, const WorkItem *b)
 static void
 insert_item(Batch *batch, Work *work, WorkItem *item)
 {
-	int			at = list_length(work->items);
+	int at = list_length(work->items);
 
 	/* items mostly come in order: look from the end */
 	while (at > 0 && comes_before(batch, item, list_nth(work->items, at - 1)))
@@ -333,9 +343,9 @@ void
 pgj_batch_event(Batch *batch, Datum contact, TimestampTz at, int64 event_id,
 				TimestampTz event_at, const char *event)
 {
-	Work	   *work = pgj_batch_work(batch, contact);
+	Work *work = pgj_batch_work(batch, contact);
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	WorkItem   *item = palloc0_object(WorkItem);
+	WorkItem *item = palloc0_object(WorkItem);
 
 	item->at = at;
 	item->kind = ITEM_EVENT;
@@ -352,7 +362,7 @@ pgj_batch_step(Batch *batch, Run *run, TimestampTz at, int step, bool fired,
 			   int epoch, const char *cause)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	WorkItem   *item = palloc0_object(WorkItem);
+	WorkItem *item = palloc0_object(WorkItem);
 
 	item->at = at;
 	item->kind = ITEM_STEP;
@@ -385,7 +395,7 @@ pgj_batch_arrive(Batch *batch, Run *run, TimestampTz at, int step,
 void
 pgj_batch_timer(Batch *batch, Run *run, TimestampTz due_at, int step)
 {
-	Datum		values[8];
+	Datum values[8];
 
 	if (batch->replay && due_at <= batch->horizon)
 	{
@@ -420,7 +430,7 @@ add_transition(Batch *batch, Run *run, TimestampTz at, int step,
 			   const char *cause)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	Datum		values[7];
+	Datum values[7];
 
 	values[0] = run->work->contact;
 	values[1] = Int64GetDatum(pgj_next_row_id(batch));
@@ -476,8 +486,8 @@ pgj_refuse(Batch *batch, const WorkItem *item, Datum contact, TimestampTz at,
 		   Version *version, const char *reason, const char *detail)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	Datum		values[8];
-	bool		nulls[8] = {0};
+	Datum values[8];
+	bool nulls[8] = { 0 };
 
 	values[0] = contact;
 	values[1] = Int64GetDatum(pgj_next_row_id(batch));
@@ -496,7 +506,8 @@ pgj_refuse(Batch *batch, const WorkItem *item, Datum contact, TimestampTz at,
 static const char *
 status_text(RunStatus status)
 {
-	static const char *const names[] = {"active", "parked", "exited", "completed"};
+	static const char *const names[] = { "active", "parked", "exited",
+										 "completed" };
 
 	return names[status];
 }
@@ -504,8 +515,8 @@ status_text(RunStatus status)
 static void
 add_new_run(Batch *batch, Run *run)
 {
-	Datum		values[20];
-	bool		nulls[20] = {0};
+	Datum values[20];
+	bool nulls[20] = { 0 };
 
 	values[0] = Int16GetDatum(batch->slice);
 	values[1] = run->work->contact;
@@ -536,8 +547,8 @@ add_new_run(Batch *batch, Run *run)
 static void
 add_changed_run(Batch *batch, Run *run)
 {
-	Datum		values[10];
-	bool		nulls[10] = {0};
+	Datum values[10];
+	bool nulls[10] = { 0 };
 
 	values[0] = run->work->contact;
 	values[1] = Int64GetDatum(run->id);
@@ -566,11 +577,11 @@ pgj_batch_write_runs(Batch *batch)
 	old = MemoryContextSwitchTo(batch->context);
 	for (int i = 0; i < batch->nworks; i++)
 	{
-		slist_iter	iter;
+		slist_iter iter;
 
 		slist_foreach(iter, &batch->works[i]->runs)
 		{
-			Run		   *run = slist_container(Run, link, iter.cur);
+			Run *run = slist_container(Run, link, iter.cur);
 
 			if (!run->is_dirty)
 				continue;

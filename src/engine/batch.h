@@ -30,29 +30,29 @@ typedef enum RunStatus
 
 struct Work;
 
-typedef struct Run				/* an enrollment */
+typedef struct Run /* an enrollment */
 {
-	slist_node	link;			/* in Work.runs */
+	slist_node link; /* in Work.runs */
 	struct Work *work;
-	int64		id;
-	Version    *version;
-	char	   *key;
-	int			ordinal;
-	bool		ghost;
-	int64		exposure_id;
-	int64		event_id;
+	int64 id;
+	Version *version;
+	char *key;
+	int ordinal;
+	bool ghost;
+	int64 exposure_id;
+	int64 event_id;
 	TimestampTz event_at;
 	TimestampTz entered_at;
-	RunStatus	status;
-	int			epoch;
-	int			listen_step;	/* 0 = does not listen */
-	bool		comparable;
+	RunStatus status;
+	int epoch;
+	int listen_step; /* 0 = does not listen */
+	bool comparable;
 	TimestampTz ended_at;
-	char	   *end_reason;
-	int			parked_step;
-	char	   *error;
-	bool		is_new;			/* not in the table yet */
-	bool		is_dirty;		/* differs from the table */
+	char *end_reason;
+	int parked_step;
+	char *error;
+	bool is_new;   /* not in the table yet */
+	bool is_dirty; /* differs from the table */
 } Run;
 
 /* The order is the order of items at one instant. */
@@ -64,30 +64,30 @@ typedef enum ItemKind
 
 typedef struct WorkItem
 {
-	TimestampTz at;				/* when it happened or fell due */
-	ItemKind	kind;
-	int64		id;				/* event id, or order of creation */
+	TimestampTz at; /* when it happened or fell due */
+	ItemKind kind;
+	int64 id; /* event id, or order of creation */
 
 	/* ITEM_EVENT */
-	int64		event_id;
+	int64 event_id;
 	TimestampTz event_at;
-	char	   *event;
+	char *event;
 
 	/* ITEM_STEP */
-	Run		   *run;
-	int			step;
-	int			epoch;
-	bool		fired;			/* its timer came due; else the run arrives */
-	const char *cause;			/* of the arrival */
+	Run *run;
+	int step;
+	int epoch;
+	bool fired;		   /* its timer came due; else the run arrives */
+	const char *cause; /* of the arrival */
 } WorkItem;
 
-typedef struct Work				/* a contact in the batch */
+typedef struct Work /* a contact in the batch */
 {
-	Datum		contact;
-	uint32		hash;
-	List	   *items;			/* of WorkItem, in order */
-	slist_head	runs;
-	WorkItem   *current;		/* in the present wave */
+	Datum contact;
+	uint32 hash;
+	List *items; /* of WorkItem, in order */
+	slist_head runs;
+	WorkItem *current; /* in the present wave */
 } Work;
 
 typedef struct Batch
@@ -95,34 +95,34 @@ typedef struct Batch
 	const Site *site;
 	Definitions *definitions;
 	MemoryContext context;
-	int			slice;
-	TimestampTz at;				/* tick: the time of every decision */
-	bool		replay;			/* each decision at its item's time */
-	bool		assume_sent;
-	Oid			row_ids;		/* sequence of ids */
-	TimestampTz horizon;		/* replay: timers due by then stay in memory */
-	TimestampTz passed;			/* the slice's progress among the timers */
+	int slice;
+	TimestampTz at; /* tick: the time of every decision */
+	bool replay;	/* each decision at its item's time */
+	bool assume_sent;
+	Oid row_ids;		 /* sequence of ids */
+	TimestampTz horizon; /* replay: timers due by then stay in memory */
+	TimestampTz passed;	 /* the slice's progress among the timers */
 
-	int			nworks;
-	int			capacity;
-	Work	  **works;
+	int nworks;
+	int capacity;
+	Work **works;
 	struct worktable_hash *table;
-	int64		created;		/* items created here, for their order */
+	int64 created; /* items created here, for their order */
 
-	RowBuffer	timers;
-	RowBuffer	transitions;
-	RowBuffer	runs_new;
-	RowBuffer	runs_changed;
-	RowBuffer	refusals;
-	RowBuffer	held;
-	RowBuffer	exposures;
-	RowBuffer	conversions;
-	bool		runs_dirty;
+	RowBuffer timers;
+	RowBuffer transitions;
+	RowBuffer runs_new;
+	RowBuffer runs_changed;
+	RowBuffer refusals;
+	RowBuffer held;
+	RowBuffer exposures;
+	RowBuffer conversions;
+	bool runs_dirty;
 
 	/* what was done, for the caller */
-	int64		events;
-	int64		steps;
-	int64		messages;
+	int64 events;
+	int64 steps;
+	int64 messages;
 } Batch;
 
 /* batch.c */
@@ -167,13 +167,14 @@ pgj_decision_time(const Batch *batch, const WorkItem *item)
 static inline bool
 pgj_is_finite(Datum value)
 {
-	Numeric		number = DatumGetNumeric(value);
+	Numeric number = DatumGetNumeric(value);
 
 	return !numeric_is_nan(number) && !numeric_is_inf(number);
 }
 
 /* The contact and its current event, decided now; no run. */
-extern void pgj_event_subject(const Batch *batch, const Work *work, Subject *subject);
+extern void pgj_event_subject(const Batch *batch, const Work *work,
+							  Subject *subject);
 
 /* wave.c */
 extern void pgj_batch_process(Batch *batch);
@@ -190,7 +191,7 @@ extern void pgj_wait_over(Batch *batch, Run *run, Step *step, TimestampTz at,
 extern void pgj_event_params(Batch *batch, Work **works, int n, Params *params);
 
 /* step.c: one step for many runs that stand at it */
-extern void pgj_step(Batch *batch, Version *version, Step *step,
-					 Work **works, int n);
+extern void pgj_step(Batch *batch, Version *version, Step *step, Work **works,
+					 int n);
 
-#endif							/* PGJ_BATCH_H */
+#endif /* PGJ_BATCH_H */

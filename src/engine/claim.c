@@ -48,8 +48,8 @@
 #include "pg_journey.h"
 #include "plan.h"
 
-#define MAX_PER_CLAIM	10000
-#define ROWS_PER_BATCH	500
+#define MAX_PER_CLAIM 10000
+#define ROWS_PER_BATCH 500
 
 /* A message whose relay never reported this often is not offered again. */
 #define MAX_SILENT_ATTEMPTS 8
@@ -60,45 +60,66 @@ PG_FUNCTION_INFO_V1(pgj_sql_claim);
 
 enum
 {
-	OUTBOX_AVAILABLE_AT = 1, OUTBOX_ID, OUTBOX_CONTACT, OUTBOX_CONTACT_NO,
-	OUTBOX_MESSAGE_ID, OUTBOX_DECIDED_AT, OUTBOX_ATTEMPT, OUTBOX_LIVE,
-	OUTBOX_SILENT, OUTBOX_KEY, OUTBOX_ENROLLMENT_ID, OUTBOX_JOURNEY_ID,
-	OUTBOX_VERSION_ID, OUTBOX_STEP_NO, OUTBOX_VISIT, OUTBOX_CHANNEL,
-	OUTBOX_TOPIC, OUTBOX_PRIORITY, OUTBOX_EXPIRES_AT, OUTBOX_EXITED,
-	OUTBOX_JOURNEY_STATUS, OUTBOX_SUBJECT, OUTBOX_BODY, OUTBOX_HTML,
-	OUTBOX_SETTINGS, OUTBOX_DATA, OUTBOX_TEMPLATE
+	OUTBOX_AVAILABLE_AT = 1,
+	OUTBOX_ID,
+	OUTBOX_CONTACT,
+	OUTBOX_CONTACT_NO,
+	OUTBOX_MESSAGE_ID,
+	OUTBOX_DECIDED_AT,
+	OUTBOX_ATTEMPT,
+	OUTBOX_LIVE,
+	OUTBOX_SILENT,
+	OUTBOX_KEY,
+	OUTBOX_ENROLLMENT_ID,
+	OUTBOX_JOURNEY_ID,
+	OUTBOX_VERSION_ID,
+	OUTBOX_STEP_NO,
+	OUTBOX_VISIT,
+	OUTBOX_CHANNEL,
+	OUTBOX_TOPIC,
+	OUTBOX_PRIORITY,
+	OUTBOX_EXPIRES_AT,
+	OUTBOX_EXITED,
+	OUTBOX_JOURNEY_STATUS,
+	OUTBOX_SUBJECT,
+	OUTBOX_BODY,
+	OUTBOX_HTML,
+	OUTBOX_SETTINGS,
+	OUTBOX_DATA,
+	OUTBOX_TEMPLATE
 };
 
 static KeptPlan read_outbox_plan = {
-	.sql = "SELECT o.available_at, o.outbox_id, o.contact, pg_catalog.dense_rank() OVER (ORDER BY o.contact)::integer, "
-	"o.message_id, o.decided_at, o.attempt, "
-	"pg_catalog.row_number() OVER (PARTITION BY o.message_id, o.attempt ORDER BY o.available_at, o.outbox_id) OPERATOR(pg_catalog.=) 1 "
-	"AND COALESCE(m.attempt OPERATOR(pg_catalog.=) o.attempt "
-	"AND m.status OPERATOR(pg_catalog.=) ANY (ARRAY['pending', 'claimed']) "
-	"AND (m.lease_until IS NULL OR m.lease_until OPERATOR(pg_catalog.<=) $4), false), "
-	"COALESCE(m.status OPERATOR(pg_catalog.=) 'claimed', false), "
-	"m.idempotency_key, m.enrollment_id, m.journey_id, m.version_id, m.step_no, m.visit, m.channel, m.topic, m.priority, m.expires_at, "
-	"COALESCE(e.status OPERATOR(pg_catalog.=) 'exited', false), CASE WHEN w.dropped THEN 'dropped' ELSE COALESCE(j.status, 'dropped') END, "
-	"t.subject, t.body, t.html, h.settings, "
-	"pg_catalog.jsonb_build_object("
-	"'event', pg_catalog.jsonb_build_object('id', e.event_id, 'name', v.name, 'at', e.event_at, 'properties', COALESCE(v.properties, '{}')), "
-	"'enrollment', pg_catalog.jsonb_build_object('id', e.enrollment_id, 'key', e.key, 'entered_at', e.entered_at), "
-	"'message', pg_catalog.jsonb_build_object('id', m.message_id, 'key', m.idempotency_key), 'now', $4), "
-	"m.template "
-	"FROM (SELECT * FROM journey_state.outbox AS b WHERE b.slice OPERATOR(pg_catalog.=) $1 "
-	"AND b.available_at OPERATOR(pg_catalog.>=) $2 AND b.available_at OPERATOR(pg_catalog.<=) $4 "
-	"AND (b.available_at, b.outbox_id) OPERATOR(pg_catalog.>) ($2, $3) "
-	"ORDER BY b.available_at, b.outbox_id LIMIT $5) AS o "
-	"LEFT JOIN journey_state.message AS m ON m.contact = o.contact "
-	"AND m.decided_at OPERATOR(pg_catalog.=) o.decided_at AND m.message_id OPERATOR(pg_catalog.=) o.message_id "
-	"LEFT JOIN journey_state.enrollment AS e ON e.contact = m.contact AND e.enrollment_id OPERATOR(pg_catalog.=) m.enrollment_id "
-	"LEFT JOIN journey_state.event AS v ON v.contact = e.contact AND v.at OPERATOR(pg_catalog.=) e.event_at "
-	"AND v.event_id OPERATOR(pg_catalog.=) e.event_id "
-	"LEFT JOIN journey.journey AS j ON j.journey_id OPERATOR(pg_catalog.=) m.journey_id "
-	"LEFT JOIN journey.version AS w ON w.version_id OPERATOR(pg_catalog.=) m.version_id "
-	"LEFT JOIN journey.template AS t ON t.name OPERATOR(pg_catalog.=) m.template "
-	"LEFT JOIN journey.channel AS h ON h.name OPERATOR(pg_catalog.=) m.channel "
-	"ORDER BY o.available_at, o.outbox_id"
+	.sql =
+		"SELECT o.available_at, o.outbox_id, o.contact, pg_catalog.dense_rank() OVER (ORDER BY o.contact)::integer, "
+		"o.message_id, o.decided_at, o.attempt, "
+		"pg_catalog.row_number() OVER (PARTITION BY o.message_id, o.attempt ORDER BY o.available_at, o.outbox_id) OPERATOR(pg_catalog.=) 1 "
+		"AND COALESCE(m.attempt OPERATOR(pg_catalog.=) o.attempt "
+		"AND m.status OPERATOR(pg_catalog.=) ANY (ARRAY['pending', 'claimed']) "
+		"AND (m.lease_until IS NULL OR m.lease_until OPERATOR(pg_catalog.<=) $4), false), "
+		"COALESCE(m.status OPERATOR(pg_catalog.=) 'claimed', false), "
+		"m.idempotency_key, m.enrollment_id, m.journey_id, m.version_id, m.step_no, m.visit, m.channel, m.topic, m.priority, m.expires_at, "
+		"COALESCE(e.status OPERATOR(pg_catalog.=) 'exited', false), CASE WHEN w.dropped THEN 'dropped' ELSE COALESCE(j.status, 'dropped') END, "
+		"t.subject, t.body, t.html, h.settings, "
+		"pg_catalog.jsonb_build_object("
+		"'event', pg_catalog.jsonb_build_object('id', e.event_id, 'name', v.name, 'at', e.event_at, 'properties', COALESCE(v.properties, '{}')), "
+		"'enrollment', pg_catalog.jsonb_build_object('id', e.enrollment_id, 'key', e.key, 'entered_at', e.entered_at), "
+		"'message', pg_catalog.jsonb_build_object('id', m.message_id, 'key', m.idempotency_key), 'now', $4), "
+		"m.template "
+		"FROM (SELECT * FROM journey_state.outbox AS b WHERE b.slice OPERATOR(pg_catalog.=) $1 "
+		"AND b.available_at OPERATOR(pg_catalog.>=) $2 AND b.available_at OPERATOR(pg_catalog.<=) $4 "
+		"AND (b.available_at, b.outbox_id) OPERATOR(pg_catalog.>) ($2, $3) "
+		"ORDER BY b.available_at, b.outbox_id LIMIT $5) AS o "
+		"LEFT JOIN journey_state.message AS m ON m.contact = o.contact "
+		"AND m.decided_at OPERATOR(pg_catalog.=) o.decided_at AND m.message_id OPERATOR(pg_catalog.=) o.message_id "
+		"LEFT JOIN journey_state.enrollment AS e ON e.contact = m.contact AND e.enrollment_id OPERATOR(pg_catalog.=) m.enrollment_id "
+		"LEFT JOIN journey_state.event AS v ON v.contact = e.contact AND v.at OPERATOR(pg_catalog.=) e.event_at "
+		"AND v.event_id OPERATOR(pg_catalog.=) e.event_id "
+		"LEFT JOIN journey.journey AS j ON j.journey_id OPERATOR(pg_catalog.=) m.journey_id "
+		"LEFT JOIN journey.version AS w ON w.version_id OPERATOR(pg_catalog.=) m.version_id "
+		"LEFT JOIN journey.template AS t ON t.name OPERATOR(pg_catalog.=) m.template "
+		"LEFT JOIN journey.channel AS h ON h.name OPERATOR(pg_catalog.=) m.channel "
+		"ORDER BY o.available_at, o.outbox_id"
 };
 
 /* Fill an offer whose message can still go. */
@@ -107,10 +128,11 @@ read_live(const Claim *claim, Offer *offer, uint64 row)
 {
 	MemoryContext context = claim->batch_context;
 	const char *status = pgj_row_text(context, row, OUTBOX_JOURNEY_STATUS);
-	bool		silent = DatumGetBool(pgj_row_value(row, OUTBOX_SILENT));
+	bool silent = DatumGetBool(pgj_row_value(row, OUTBOX_SILENT));
 
 	offer->key = pgj_row_text(context, row, OUTBOX_KEY);
-	offer->enrollment_id = DatumGetInt64(pgj_row_value(row, OUTBOX_ENROLLMENT_ID));
+	offer->enrollment_id =
+		DatumGetInt64(pgj_row_value(row, OUTBOX_ENROLLMENT_ID));
 	offer->journey_id = DatumGetInt32(pgj_row_value(row, OUTBOX_JOURNEY_ID));
 	offer->version_id = DatumGetInt32(pgj_row_value(row, OUTBOX_VERSION_ID));
 	offer->step_no = DatumGetInt32(pgj_row_value(row, OUTBOX_STEP_NO));
@@ -119,7 +141,8 @@ read_live(const Claim *claim, Offer *offer, uint64 row)
 	offer->topic = pgj_row_text(context, row, OUTBOX_TOPIC);
 	offer->template = pgj_row_text(context, row, OUTBOX_TEMPLATE);
 	offer->priority = DatumGetInt32(pgj_row_value(row, OUTBOX_PRIORITY));
-	offer->expires_at = DatumGetTimestampTz(pgj_row_value(row, OUTBOX_EXPIRES_AT));
+	offer->expires_at =
+		DatumGetTimestampTz(pgj_row_value(row, OUTBOX_EXPIRES_AT));
 	offer->exited = DatumGetBool(pgj_row_value(row, OUTBOX_EXITED));
 	offer->subject = pgj_row_text(context, row, OUTBOX_SUBJECT);
 	offer->body = pgj_row_text(context, row, OUTBOX_BODY);
@@ -134,7 +157,9 @@ read_live(const Claim *claim, Offer *offer, uint64 row)
 	else if (strcmp(status, "dropped") == 0)
 		pgj_offer_withhold(offer, "journey_dropped");
 	else if (silent && offer->attempt >= MAX_SILENT_ATTEMPTS)
-		pgj_offer_park(offer, "relay_silent", "the relay has not reported on the last of many attempts");
+		pgj_offer_park(
+			offer, "relay_silent",
+			"the relay has not reported on the last of many attempts");
 	else
 		offer->outcome = OFFER_OPEN;
 }
@@ -147,13 +172,14 @@ static int
 read_batch(Claim *claim, Offer **offers, int limit)
 {
 	MemoryContext context = claim->batch_context;
-	Params		params;
-	int			n;
+	Params params;
+	int n;
 
 	SPI_connect();
 	pgj_params_init(&params, claim->site, 0);
 	pgj_params_scalar(&params, INT2OID, Int16GetDatum(claim->slice));
-	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(claim->due_at));
+	pgj_params_scalar(&params, TIMESTAMPTZOID,
+					  TimestampTzGetDatum(claim->due_at));
 	pgj_params_scalar(&params, INT8OID, Int64GetDatum(claim->due_id));
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(claim->at));
 	pgj_params_scalar(&params, INT8OID, Int64GetDatum(limit));
@@ -161,14 +187,18 @@ read_batch(Claim *claim, Offer **offers, int limit)
 	*offers = MemoryContextAllocZero(context, sizeof(Offer) * Max(n, 1));
 	for (int row = 0; row < n; row++)
 	{
-		Offer	   *offer = &(*offers)[row];
+		Offer *offer = &(*offers)[row];
 
-		claim->due_at = DatumGetTimestampTz(pgj_row_value(row, OUTBOX_AVAILABLE_AT));
+		claim->due_at =
+			DatumGetTimestampTz(pgj_row_value(row, OUTBOX_AVAILABLE_AT));
 		claim->due_id = DatumGetInt64(pgj_row_value(row, OUTBOX_ID));
 		offer->contact = pgj_row_copy(context, row, OUTBOX_CONTACT);
-		offer->contact_no = DatumGetInt32(pgj_row_value(row, OUTBOX_CONTACT_NO));
-		offer->message_id = DatumGetInt64(pgj_row_value(row, OUTBOX_MESSAGE_ID));
-		offer->decided_at = DatumGetTimestampTz(pgj_row_value(row, OUTBOX_DECIDED_AT));
+		offer->contact_no =
+			DatumGetInt32(pgj_row_value(row, OUTBOX_CONTACT_NO));
+		offer->message_id =
+			DatumGetInt64(pgj_row_value(row, OUTBOX_MESSAGE_ID));
+		offer->decided_at =
+			DatumGetTimestampTz(pgj_row_value(row, OUTBOX_DECIDED_AT));
 		offer->attempt = DatumGetInt32(pgj_row_value(row, OUTBOX_ATTEMPT));
 		offer->outcome = OFFER_VOID;
 		if (DatumGetBool(pgj_row_value(row, OUTBOX_LIVE)))
@@ -191,7 +221,9 @@ compare_offers(const void *a, const void *b)
 		return left->priority > right->priority ? -1 : 1;
 	if (left->decided_at != right->decided_at)
 		return left->decided_at < right->decided_at ? -1 : 1;
-	return left->message_id < right->message_id ? -1 : left->message_id > right->message_id;
+	return left->message_id < right->message_id
+			   ? -1
+			   : left->message_id > right->message_id;
 }
 
 /*
@@ -202,10 +234,10 @@ compare_offers(const void *a, const void *b)
 static void
 claim_open(Claim *claim, Offer *offers, int n)
 {
-	Offer	  **open = palloc_array(Offer *, n);
-	Offer	  **chosen = palloc_array(Offer *, n);
-	int		   *last_round = palloc0_array(int, n + 1);	/* by contact_no, from 1 */
-	int			nopen = 0;
+	Offer **open = palloc_array(Offer *, n);
+	Offer **chosen = palloc_array(Offer *, n);
+	int *last_round = palloc0_array(int, n + 1); /* by contact_no, from 1 */
+	int nopen = 0;
 
 	for (int i = 0; i < n; i++)
 		if (offers[i].outcome == OFFER_OPEN)
@@ -214,8 +246,8 @@ claim_open(Claim *claim, Offer *offers, int n)
 
 	for (int round = 1; nopen > 0; round++)
 	{
-		int			nleft = 0;
-		int			nchosen = 0;
+		int nleft = 0;
+		int nchosen = 0;
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < nopen; i++)
@@ -240,10 +272,11 @@ static void
 read_progress(Claim *claim)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT g.due_at, g.due_id, g.seq FROM journey_state.progress AS g WHERE g.slice OPERATOR(pg_catalog.=) $1 "
-		"AND g.lane OPERATOR(pg_catalog.=) 'outbox' ORDER BY g.seq DESC LIMIT 1"
+		.sql =
+			"SELECT g.due_at, g.due_id, g.seq FROM journey_state.progress AS g WHERE g.slice OPERATOR(pg_catalog.=) $1 "
+			"AND g.lane OPERATOR(pg_catalog.=) 'outbox' ORDER BY g.seq DESC LIMIT 1"
 	};
-	Params		params;
+	Params params;
 
 	SPI_connect();
 	pgj_params_init(&params, claim->site, 0);
@@ -267,16 +300,18 @@ static void
 append_progress(const Claim *claim)
 {
 	static KeptPlan plan = {
-		.sql = "INSERT INTO journey_state.progress (slice, lane, seq, at, due_at, due_id) VALUES ($1, 'outbox', $2, $3, $4, $5)"
+		.sql =
+			"INSERT INTO journey_state.progress (slice, lane, seq, at, due_at, due_id) VALUES ($1, 'outbox', $2, $3, $4, $5)"
 	};
-	Params		params;
+	Params params;
 
 	SPI_connect();
 	pgj_params_init(&params, claim->site, 0);
 	pgj_params_scalar(&params, INT2OID, Int16GetDatum(claim->slice));
 	pgj_params_scalar(&params, INT8OID, Int64GetDatum(claim->seq + 1));
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(claim->at));
-	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(claim->due_at));
+	pgj_params_scalar(&params, TIMESTAMPTZOID,
+					  TimestampTzGetDatum(claim->due_at));
 	pgj_params_scalar(&params, INT8OID, Int64GetDatum(claim->due_id));
 	(void) pgj_plan_execute(&plan, &params);
 	SPI_finish();
@@ -289,15 +324,16 @@ static void
 release_held(const Claim *claim)
 {
 	static KeptPlan plan = {
-		.sql = "DELETE FROM journey_state.held AS d USING journey.journey AS j "
-		"WHERE d.slice OPERATOR(pg_catalog.=) $1 AND d.message_id IS NOT NULL "
-		"AND j.journey_id OPERATOR(pg_catalog.=) d.journey_id AND j.status OPERATOR(pg_catalog.<>) 'paused' "
-		"RETURNING d.contact, d.message_id, d.decided_at, d.attempt"
+		.sql =
+			"DELETE FROM journey_state.held AS d USING journey.journey AS j "
+			"WHERE d.slice OPERATOR(pg_catalog.=) $1 AND d.message_id IS NOT NULL "
+			"AND j.journey_id OPERATOR(pg_catalog.=) d.journey_id AND j.status OPERATOR(pg_catalog.<>) 'paused' "
+			"RETURNING d.contact, d.message_id, d.decided_at, d.attempt"
 	};
 	MemoryContext context = CurrentMemoryContext;
-	Params		params;
-	OutboxRow  *rows;
-	int			n;
+	Params params;
+	OutboxRow *rows;
+	int n;
 
 	SPI_connect();
 	pgj_params_init(&params, claim->site, 0);
@@ -325,25 +361,27 @@ release_held(const Claim *claim)
 static void
 claim_slice(Claim *claim)
 {
-	bool		ready;
+	bool ready;
 
 	SPI_connect();
 	ready = pgj_slice_lock(claim->site, claim->slice, true) &&
-		pgj_engine_intake(claim->site, claim->slice, claim->at);
+			pgj_engine_intake(claim->site, claim->slice, claim->at);
 	SPI_finish();
 	if (!ready)
 		return;
 
 	release_held(claim);
 	read_progress(claim);
-	while (claim->nclaimed < claim->max && claim->nexamined < claim->max_examined)
+	while (claim->nclaimed < claim->max &&
+		   claim->nexamined < claim->max_examined)
 	{
 		MemoryContext old = MemoryContextSwitchTo(claim->batch_context);
-		Offer	   *offers;
-		int			n;
+		Offer *offers;
+		int n;
 
 		CHECK_FOR_INTERRUPTS();
-		n = read_batch(claim, &offers, Min(claim->max - claim->nclaimed, ROWS_PER_BATCH));
+		n = read_batch(claim, &offers,
+					   Min(claim->max - claim->nclaimed, ROWS_PER_BATCH));
 		if (n > 0)
 		{
 			append_progress(claim);
@@ -367,21 +405,23 @@ static int *
 due_slices(const Claim *claim, int *n)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT s.slice FROM journey_state.slice AS s LEFT JOIN LATERAL "
-		"(SELECT g.due_at, g.due_id FROM journey_state.progress AS g WHERE g.slice OPERATOR(pg_catalog.=) s.slice "
-		"AND g.lane OPERATOR(pg_catalog.=) 'outbox' ORDER BY g.seq DESC LIMIT 1) AS p ON true "
-		"WHERE (SELECT true FROM journey_state.outbox AS o WHERE o.slice OPERATOR(pg_catalog.=) s.slice "
-		"AND o.available_at OPERATOR(pg_catalog.<=) $1 "
-		"AND o.available_at OPERATOR(pg_catalog.>=) COALESCE(p.due_at, '-infinity') "
-		"AND (o.available_at, o.outbox_id) OPERATOR(pg_catalog.>) (COALESCE(p.due_at, '-infinity'), COALESCE(p.due_id, 0)) LIMIT 1) "
-		"OR EXISTS (SELECT FROM journey_state.held AS d JOIN journey.journey AS j ON j.journey_id OPERATOR(pg_catalog.=) d.journey_id "
-		"WHERE d.slice OPERATOR(pg_catalog.=) s.slice AND d.message_id IS NOT NULL AND j.status OPERATOR(pg_catalog.<>) 'paused') "
-		"ORDER BY (s.slice OPERATOR(pg_catalog.+) $2) OPERATOR(pg_catalog.%) $3"
+		.sql =
+			"SELECT s.slice FROM journey_state.slice AS s LEFT JOIN LATERAL "
+			"(SELECT g.due_at, g.due_id FROM journey_state.progress AS g WHERE g.slice OPERATOR(pg_catalog.=) s.slice "
+			"AND g.lane OPERATOR(pg_catalog.=) 'outbox' ORDER BY g.seq DESC LIMIT 1) AS p ON true "
+			"WHERE (SELECT true FROM journey_state.outbox AS o WHERE o.slice OPERATOR(pg_catalog.=) s.slice "
+			"AND o.available_at OPERATOR(pg_catalog.<=) $1 "
+			"AND o.available_at OPERATOR(pg_catalog.>=) COALESCE(p.due_at, '-infinity') "
+			"AND (o.available_at, o.outbox_id) OPERATOR(pg_catalog.>) (COALESCE(p.due_at, '-infinity'), COALESCE(p.due_id, 0)) LIMIT 1) "
+			"OR EXISTS (SELECT FROM journey_state.held AS d JOIN journey.journey AS j ON j.journey_id OPERATOR(pg_catalog.=) d.journey_id "
+			"WHERE d.slice OPERATOR(pg_catalog.=) s.slice AND d.message_id IS NOT NULL AND j.status OPERATOR(pg_catalog.<>) 'paused') "
+			"ORDER BY (s.slice OPERATOR(pg_catalog.+) $2) OPERATOR(pg_catalog.%) $3"
 	};
 	MemoryContext context = CurrentMemoryContext;
-	int			start = (int) pg_prng_uint64_range(&pg_global_prng_state, 0, claim->site->slices - 1);
-	Params		params;
-	int		   *slices;
+	int start = (int) pg_prng_uint64_range(&pg_global_prng_state, 0,
+										   claim->site->slices - 1);
+	Params params;
+	int *slices;
 
 	SPI_connect();
 	pgj_params_init(&params, claim->site, 0);
@@ -401,29 +441,27 @@ due_slices(const Claim *claim, int *n)
 static void
 check_arguments(FunctionCallInfo fcinfo)
 {
-	static const char *const names[] = {"relay", "max", "lease", "at"};
-	Interval	shortest = {.time = USECS_PER_SEC};
-	Interval	longest = {.day = 1};
-	Interval   *lease;
+	static const char *const names[] = { "relay", "max", "lease", "at" };
+	Interval shortest = { .time = USECS_PER_SEC };
+	Interval longest = { .day = 1 };
+	Interval *lease;
 
 	for (int i = 0; i < PG_NARGS(); i++)
 		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					errmsg("%s must not be null", names[i]));
 	if (PG_GETARG_INT32(1) < 1 || PG_GETARG_INT32(1) > MAX_PER_CLAIM)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("max must be between 1 and %d", MAX_PER_CLAIM));
 	lease = PG_GETARG_INTERVAL_P(2);
-	if (DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(lease), IntervalPGetDatum(&shortest))) ||
-		DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(lease), IntervalPGetDatum(&longest))))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+	if (DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(lease),
+										 IntervalPGetDatum(&shortest))) ||
+		DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(lease),
+										 IntervalPGetDatum(&longest))))
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("lease must be between one second and one day"));
 	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(3)))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("at must be finite"));
 }
 
@@ -434,10 +472,10 @@ Datum
 pgj_sql_claim(PG_FUNCTION_ARGS)
 {
 	const Site *site = pgj_site();
-	Claim		claim = {.site = site};
-	SavedUser	saved;
-	int		   *slices;
-	int			nslices;
+	Claim claim = { .site = site };
+	SavedUser saved;
+	int *slices;
+	int nslices;
 
 	check_arguments(fcinfo);
 	pgj_require_read_committed();
@@ -451,13 +489,16 @@ pgj_sql_claim(PG_FUNCTION_ARGS)
 	claim.at = PG_GETARG_TIMESTAMPTZ(3);
 	claim.lease_until = pgj_time_plus(claim.at, PG_GETARG_INTERVAL_P(2));
 	claim.result = (ReturnSetInfo *) fcinfo->resultinfo;
-	claim.batch_context = AllocSetContextCreate(CurrentMemoryContext, "pg_journey claim", ALLOCSET_DEFAULT_SIZES);
+	claim.batch_context = AllocSetContextCreate(
+		CurrentMemoryContext, "pg_journey claim", ALLOCSET_DEFAULT_SIZES);
 
 	claim.site = site = pgj_lock_contacts(site);
 	saved = pgj_become_owner(site);
 	pgj_relay_require(site, claim.relay, true);
 	slices = due_slices(&claim, &nslices);
-	for (int i = 0; i < nslices && claim.nclaimed < claim.max && claim.nexamined < claim.max_examined; i++)
+	for (int i = 0; i < nslices && claim.nclaimed < claim.max &&
+					claim.nexamined < claim.max_examined;
+		 i++)
 	{
 		claim.slice = slices[i];
 		claim_slice(&claim);

@@ -15,30 +15,30 @@
 typedef struct Claim
 {
 	const Site *site;
-	char	   *relay;
-	int			max;
-	int			max_examined;	/* rows of the outbox, so that one call ends */
+	char *relay;
+	int max;
+	int max_examined; /* rows of the outbox, so that one call ends */
 	TimestampTz at;
 	TimestampTz lease_until;
 	ReturnSetInfo *result;
-	MemoryContext batch_context;	/* current while a batch is at work */
+	MemoryContext batch_context; /* current while a batch is at work */
 
-	int			nclaimed;
-	int			nexamined;
+	int nclaimed;
+	int nexamined;
 
 	/* the slice at hand and its progress in the outbox */
-	int			slice;
+	int slice;
 	TimestampTz due_at;
-	int64		due_id;
-	int64		seq;
+	int64 due_id;
+	int64 seq;
 } Claim;
 
 typedef enum OfferOutcome
 {
-	OFFER_VOID,					/* the message has moved on without this row */
-	OFFER_OPEN,					/* not decided yet */
-	OFFER_HELD,					/* its journey is paused */
-	OFFER_LATER,				/* its contact's consent is being changed */
+	OFFER_VOID,	 /* the message has moved on without this row */
+	OFFER_OPEN,	 /* not decided yet */
+	OFFER_HELD,	 /* its journey is paused */
+	OFFER_LATER, /* its contact's consent is being changed */
 	OFFER_WITHHELD,
 	OFFER_PARKED,
 	OFFER_CLAIMED
@@ -48,37 +48,37 @@ typedef enum OfferOutcome
 typedef struct Offer
 {
 	OfferOutcome outcome;
-	const char *reason;			/* withheld, parked: the verdict's reason */
-	const char *error;			/* parked: what went wrong */
-	Datum		evidence;		/* jsonb, or 0 when the gate was not asked */
+	const char *reason; /* withheld, parked: the verdict's reason */
+	const char *error;	/* parked: what went wrong */
+	Datum evidence;		/* jsonb, or 0 when the gate was not asked */
 
-	Datum		contact;
-	int			contact_no;		/* equal for rows of one contact */
-	int64		message_id;
+	Datum contact;
+	int contact_no; /* equal for rows of one contact */
+	int64 message_id;
 	TimestampTz decided_at;
-	int			attempt;		/* before this claim */
+	int attempt; /* before this claim */
 
-	char	   *key;
-	int64		enrollment_id;
-	int			journey_id;
-	int			version_id;
-	int			step_no;
-	int			visit;
-	char	   *channel;
-	char	   *topic;
-	char	   *template;
-	int			priority;
+	char *key;
+	int64 enrollment_id;
+	int journey_id;
+	int version_id;
+	int step_no;
+	int visit;
+	char *channel;
+	char *topic;
+	char *template;
+	int priority;
 	TimestampTz expires_at;
-	bool		exited;
+	bool exited;
 
-	char	   *subject;		/* template, then what was rendered of it */
-	char	   *body;
-	char	   *html;			/* or NULL */
-	bool		has_settings;	/* the channel exists */
-	Datum		settings;
-	Datum		data;			/* jsonb for the template, later with the contact's row */
-	bool		has_contact;
-	char	   *recipient;
+	char *subject; /* template, then what was rendered of it */
+	char *body;
+	char *html;		   /* or NULL */
+	bool has_settings; /* the channel exists */
+	Datum settings;
+	Datum data; /* jsonb for the template, later with the contact's row */
+	bool has_contact;
+	char *recipient;
 } Offer;
 
 extern void pgj_offer_withhold(Offer *offer, const char *reason);
@@ -93,4 +93,4 @@ extern void pgj_claim_hand_over(Claim *claim, Offer **offers, int n);
 /* Write the outcome of all the others. */
 extern void pgj_claim_finish(Claim *claim, Offer *offers, int n);
 
-#endif							/* PGJ_CLAIM_H */
+#endif /* PGJ_CLAIM_H */

@@ -32,7 +32,7 @@ static const char *const definition_tables[] = {
 
 static Definitions *cached = NULL;
 static bool valid = false;
-static Oid	watched[lengthof(definition_tables)];
+static Oid watched[lengthof(definition_tables)];
 
 static void
 forget(Datum arg, Oid relid)
@@ -48,7 +48,7 @@ static void
 watch(void)
 {
 	static bool registered = false;
-	Oid			schema = get_namespace_oid(PGJ_SCHEMA, false);
+	Oid schema = get_namespace_oid(PGJ_SCHEMA, false);
 
 	for (int i = 0; i < lengthof(watched); i++)
 		watched[i] = get_relname_relid(definition_tables[i], schema);
@@ -60,9 +60,9 @@ watch(void)
 static Interval *
 copy_interval(uint64 row, int col)
 {
-	bool		isnull;
-	Datum		value = pgj_row_nullable(row, col, &isnull);
-	Interval   *copy;
+	bool isnull;
+	Datum value = pgj_row_nullable(row, col, &isnull);
+	Interval *copy;
 
 	if (isnull)
 		return NULL;
@@ -84,8 +84,8 @@ index_of(const char *what, const char *name, const char *const *names, int n)
 static void
 select_rows(const char *sql)
 {
-	MemoryContext context = CurrentMemoryContext;	/* SPI leaves its own */
-	int			rc = SPI_execute(sql, true, 0);
+	MemoryContext context = CurrentMemoryContext; /* SPI leaves its own */
+	int rc = SPI_execute(sql, true, 0);
 
 	MemoryContextSwitchTo(context);
 	if (rc != SPI_OK_SELECT)
@@ -95,41 +95,48 @@ select_rows(const char *sql)
 static void
 load_versions(Definitions *definitions)
 {
-	static const char *const statuses[] = {"draft", "active", "paused", "dropped"};
-	static const char *const reentries[] = {"never", "always", "after", "once per key"};
+	static const char *const statuses[] = { "draft", "active", "paused",
+											"dropped" };
+	static const char *const reentries[] = { "never", "always", "after",
+											 "once per key" };
 
-	select_rows("SELECT v.version_id, v.journey_id, j.name,"
-				" CASE WHEN v.dropped THEN 'dropped' ELSE j.status END, j.version_id, j.holdout_epoch,"
-				" v.topic, t.class, v.priority, v.holdout, v.holdout_by, v.key_expression,"
-				" v.reentry, v.reentry_after, v.goal_event, v.goal_condition, v.goal_within, v.goal_value"
-				" FROM journey.version v"
-				" JOIN journey.journey j ON j.journey_id = v.journey_id"
-				" JOIN journey.topic t ON t.name = v.topic"
-				" ORDER BY v.version_id");
+	select_rows(
+		"SELECT v.version_id, v.journey_id, j.name,"
+		" CASE WHEN v.dropped THEN 'dropped' ELSE j.status END, j.version_id, j.holdout_epoch,"
+		" v.topic, t.class, v.priority, v.holdout, v.holdout_by, v.key_expression,"
+		" v.reentry, v.reentry_after, v.goal_event, v.goal_condition, v.goal_within, v.goal_value"
+		" FROM journey.version v"
+		" JOIN journey.journey j ON j.journey_id = v.journey_id"
+		" JOIN journey.topic t ON t.name = v.topic"
+		" ORDER BY v.version_id");
 
 	definitions->all = palloc_array(Version *, SPI_processed + 1);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		int			version_id = pgj_row_int4(row, 1, 0);
-		Version    *version = hash_search(definitions->versions, &version_id,
-										  HASH_ENTER, NULL);
+		int version_id = pgj_row_int4(row, 1, 0);
+		Version *version =
+			hash_search(definitions->versions, &version_id, HASH_ENTER, NULL);
 
 		memset(version, 0, sizeof(Version));
 		version->version_id = version_id;
 		version->journey_id = pgj_row_int4(row, 2, 0);
 		version->journey = pgj_row_text(definitions->context, row, 3);
-		version->status = index_of("status", pgj_row_text(definitions->context, row, 4), statuses,
-								   lengthof(statuses));
+		version->status =
+			index_of("status", pgj_row_text(definitions->context, row, 4),
+					 statuses, lengthof(statuses));
 		version->newest = pgj_row_int4(row, 5, 0) == version_id;
 		version->holdout_epoch = pgj_row_int4(row, 6, 1);
 		version->topic = pgj_row_text(definitions->context, row, 7);
-		version->transactional = strcmp(pgj_row_text(definitions->context, row, 8), "transactional") == 0;
+		version->transactional =
+			strcmp(pgj_row_text(definitions->context, row, 8),
+				   "transactional") == 0;
 		version->priority = pgj_row_int4(row, 9, 0);
 		version->holdout = DatumGetFloat8(pgj_row_value(row, 10));
 		version->holdout_by = pgj_row_int4(row, 11, 0);
 		version->key_expression = pgj_row_int4(row, 12, 0);
-		version->reentry = index_of("reentry", pgj_row_text(definitions->context, row, 13), reentries,
-									lengthof(reentries));
+		version->reentry =
+			index_of("reentry", pgj_row_text(definitions->context, row, 13),
+					 reentries, lengthof(reentries));
 		version->reentry_after = copy_interval(row, 14);
 		version->goal_event = pgj_row_text(definitions->context, row, 15);
 		version->goal_condition = pgj_row_int4(row, 16, 0);
@@ -151,21 +158,23 @@ add_channel(Version *version, char *channel)
 static void
 load_steps(Definitions *definitions)
 {
-	static const char *const kinds[] = {"wait", "wait_until", "wait_for", "send", "if", "exit"};
-	static const char *const pasts[] = {"continue", "skip", "exit"};
-	Version    *version = NULL;
+	static const char *const kinds[] = { "wait", "wait_until", "wait_for",
+										 "send", "if",		   "exit" };
+	static const char *const pasts[] = { "continue", "skip", "exit" };
+	Version *version = NULL;
 
-	select_rows("SELECT s.version_id, s.step_no, s.kind, s.label, s.next_step, s.else_step,"
-				" s.duration, s.since_event, s.event, s.of_step, s.condition, s.past_action,"
-				" s.channel, s.template, s.priority,"
-				" max(s.step_no) OVER (PARTITION BY s.version_id)"
-				" FROM journey.step s ORDER BY s.version_id, s.step_no");
+	select_rows(
+		"SELECT s.version_id, s.step_no, s.kind, s.label, s.next_step, s.else_step,"
+		" s.duration, s.since_event, s.event, s.of_step, s.condition, s.past_action,"
+		" s.channel, s.template, s.priority,"
+		" max(s.step_no) OVER (PARTITION BY s.version_id)"
+		" FROM journey.step s ORDER BY s.version_id, s.step_no");
 
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		int			version_id = pgj_row_int4(row, 1, 0);
-		char	   *past = pgj_row_text(definitions->context, row, 12);
-		Step	   *step;
+		int version_id = pgj_row_int4(row, 1, 0);
+		char *past = pgj_row_text(definitions->context, row, 12);
+		Step *step;
 
 		if (version == NULL || version->version_id != version_id)
 		{
@@ -176,8 +185,9 @@ load_steps(Definitions *definitions)
 		}
 		step = &version->steps[pgj_row_int4(row, 2, 0)];
 		step->no = pgj_row_int4(row, 2, 0);
-		step->kind = index_of("kind of step", pgj_row_text(definitions->context, row, 3), kinds,
-							  lengthof(kinds));
+		step->kind =
+			index_of("kind of step", pgj_row_text(definitions->context, row, 3),
+					 kinds, lengthof(kinds));
 		step->label = pgj_row_text(definitions->context, row, 4);
 		step->next = pgj_row_int4(row, 5, 0);
 		step->otherwise = pgj_row_int4(row, 6, 0);
@@ -186,8 +196,9 @@ load_steps(Definitions *definitions)
 		step->event = pgj_row_text(definitions->context, row, 9);
 		step->of_step = pgj_row_int4(row, 10, 0);
 		step->condition = pgj_row_int4(row, 11, 0);
-		step->past = past == NULL ? PAST_CONTINUE :
-			index_of("past action", past, pasts, lengthof(pasts));
+		step->past = past == NULL ? PAST_CONTINUE
+								  : index_of("past action", past, pasts,
+											 lengthof(pasts));
 		step->channel = pgj_row_text(definitions->context, row, 13);
 		step->template = pgj_row_text(definitions->context, row, 14);
 		step->priority = pgj_row_int4(row, 15, version->priority);
@@ -206,10 +217,10 @@ load_rules(Definitions *definitions, const char *sql, bool exits)
 	select_rows(sql);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		Version    *version = pgj_version(definitions, pgj_row_int4(row, 1, 0));
-		Rule	  **rules = exits ? &version->exits : &version->entries;
-		int		   *nrules = exits ? &version->nexits : &version->nentries;
-		char	   *event = pgj_row_text(definitions->context, row, 2);
+		Version *version = pgj_version(definitions, pgj_row_int4(row, 1, 0));
+		Rule **rules = exits ? &version->exits : &version->entries;
+		int *nrules = exits ? &version->nexits : &version->nentries;
+		char *event = pgj_row_text(definitions->context, row, 2);
 
 		if (*nrules == 0)
 			*rules = palloc_array(Rule, pgj_row_int8(row, 4, 0));
@@ -222,8 +233,10 @@ load_rules(Definitions *definitions, const char *sql, bool exits)
 static Oid
 result_type(const char *name)
 {
-	static const char *const names[] = {"boolean", "text", "numeric", "timestamptz", "interval"};
-	static const Oid types[] = {BOOLOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID, INTERVALOID};
+	static const char *const names[] = { "boolean", "text", "numeric",
+										 "timestamptz", "interval" };
+	static const Oid types[] = { BOOLOID, TEXTOID, NUMERICOID, TIMESTAMPTZOID,
+								 INTERVALOID };
 
 	return types[index_of("result type", name, names, lengthof(names))];
 }
@@ -231,28 +244,30 @@ result_type(const char *name)
 static void
 load_expressions(Definitions *definitions)
 {
-	Version    *version = NULL;
+	Version *version = NULL;
 
-	select_rows("SELECT x.version_id, x.expression_no, x.statement, x.result,"
-				" max(x.expression_no) OVER (PARTITION BY x.version_id)"
-				" FROM journey.expression x ORDER BY x.version_id, x.expression_no");
+	select_rows(
+		"SELECT x.version_id, x.expression_no, x.statement, x.result,"
+		" max(x.expression_no) OVER (PARTITION BY x.version_id)"
+		" FROM journey.expression x ORDER BY x.version_id, x.expression_no");
 
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		int			version_id = pgj_row_int4(row, 1, 0);
+		int version_id = pgj_row_int4(row, 1, 0);
 		Expression *expression;
 
 		if (version == NULL || version->version_id != version_id)
 		{
 			version = pgj_version(definitions, version_id);
 			version->nexpressions = pgj_row_int4(row, 5, 0);
-			version->expressions = palloc0_array(Expression,
-												 version->nexpressions + 1);
+			version->expressions =
+				palloc0_array(Expression, version->nexpressions + 1);
 		}
 		expression = &version->expressions[pgj_row_int4(row, 2, 0)];
 		expression->no = pgj_row_int4(row, 2, 0);
 		expression->statement = pgj_row_text(definitions->context, row, 3);
-		expression->result = result_type(pgj_row_text(definitions->context, row, 4));
+		expression->result =
+			result_type(pgj_row_text(definitions->context, row, 4));
 	}
 }
 
@@ -261,7 +276,7 @@ release(Definitions *definitions)
 {
 	for (int i = 0; i < definitions->nall; i++)
 	{
-		Version    *version = definitions->all[i];
+		Version *version = definitions->all[i];
 
 		for (int no = 1; no <= version->nexpressions; no++)
 			if (version->expressions[no].plan != NULL)
@@ -276,7 +291,7 @@ pgj_definitions(const Site *site)
 	MemoryContext context;
 	MemoryContext old;
 	Definitions *definitions;
-	HASHCTL		ctl = {0};
+	HASHCTL ctl = { 0 };
 
 	/* take in invalidations of changes that have committed */
 	AcceptInvalidationMessages();
@@ -291,8 +306,8 @@ pgj_definitions(const Site *site)
 	}
 	watch();
 
-	context = AllocSetContextCreate(CacheMemoryContext, "pg_journey definitions",
-									ALLOCSET_DEFAULT_SIZES);
+	context = AllocSetContextCreate(
+		CacheMemoryContext, "pg_journey definitions", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 	definitions = palloc0_object(Definitions);
 	definitions->context = context;
@@ -308,12 +323,16 @@ pgj_definitions(const Site *site)
 	{
 		load_versions(definitions);
 		load_steps(definitions);
-		load_rules(definitions,
-				   "SELECT version_id, event, condition, count(*) OVER (PARTITION BY version_id)"
-				   " FROM journey.entry ORDER BY version_id, entry_no", false);
-		load_rules(definitions,
-				   "SELECT version_id, event, condition, count(*) OVER (PARTITION BY version_id)"
-				   " FROM journey.exit_rule ORDER BY version_id, exit_no", true);
+		load_rules(
+			definitions,
+			"SELECT version_id, event, condition, count(*) OVER (PARTITION BY version_id)"
+			" FROM journey.entry ORDER BY version_id, entry_no",
+			false);
+		load_rules(
+			definitions,
+			"SELECT version_id, event, condition, count(*) OVER (PARTITION BY version_id)"
+			" FROM journey.exit_rule ORDER BY version_id, exit_no",
+			true);
 		load_expressions(definitions);
 	}
 	PG_CATCH();
@@ -332,14 +351,15 @@ pgj_definitions(const Site *site)
 Version *
 pgj_version(Definitions *definitions, int version_id)
 {
-	Version    *version = hash_search(definitions->versions, &version_id,
-									  HASH_FIND, NULL);
+	Version *version =
+		hash_search(definitions->versions, &version_id, HASH_FIND, NULL);
 
 	if (version == NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_DATA_CORRUPTED),
-				errmsg("version %d of a journey is missing", version_id),
-				errhint("Were rows of the tables of schema journey deleted by hand?"));
+		ereport(
+			ERROR, errcode(ERRCODE_DATA_CORRUPTED),
+			errmsg("version %d of a journey is missing", version_id),
+			errhint(
+				"Were rows of the tables of schema journey deleted by hand?"));
 	return version;
 }
 
@@ -361,7 +381,7 @@ pgj_event_matters(Definitions *definitions, const char *event)
 
 	for (int i = 0; i < definitions->nall; i++)
 	{
-		Version    *version = definitions->all[i];
+		Version *version = definitions->all[i];
 
 		if (rules_name(version->entries, version->nentries, event) ||
 			rules_name(version->exits, version->nexits, event) ||

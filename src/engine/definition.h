@@ -47,76 +47,76 @@ typedef enum JourneyStatus
 
 typedef struct Expression
 {
-	int			no;
-	char	   *statement;
-	Oid			result;
-	SPIPlanPtr	plan;			/* NULL until first used */
+	int no;
+	char *statement;
+	Oid result;
+	SPIPlanPtr plan; /* NULL until first used */
 } Expression;
 
 typedef struct Step
 {
-	int			no;				/* 0 in an unused slot */
-	StepKind	kind;
-	char	   *label;
-	int			next;
-	int			otherwise;
-	Interval   *duration;
-	char	   *since_event;
-	char	   *event;
-	int			of_step;
-	int			condition;		/* expression number, 0 = none */
-	PastAction	past;
-	char	   *channel;
-	char	   *template;
-	int			priority;
+	int no; /* 0 in an unused slot */
+	StepKind kind;
+	char *label;
+	int next;
+	int otherwise;
+	Interval *duration;
+	char *since_event;
+	char *event;
+	int of_step;
+	int condition; /* expression number, 0 = none */
+	PastAction past;
+	char *channel;
+	char *template;
+	int priority;
 } Step;
 
-typedef struct Rule				/* ON … and EXIT ON … */
+typedef struct Rule /* ON … and EXIT ON … */
 {
-	char	   *event;
-	int			condition;
+	char *event;
+	int condition;
 } Rule;
 
 typedef struct Version
 {
-	int			version_id;		/* hash key */
-	int			journey_id;
-	char	   *journey;
+	int version_id; /* hash key */
+	int journey_id;
+	char *journey;
 	JourneyStatus status;
-	bool		newest;			/* new entries get this version */
-	int			holdout_epoch;
-	char	   *topic;
-	bool		transactional;
-	int			priority;
-	double		holdout;
-	int			holdout_by;
-	int			key_expression;
-	Reentry		reentry;
-	Interval   *reentry_after;
-	char	   *goal_event;
-	int			goal_condition;
-	Interval   *goal_within;
-	int			goal_value;
+	bool newest; /* new entries get this version */
+	int holdout_epoch;
+	char *topic;
+	bool transactional;
+	int priority;
+	double holdout;
+	int holdout_by;
+	int key_expression;
+	Reentry reentry;
+	Interval *reentry_after;
+	char *goal_event;
+	int goal_condition;
+	Interval *goal_within;
+	int goal_value;
 
-	int			nsteps;
-	Step	   *steps;			/* index = number; steps[0] unused */
-	int			nentries;
-	Rule	   *entries;		/* event PGJ_EVENT_CALL for ON CALL */
-	int			nexits;
-	Rule	   *exits;
-	int			nexpressions;
-	Expression *expressions;	/* index = number; [0] unused */
-	int			nchannels;
-	char	  **channels;		/* the distinct channels it sends on */
+	int nsteps;
+	Step *steps; /* index = number; steps[0] unused */
+	int nentries;
+	Rule *entries; /* event PGJ_EVENT_CALL for ON CALL */
+	int nexits;
+	Rule *exits;
+	int nexpressions;
+	Expression *expressions; /* index = number; [0] unused */
+	int nchannels;
+	char **channels; /* the distinct channels it sends on */
 } Version;
 
 typedef struct Definitions
 {
 	MemoryContext context;
-	HTAB	   *versions;
-	int			nall;
-	Version   **all;
-	bool		listens_to_all; /* some WAIT FOR (expr): any event matters */
+	HTAB *versions;
+	int nall;
+	Version **all;
+	bool listens_to_all; /* some WAIT FOR (expr): any event matters */
 } Definitions;
 
 /*
@@ -130,4 +130,4 @@ extern Version *pgj_version(Definitions *definitions, int version_id);
 /* Does any version react to an event of this name? */
 extern bool pgj_event_matters(Definitions *definitions, const char *event);
 
-#endif							/* PGJ_DEFINITION_H */
+#endif /* PGJ_DEFINITION_H */

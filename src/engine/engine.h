@@ -32,21 +32,21 @@ extern bool pgj_engine_intake(const Site *site, int slice, TimestampTz at);
 /* How far the engine has got in a slice: its newest row of journey_state.progress. */
 typedef struct Progress
 {
-	Datum		seen;			/* pg_snapshot: events visible in it are done */
-	Datum		upto;			/* the one in work; 0 = none */
-	Datum		after_xid;		/* xid8 and id of the last event done in it */
-	int64		after_event;
-	TimestampTz due_at;			/* the last timer done */
-	int64		due_id;
-	bool		changed;
+	Datum seen;		 /* pg_snapshot: events visible in it are done */
+	Datum upto;		 /* the one in work; 0 = none */
+	Datum after_xid; /* xid8 and id of the last event done in it */
+	int64 after_event;
+	TimestampTz due_at; /* the last timer done */
+	int64 due_id;
+	bool changed;
 } Progress;
 
 typedef struct PassCounts
 {
-	int64		events;
-	int64		steps;
-	int64		messages;
-	bool		more;			/* something is left that is due */
+	int64 events;
+	int64 steps;
+	int64 messages;
+	bool more; /* something is left that is due */
 } PassCounts;
 
 /* One batch of events and, when all events are done, one of timers. */
@@ -69,4 +69,4 @@ extern void pgj_take_held(struct Batch *batch);
 extern void pgj_events_to_timers(const Site *site, int slice,
 								 Progress *progress);
 
-#endif							/* PGJ_ENGINE_H */
+#endif /* PGJ_ENGINE_H */

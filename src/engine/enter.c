@@ -31,15 +31,15 @@
 
 typedef struct Candidate
 {
-	Work	   *work;
-	WorkItem   *item;
-	char	   *call_key;		/* ON CALL: the key given by the caller */
-	char	   *key;
-	int			ordinal;
-	char	   *unit_key;
-	bool		exposed;		/* before now */
-	int64		exposure_id;
-	bool		holdout;
+	Work *work;
+	WorkItem *item;
+	char *call_key; /* ON CALL: the key given by the caller */
+	char *key;
+	int ordinal;
+	char *unit_key;
+	bool exposed; /* before now */
+	int64 exposure_id;
+	bool holdout;
 } Candidate;
 
 static void
@@ -54,25 +54,26 @@ refuse(Batch *batch, Version *version, const Candidate *c, const char *reason,
 
 /* Whom a journey.call concerns: properties name the journey and the key. */
 static KeptPlan call_properties = {
-	.sql = "SELECT i.n, v.properties ->> 'journey', v.properties ->> 'key'"
-	" FROM unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
-	" CROSS JOIN LATERAL (SELECT w.properties FROM journey_state.event w"
-	"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v"
+	.sql =
+		"SELECT i.n, v.properties ->> 'journey', v.properties ->> 'key'"
+		" FROM unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
+		" CROSS JOIN LATERAL (SELECT w.properties FROM journey_state.event w"
+		"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v"
 };
 
 static int
 candidates_called(Batch *batch, Version *version, Work **works, int n,
 				  Candidate *c)
 {
-	Params		params;
-	uint64		nrows;
-	int			count = 0;
+	Params params;
+	uint64 nrows;
+	int count = 0;
 
 	pgj_event_params(batch, works, n, &params);
 	nrows = pgj_plan_execute(&call_properties, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		char	   *journey = pgj_row_text(CurrentMemoryContext, row, 2);
+		char *journey = pgj_row_text(CurrentMemoryContext, row, 2);
 
 		if (journey == NULL || strcmp(journey, version->journey) != 0)
 			continue;
@@ -90,8 +91,8 @@ static int
 candidates_triggered(Batch *batch, Version *version, const Rule *entry,
 					 Work **works, int n, Candidate *c)
 {
-	Subject    *subjects;
-	int			kept = 0;
+	Subject *subjects;
+	int kept = 0;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -124,8 +125,8 @@ static int
 fill_text(Batch *batch, Version *version, int expression, const char *clause,
 		  Candidate *c, int n, size_t field)
 {
-	Subject    *subjects = palloc_array(Subject, n + 1);
-	int			kept = 0;
+	Subject *subjects = palloc_array(Subject, n + 1);
+	int kept = 0;
 
 	for (int i = 0; i < n; i++)
 		pgj_event_subject(batch, c[i].work, &subjects[i]);
@@ -135,8 +136,9 @@ fill_text(Batch *batch, Version *version, int expression, const char *clause,
 		if (subjects[i].error != NULL || subjects[i].isnull)
 		{
 			refuse(batch, version, &c[i], "error",
-				   psprintf("%s: %s", clause, subjects[i].error ?
-							subjects[i].error : "the expression is null"));
+				   psprintf("%s: %s", clause,
+							subjects[i].error ? subjects[i].error
+											  : "the expression is null"));
 			continue;
 		}
 		*(char **) ((char *) &c[i] + field) =
@@ -149,7 +151,7 @@ fill_text(Batch *batch, Version *version, int expression, const char *clause,
 static int
 find_keys(Batch *batch, Version *version, bool called, Candidate *c, int n)
 {
-	int			kept = 0;
+	int kept = 0;
 
 	for (int i = 0; i < n; i++)
 		c[i].key = c[i].call_key ? c[i].call_key : "";
@@ -159,7 +161,7 @@ find_keys(Batch *batch, Version *version, bool called, Candidate *c, int n)
 				  offsetof(Candidate, key));
 	for (int i = 0; i < n; i++)
 	{
-		size_t		length = strlen(c[i].key);
+		size_t length = strlen(c[i].key);
 
 		if (length > PGJ_MAX_KEY)
 			refuse(batch, version, &c[i], "error",
@@ -175,19 +177,19 @@ find_keys(Batch *batch, Version *version, bool called, Candidate *c, int n)
 
 typedef struct Reach
 {
-	Batch	   *batch;
-	Version    *version;
-	Candidate  *candidates;
-	GateRequest *requests;		/* of one channel */
-	bool	   *reached;
+	Batch *batch;
+	Version *version;
+	Candidate *candidates;
+	GateRequest *requests; /* of one channel */
+	bool *reached;
 	const char **reasons;
-	char	  **errors;
+	char **errors;
 } Reach;
 
 static void
 reach_range(void *arg, int lo, int hi)
 {
-	Reach	   *r = arg;
+	Reach *r = arg;
 
 	pgj_gate_decide(r->batch->site, GATE_ENTRY, r->requests + lo, hi - lo);
 }
@@ -202,8 +204,8 @@ reach_failed(void *arg, int i, char *error)
 static int
 keep_reachable(Batch *batch, Version *version, Candidate *c, int n)
 {
-	Reach		r = {batch, version, c};
-	int			kept = 0;
+	Reach r = { batch, version, c };
+	int kept = 0;
 
 	if (version->nchannels == 0 || n == 0)
 		return n;
@@ -239,7 +241,8 @@ keep_reachable(Batch *batch, Version *version, Candidate *c, int n)
 		else if (r.errors[i] != NULL)
 			refuse(batch, version, &c[i], "error", r.errors[i]);
 		else if (strcmp(r.reasons[i], "bad_address") == 0)
-			refuse(batch, version, &c[i], "no_address", "the address is malformed");
+			refuse(batch, version, &c[i], "no_address",
+				   "the address is malformed");
 		else
 			refuse(batch, version, &c[i], r.reasons[i], NULL);
 	}
@@ -249,29 +252,30 @@ keep_reachable(Batch *batch, Version *version, Candidate *c, int n)
 /* ---- re-entry --------------------------------------------------------- */
 
 static KeptPlan earlier_runs = {
-	.sql = "SELECT i.n, count(e.enrollment_id), count(e.enrollment_id) FILTER (WHERE e.key = i.key),"
-	" max(e.entered_at)"
-	" FROM unnest($1, $2, $3) AS i (n, contact, key)"
-	" CROSS JOIN LATERAL (SELECT * FROM journey_state.enrollment r"
-	"  WHERE r.contact = i.contact AND r.journey_id = $4 OFFSET 0) e"
-	" GROUP BY i.n"
+	.sql =
+		"SELECT i.n, count(e.enrollment_id), count(e.enrollment_id) FILTER (WHERE e.key = i.key),"
+		" max(e.entered_at)"
+		" FROM unnest($1, $2, $3) AS i (n, contact, key)"
+		" CROSS JOIN LATERAL (SELECT * FROM journey_state.enrollment r"
+		"  WHERE r.contact = i.contact AND r.journey_id = $4 OFFSET 0) e"
+		" GROUP BY i.n"
 };
 
 typedef struct Earlier
 {
-	int64		runs;			/* of the contact in the journey */
-	int64		of_key;
+	int64 runs; /* of the contact in the journey */
+	int64 of_key;
 	TimestampTz last;
 } Earlier;
 
 static Earlier *
 find_earlier(Batch *batch, Version *version, Candidate *c, int n)
 {
-	Earlier    *earlier = palloc0_array(Earlier, n);
-	Params		params;
-	Datum	   *contact = pgj_params_contacts(&params, batch->site, n);
-	Datum	   *key = pgj_params_column(&params, TEXTOID, NULL);
-	uint64		nrows;
+	Earlier *earlier = palloc0_array(Earlier, n);
+	Params params;
+	Datum *contact = pgj_params_contacts(&params, batch->site, n);
+	Datum *key = pgj_params_column(&params, TEXTOID, NULL);
+	uint64 nrows;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -284,7 +288,7 @@ find_earlier(Batch *batch, Version *version, Candidate *c, int n)
 	nrows = pgj_plan_execute(&earlier_runs, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Earlier    *e = &earlier[pgj_row_int4(row, 1, 0)];
+		Earlier *e = &earlier[pgj_row_int4(row, 1, 0)];
 
 		e->runs = pgj_row_int8(row, 2, 0);
 		e->of_key = pgj_row_int8(row, 3, 0);
@@ -297,11 +301,11 @@ find_earlier(Batch *batch, Version *version, Candidate *c, int n)
 static Run *
 running(const Candidate *c, const Version *version)
 {
-	slist_iter	iter;
+	slist_iter iter;
 
 	slist_foreach(iter, &c->work->runs)
 	{
-		Run		   *run = slist_container(Run, link, iter.cur);
+		Run *run = slist_container(Run, link, iter.cur);
 
 		if (run->version->journey_id == version->journey_id &&
 			run->status <= RUN_PARKED && strcmp(run->key, c->key) == 0)
@@ -323,7 +327,7 @@ may_reenter(const Version *version, const Earlier *earlier, TimestampTz at)
 			return earlier->of_key == 0;
 		case REENTRY_AFTER:
 			return earlier->runs == 0 ||
-				pgj_time_plus(earlier->last, version->reentry_after) <= at;
+				   pgj_time_plus(earlier->last, version->reentry_after) <= at;
 	}
 	return false;
 }
@@ -331,15 +335,15 @@ may_reenter(const Version *version, const Earlier *earlier, TimestampTz at)
 static int
 keep_enterable(Batch *batch, Version *version, Candidate *c, int n)
 {
-	Earlier    *earlier;
-	int			kept = 0;
+	Earlier *earlier;
+	int kept = 0;
 
 	if (n == 0)
 		return 0;
 	earlier = find_earlier(batch, version, c, n);
 	for (int i = 0; i < n; i++)
 	{
-		Run		   *run = running(&c[i], version);
+		Run *run = running(&c[i], version);
 
 		/* of a journey that was dropped and made anew under its name */
 		if (run != NULL && run->version->status == JOURNEY_DROPPED)
@@ -369,10 +373,11 @@ keep_enterable(Batch *batch, Version *version, Candidate *c, int n)
 /* ---- holdout and exposure --------------------------------------------- */
 
 static KeptPlan find_exposures = {
-	.sql = "SELECT i.n, x.exposure_id, x.served_arm = 'holdout'"
-	" FROM unnest($1, $2) AS i (n, contact)"
-	" CROSS JOIN LATERAL (SELECT * FROM journey_state.exposure y WHERE y.contact = i.contact"
-	"  AND y.layer = 'journey' AND y.journey_id = $3 AND y.epoch = $4 OFFSET 0) x"
+	.sql =
+		"SELECT i.n, x.exposure_id, x.served_arm = 'holdout'"
+		" FROM unnest($1, $2) AS i (n, contact)"
+		" CROSS JOIN LATERAL (SELECT * FROM journey_state.exposure y WHERE y.contact = i.contact"
+		"  AND y.layer = 'journey' AND y.journey_id = $3 AND y.epoch = $4 OFFSET 0) x"
 };
 
 /*
@@ -380,25 +385,27 @@ static KeptPlan find_exposures = {
  * as far back as events go.
  */
 static KeptPlan find_baseline = {
-	.sql = "SELECT i.n, b.orders, coalesce((SELECT pg_catalog.date_part('epoch', i.at - min(f.at)) / 86400"
-	"  FROM journey_state.event f WHERE f.contact = i.contact AND f.at < i.at), 0)"
-	" FROM unnest($1, $2, $3) AS i (n, contact, at)"
-	" CROSS JOIN LATERAL (SELECT count(*) FROM journey_state.event v WHERE v.contact = i.contact"
-	"  AND v.name = $4 AND v.at < i.at AND v.at >= i.at - interval '90 days') AS b (orders)"
+	.sql =
+		"SELECT i.n, b.orders, coalesce((SELECT pg_catalog.date_part('epoch', i.at - min(f.at)) / 86400"
+		"  FROM journey_state.event f WHERE f.contact = i.contact AND f.at < i.at), 0)"
+		" FROM unnest($1, $2, $3) AS i (n, contact, at)"
+		" CROSS JOIN LATERAL (SELECT count(*) FROM journey_state.event v WHERE v.contact = i.contact"
+		"  AND v.name = $4 AND v.at < i.at AND v.at >= i.at - interval '90 days') AS b (orders)"
 };
 
 static KeptPlan find_baseline_events = {
-	.sql = "SELECT i.n, v.event_id, v.at"
-	" FROM unnest($1, $2, $3) AS i (n, contact, at)"
-	" CROSS JOIN LATERAL (SELECT w.event_id, w.at FROM journey_state.event w WHERE w.contact = i.contact"
-	"  AND w.name = $4 AND w.at < i.at AND w.at >= i.at - interval '90 days' OFFSET 0) v"
+	.sql =
+		"SELECT i.n, v.event_id, v.at"
+		" FROM unnest($1, $2, $3) AS i (n, contact, at)"
+		" CROSS JOIN LATERAL (SELECT w.event_id, w.at FROM journey_state.event w WHERE w.contact = i.contact"
+		"  AND w.name = $4 AND w.at < i.at AND w.at >= i.at - interval '90 days' OFFSET 0) v"
 };
 
 typedef struct Baseline
 {
-	int64		orders;
-	Datum		revenue;		/* numeric */
-	double		days;
+	int64 orders;
+	Datum revenue; /* numeric */
+	double days;
 } Baseline;
 
 /* $1 … $4: n, contact, at, the goal's event */
@@ -406,16 +413,17 @@ static void
 baseline_params(Batch *batch, Version *version, Candidate **c, int n,
 				Params *params)
 {
-	Datum	   *contact = pgj_params_contacts(params, batch->site, n);
-	Datum	   *at = pgj_params_column(params, TIMESTAMPTZOID, NULL);
+	Datum *contact = pgj_params_contacts(params, batch->site, n);
+	Datum *at = pgj_params_column(params, TIMESTAMPTZOID, NULL);
 
 	for (int i = 0; i < n; i++)
 	{
 		contact[i] = c[i]->work->contact;
 		at[i] = TimestampTzGetDatum(pgj_decision_time(batch, c[i]->item));
 	}
-	pgj_params_scalar(params, TEXTOID,
-					  CStringGetTextDatum(version->goal_event ? version->goal_event : ""));
+	pgj_params_scalar(
+		params, TEXTOID,
+		CStringGetTextDatum(version->goal_event ? version->goal_event : ""));
 }
 
 /* Sum GOAL … VALUE over the goal events of the 90 days before. */
@@ -423,10 +431,10 @@ static void
 baseline_revenue(Batch *batch, Version *version, Candidate **c, int n,
 				 Baseline *baselines)
 {
-	Params		params;
-	Subject    *subjects;
-	int		   *owner;
-	int			count;
+	Params params;
+	Subject *subjects;
+	int *owner;
+	int count;
 
 	baseline_params(batch, version, c, n, &params);
 	count = (int) pgj_plan_execute(&find_baseline_events, &params);
@@ -445,7 +453,7 @@ baseline_revenue(Batch *batch, Version *version, Candidate **c, int n,
 	pgj_evaluate(batch->site, version, version->goal_value, subjects, count);
 	for (int row = 0; row < count; row++)
 	{
-		Baseline   *b = &baselines[owner[row]];
+		Baseline *b = &baselines[owner[row]];
 
 		/* a past order whose value cannot be read counts as nothing */
 		if (subjects[row].error == NULL && !subjects[row].isnull &&
@@ -458,9 +466,9 @@ baseline_revenue(Batch *batch, Version *version, Candidate **c, int n,
 static Baseline *
 find_baselines(Batch *batch, Version *version, Candidate **c, int n)
 {
-	Baseline   *baselines = palloc0_array(Baseline, n);
-	Params		params;
-	uint64		nrows;
+	Baseline *baselines = palloc0_array(Baseline, n);
+	Params params;
+	uint64 nrows;
 
 	for (int i = 0; i < n; i++)
 		baselines[i].revenue = NumericGetDatum(int64_to_numeric(0));
@@ -468,7 +476,7 @@ find_baselines(Batch *batch, Version *version, Candidate **c, int n)
 	nrows = pgj_plan_execute(&find_baseline, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Baseline   *b = &baselines[pgj_row_int4(row, 1, 0)];
+		Baseline *b = &baselines[pgj_row_int4(row, 1, 0)];
 
 		b->orders = pgj_row_int8(row, 2, 0);
 		b->days = DatumGetFloat8(pgj_row_value(row, 3));
@@ -482,9 +490,9 @@ find_baselines(Batch *batch, Version *version, Candidate **c, int n)
 static void
 read_exposures(Batch *batch, Version *version, Candidate *c, int n)
 {
-	Params		params;
-	Datum	   *contact = pgj_params_contacts(&params, batch->site, n);
-	uint64		nrows;
+	Params params;
+	Datum *contact = pgj_params_contacts(&params, batch->site, n);
+	uint64 nrows;
 
 	for (int i = 0; i < n; i++)
 		contact[i] = c[i].work->contact;
@@ -495,7 +503,7 @@ read_exposures(Batch *batch, Version *version, Candidate *c, int n)
 	nrows = pgj_plan_execute(&find_exposures, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Candidate  *candidate = &c[pgj_row_int4(row, 1, 0)];
+		Candidate *candidate = &c[pgj_row_int4(row, 1, 0)];
 
 		candidate->exposed = true;
 		candidate->exposure_id = pgj_row_int8(row, 2, 0);
@@ -509,7 +517,7 @@ add_exposure(Batch *batch, Version *version, Candidate *c, const Run *run,
 			 double holdout, double fraction, const Baseline *baseline)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	Datum		values[15];
+	Datum values[15];
 
 	values[0] = c->work->contact;
 	values[1] = Int64GetDatum(c->exposure_id);
@@ -536,7 +544,7 @@ static Run *
 start_run(Batch *batch, Version *version, Candidate *c, int64 id)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	Run		   *run = palloc0_object(Run);
+	Run *run = palloc0_object(Run);
 
 	run->work = c->work;
 	run->id = id;
@@ -561,14 +569,14 @@ static void
 enroll(Batch *batch, Version *version, Candidate *c, int n)
 {
 	/* transactional topics are exempt from holdouts */
-	double		holdout = version->transactional ? 0.0 : version->holdout;
-	char	   *salt = psprintf("jh:%s:e%d", version->journey,
-								version->holdout_epoch);
+	double holdout = version->transactional ? 0.0 : version->holdout;
+	char *salt =
+		psprintf("jh:%s:e%d", version->journey, version->holdout_epoch);
 	Candidate **fresh = palloc_array(Candidate *, n);
-	double	   *fractions = palloc0_array(double, n);
-	int			nfresh = 0;
-	Oid			enrollment_ids = pgj_state_relation("enrollment_id_seq");
-	Baseline   *baselines = NULL;
+	double *fractions = palloc0_array(double, n);
+	int nfresh = 0;
+	Oid enrollment_ids = pgj_state_relation("enrollment_id_seq");
+	Baseline *baselines = NULL;
 
 	if (n == 0)
 		return;
@@ -592,13 +600,13 @@ enroll(Batch *batch, Version *version, Candidate *c, int n)
 	nfresh = 0;
 	for (int i = 0; i < n; i++)
 	{
-		Run		   *run = start_run(batch, version, &c[i],
-									nextval_internal(enrollment_ids, false));
+		Run *run = start_run(batch, version, &c[i],
+							 nextval_internal(enrollment_ids, false));
 
 		if (!c[i].exposed)
 		{
-			add_exposure(batch, version, &c[i], run, holdout,
-						 fractions[nfresh], &baselines[nfresh]);
+			add_exposure(batch, version, &c[i], run, holdout, fractions[nfresh],
+						 &baselines[nfresh]);
 			nfresh++;
 		}
 		pgj_batch_arrive(batch, run, run->entered_at,
@@ -609,34 +617,34 @@ enroll(Batch *batch, Version *version, Candidate *c, int n)
 void
 pgj_enter(Batch *batch, const char *event, Work **works, int n)
 {
-	bool		called = strcmp(event, PGJ_EVENT_CALL) == 0;
-	Candidate  *c = NULL;
+	bool called = strcmp(event, PGJ_EVENT_CALL) == 0;
+	Candidate *c = NULL;
 
 	for (int v = 0; v < batch->definitions->nall; v++)
 	{
-		Version    *version = batch->definitions->all[v];
+		Version *version = batch->definitions->all[v];
 
 		if (!version->newest || version->status != JOURNEY_ACTIVE)
 			continue;
 		for (int e = 0; e < version->nentries; e++)
 		{
-			int			count;
+			int count;
 
 			if (strcmp(version->entries[e].event, event) != 0)
 				continue;
 			if (c == NULL)
 				c = palloc_array(Candidate, n);
-			count = called ?
-				candidates_called(batch, version, works, n, c) :
-				candidates_triggered(batch, version, &version->entries[e],
-									 works, n, c);
+			count = called ? candidates_called(batch, version, works, n, c)
+						   : candidates_triggered(batch, version,
+												  &version->entries[e], works,
+												  n, c);
 			count = find_keys(batch, version, called, c, count);
 			count = keep_reachable(batch, version, c, count);
 			count = keep_enterable(batch, version, c, count);
 			if (version->holdout_by != 0)
-				count = fill_text(batch, version, version->holdout_by,
-								  "HOLDOUT BY", c, count,
-								  offsetof(Candidate, unit_key));
+				count =
+					fill_text(batch, version, version->holdout_by, "HOLDOUT BY",
+							  c, count, offsetof(Candidate, unit_key));
 			enroll(batch, version, c, count);
 		}
 	}

@@ -33,14 +33,14 @@
 typedef struct Evaluation
 {
 	const Site *site;
-	Version    *version;
+	Version *version;
 	Expression *expression;
-	Subject    *subjects;
-	int			lo;
-	int			hi;
-	int			timeouts;
-	char	   *last_error;
-	MemoryContext context;		/* results live here */
+	Subject *subjects;
+	int lo;
+	int hi;
+	int timeouts;
+	char *last_error;
+	MemoryContext context; /* results live here */
 } Evaluation;
 
 char *
@@ -55,17 +55,15 @@ pgj_error_text(const ErrorData *error)
 static void
 fill_params(const Evaluation *e, Params *params)
 {
-	int			n = e->hi - e->lo;
+	int n = e->hi - e->lo;
 	const Subject *s = e->subjects + e->lo;
-	bool	   *no_event,
-			   *no_run;
-	Datum	   *contact = pgj_params_contacts(params, e->site, n);
-	Datum	   *now = pgj_params_column(params, TIMESTAMPTZOID, NULL);
-	Datum	   *event = pgj_params_column(params, INT8OID, &no_event);
-	Datum	   *event_at = palloc_array(Datum, n);
-	Datum	   *run,
-			   *key = palloc_array(Datum, n),
-			   *entered_at = palloc_array(Datum, n);
+	bool *no_event, *no_run;
+	Datum *contact = pgj_params_contacts(params, e->site, n);
+	Datum *now = pgj_params_column(params, TIMESTAMPTZOID, NULL);
+	Datum *event = pgj_params_column(params, INT8OID, &no_event);
+	Datum *event_at = palloc_array(Datum, n);
+	Datum *run, *key = palloc_array(Datum, n),
+				*entered_at = palloc_array(Datum, n);
 
 	pgj_params_filled(params, TIMESTAMPTZOID, event_at, no_event);
 	run = pgj_params_column(params, INT8OID, &no_run);
@@ -88,8 +86,8 @@ fill_params(const Evaluation *e, Params *params)
 static SPIPlanPtr
 plan_of(Expression *expression, const Params *params)
 {
-	Oid			types[PGJ_MAX_PARAMS];
-	SPIPlanPtr	plan;
+	Oid types[PGJ_MAX_PARAMS];
+	SPIPlanPtr plan;
 
 	if (expression->plan != NULL)
 		return expression->plan;
@@ -108,11 +106,11 @@ static void
 evaluate_range(void *arg)
 {
 	Evaluation *e = arg;
-	Params		params;
-	Datum		values[PGJ_MAX_PARAMS];
-	char		nulls[PGJ_MAX_PARAMS];
-	int16		typlen;
-	bool		typbyval;
+	Params params;
+	Datum values[PGJ_MAX_PARAMS];
+	char nulls[PGJ_MAX_PARAMS];
+	int16 typlen;
+	bool typbyval;
 
 	SPI_connect();
 	fill_params(e, &params);
@@ -124,17 +122,17 @@ evaluate_range(void *arg)
 		e->subjects[i].isnull = true;
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		int			i = e->lo + pgj_row_int4(row, 1, -1);
-		bool		isnull;
-		Datum		value = pgj_row_nullable(row, 2, &isnull);
+		int i = e->lo + pgj_row_int4(row, 1, -1);
+		bool isnull;
+		Datum value = pgj_row_nullable(row, 2, &isnull);
 		MemoryContext old;
 
 		if (i < e->lo || i >= e->hi)
 			elog(ERROR, "expression returned subject %d out of range", i);
 		old = MemoryContextSwitchTo(e->context);
 		e->subjects[i].isnull = isnull;
-		e->subjects[i].value = isnull ? (Datum) 0 :
-			datumCopy(value, typbyval, typlen);
+		e->subjects[i].value =
+			isnull ? (Datum) 0 : datumCopy(value, typbyval, typlen);
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
@@ -143,8 +141,8 @@ evaluate_range(void *arg)
 static void
 evaluate_halving(Evaluation *e, int lo, int hi)
 {
-	ErrorData  *error;
-	bool		timed_out;
+	ErrorData *error;
+	bool timed_out;
 
 	CHECK_FOR_INTERRUPTS();
 	check_stack_depth();
@@ -184,10 +182,10 @@ evaluate_halving(Evaluation *e, int lo, int hi)
 }
 
 void
-pgj_evaluate(const Site *site, Version *version, int no,
-			 Subject *subjects, int n)
+pgj_evaluate(const Site *site, Version *version, int no, Subject *subjects,
+			 int n)
 {
-	Evaluation	e = {0};
+	Evaluation e = { 0 };
 
 	if (n == 0)
 		return;
@@ -206,11 +204,11 @@ pgj_evaluate(const Site *site, Version *version, int no,
 }
 
 ErrorData *
-pgj_attempt(void (*body) (void *), void *arg)
+pgj_attempt(void (*body)(void *), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
+	ErrorData *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -234,16 +232,16 @@ pgj_attempt(void (*body) (void *), void *arg)
 
 typedef struct Range
 {
-	RangeBody	body;
-	void	   *arg;
-	int			lo;
-	int			hi;
+	RangeBody body;
+	void *arg;
+	int lo;
+	int hi;
 } Range;
 
 static void
 run_range(void *arg)
 {
-	Range	   *range = arg;
+	Range *range = arg;
 
 	range->body(range->arg, range->lo, range->hi);
 }
@@ -251,8 +249,8 @@ run_range(void *arg)
 static void
 guard_halving(RangeBody body, RangeFailed failed, void *arg, int lo, int hi)
 {
-	Range		range = {body, arg, lo, hi};
-	ErrorData  *error;
+	Range range = { body, arg, lo, hi };
+	ErrorData *error;
 
 	CHECK_FOR_INTERRUPTS();
 	error = pgj_attempt(run_range, &range);

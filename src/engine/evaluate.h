@@ -10,21 +10,21 @@
 
 #include "engine/definition.h"
 
-typedef struct Subject			/* whom an expression is evaluated for */
+typedef struct Subject /* whom an expression is evaluated for */
 {
 	/* in; event_id 0 and enrollment_id 0: there is none */
-	Datum		contact;
+	Datum contact;
 	TimestampTz now;
-	int64		event_id;
+	int64 event_id;
 	TimestampTz event_at;
-	int64		enrollment_id;
+	int64 enrollment_id;
 	const char *key;
 	TimestampTz entered_at;
 
 	/* out */
-	bool		isnull;
-	Datum		value;
-	char	   *error;			/* why it could not be evaluated, or NULL */
+	bool isnull;
+	Datum value;
+	char *error; /* why it could not be evaluated, or NULL */
 } Subject;
 
 /*
@@ -40,26 +40,26 @@ static inline bool
 pgj_subject_true(const Subject *subject)
 {
 	return subject->error == NULL && !subject->isnull &&
-		DatumGetBool(subject->value);
+		   DatumGetBool(subject->value);
 }
 
 /*
  * Call body(arg) in a subtransaction.  Returns NULL, or the error after rolling
  * the subtransaction back.
  */
-extern ErrorData *pgj_attempt(void (*body) (void *), void *arg);
+extern ErrorData *pgj_attempt(void (*body)(void *), void *arg);
 
 /*
  * Call body(arg, lo, hi), which must write nothing, in a subtransaction;
  * halve the range on an error until single subjects fail, and report those
  * through failed(arg, i, error).
  */
-typedef void (*RangeBody) (void *arg, int lo, int hi);
-typedef void (*RangeFailed) (void *arg, int i, char *error);
+typedef void (*RangeBody)(void *arg, int lo, int hi);
+typedef void (*RangeFailed)(void *arg, int i, char *error);
 extern void pgj_guard_range(RangeBody body, RangeFailed failed, void *arg,
 							int n);
 
 /* The text stored for an error: message, then SQLSTATE. */
 extern char *pgj_error_text(const ErrorData *error);
 
-#endif							/* PGJ_EVALUATE_H */
+#endif /* PGJ_EVALUATE_H */

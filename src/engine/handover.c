@@ -23,12 +23,12 @@
 #include "plan.h"
 
 /* When to look again at a message whose contact's consent is being changed. */
-#define LATER	(5 * USECS_PER_SEC)
+#define LATER (5 * USECS_PER_SEC)
 
 static int
 count_outcome(Offer **offers, int n, OfferOutcome outcome)
 {
-	int			count = 0;
+	int count = 0;
 
 	for (int i = 0; i < n; i++)
 		count += offers[i]->outcome == outcome;
@@ -50,18 +50,15 @@ static void
 mark_claimed(const Claim *claim, Offer **offers, int n)
 {
 	static KeptPlan plan = {
-		.sql = "UPDATE journey_state.message AS m SET status = 'claimed', attempt = r.attempt, claimed_at = COALESCE(m.claimed_at, $6), "
-		"lease_until = $7, relay = $8, recipient = r.recipient, reason = NULL "
-		"FROM unnest($1, $2, $3, $4, $5) AS r (contact, decided_at, message_id, attempt, recipient) "
-		"WHERE m.contact = r.contact AND m.decided_at OPERATOR(pg_catalog.=) r.decided_at "
-		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
+		.sql =
+			"UPDATE journey_state.message AS m SET status = 'claimed', attempt = r.attempt, claimed_at = COALESCE(m.claimed_at, $6), "
+			"lease_until = $7, relay = $8, recipient = r.recipient, reason = NULL "
+			"FROM unnest($1, $2, $3, $4, $5) AS r (contact, decided_at, message_id, attempt, recipient) "
+			"WHERE m.contact = r.contact AND m.decided_at OPERATOR(pg_catalog.=) r.decided_at "
+			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
 	};
-	Params		params;
-	Datum	   *contact,
-			   *decided,
-			   *message,
-			   *attempt,
-			   *recipient;
+	Params params;
+	Datum *contact, *decided, *message, *attempt, *recipient;
 
 	SPI_connect();
 	pgj_params_init(&params, claim->site, n);
@@ -79,7 +76,8 @@ mark_claimed(const Claim *claim, Offer **offers, int n)
 		recipient[i] = CStringGetTextDatum(offers[i]->recipient);
 	}
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(claim->at));
-	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(claim->lease_until));
+	pgj_params_scalar(&params, TIMESTAMPTZOID,
+					  TimestampTzGetDatum(claim->lease_until));
 	pgj_params_scalar(&params, TEXTOID, CStringGetTextDatum(claim->relay));
 	expect(pgj_plan_execute(&plan, &params), n);
 	SPI_finish();
@@ -88,7 +86,7 @@ mark_claimed(const Claim *claim, Offer **offers, int n)
 static void
 append_lease_ends(const Claim *claim, Offer **offers, int n)
 {
-	OutboxRow  *rows = palloc0_array(OutboxRow, n);
+	OutboxRow *rows = palloc0_array(OutboxRow, n);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -134,8 +132,8 @@ headers_of(const Offer *offer)
 static void
 put_result(const Claim *claim, const Offer *offer)
 {
-	Datum		values[12];
-	bool		nulls[12] = {false};
+	Datum values[12];
+	bool nulls[12] = { false };
 
 	values[0] = Int64GetDatum(offer->message_id);
 	values[1] = Int32GetDatum(offer->attempt + 1);
@@ -149,14 +147,15 @@ put_result(const Claim *claim, const Offer *offer)
 	values[9] = headers_of(offer);
 	values[10] = TimestampTzGetDatum(offer->decided_at);
 	values[11] = TimestampTzGetDatum(offer->expires_at);
-	tuplestore_putvalues(claim->result->setResult, claim->result->setDesc, values, nulls);
+	tuplestore_putvalues(claim->result->setResult, claim->result->setDesc,
+						 values, nulls);
 }
 
 void
 pgj_claim_hand_over(Claim *claim, Offer **offers, int n)
 {
-	int			nclaimed = count_outcome(offers, n, OFFER_OPEN);
-	Offer	  **claimed;
+	int nclaimed = count_outcome(offers, n, OFFER_OPEN);
+	Offer **claimed;
 
 	if (nclaimed == 0)
 		return;
@@ -189,19 +188,16 @@ static void
 mark_refused(const Claim *claim, const Offer *offers, int n, int nrefused)
 {
 	static KeptPlan plan = {
-		.sql = "UPDATE journey_state.message AS m SET status = r.status, reason = r.reason, lease_until = NULL, "
-		"finished_at = CASE WHEN r.status OPERATOR(pg_catalog.=) 'withheld' THEN $6 END "
-		"FROM unnest($1, $2, $3, $4, $5) AS r (contact, decided_at, message_id, status, reason) "
-		"WHERE m.contact = r.contact AND m.decided_at OPERATOR(pg_catalog.=) r.decided_at "
-		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
+		.sql =
+			"UPDATE journey_state.message AS m SET status = r.status, reason = r.reason, lease_until = NULL, "
+			"finished_at = CASE WHEN r.status OPERATOR(pg_catalog.=) 'withheld' THEN $6 END "
+			"FROM unnest($1, $2, $3, $4, $5) AS r (contact, decided_at, message_id, status, reason) "
+			"WHERE m.contact = r.contact AND m.decided_at OPERATOR(pg_catalog.=) r.decided_at "
+			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
 	};
-	Params		params;
-	Datum	   *contact,
-			   *decided,
-			   *message,
-			   *status,
-			   *reason;
-	int			k = 0;
+	Params params;
+	Datum *contact, *decided, *message, *status, *reason;
+	int k = 0;
 
 	SPI_connect();
 	pgj_params_init(&params, claim->site, nrefused);
@@ -219,8 +215,10 @@ mark_refused(const Claim *claim, const Offer *offers, int n, int nrefused)
 		contact[k] = offer->contact;
 		decided[k] = TimestampTzGetDatum(offer->decided_at);
 		message[k] = Int64GetDatum(offer->message_id);
-		status[k] = CStringGetTextDatum(offer->outcome == OFFER_PARKED ? "parked" : "withheld");
-		reason[k] = CStringGetTextDatum(offer->outcome == OFFER_PARKED ? offer->error : offer->reason);
+		status[k] = CStringGetTextDatum(
+			offer->outcome == OFFER_PARKED ? "parked" : "withheld");
+		reason[k] = CStringGetTextDatum(
+			offer->outcome == OFFER_PARKED ? offer->error : offer->reason);
 		k++;
 	}
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(claim->at));
@@ -233,11 +231,12 @@ static Datum
 evidence_of(const Offer *offer)
 {
 	StringInfoData json;
-	Datum		error;
+	Datum error;
 
 	if (offer->error == NULL)
-		return offer->evidence != (Datum) 0 ? offer->evidence :
-			DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+		return offer->evidence != (Datum) 0
+				   ? offer->evidence
+				   : DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
 	initStringInfo(&json);
 	appendStringInfoString(&json, "{\"error\": ");
 	escape_json(&json, offer->error);
@@ -252,7 +251,7 @@ static void
 append_verdicts(const Claim *claim, const Offer *offers, int n, int nrefused)
 {
 	VerdictRow *rows = palloc0_array(VerdictRow, nrefused);
-	int			k = 0;
+	int k = 0;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -280,17 +279,14 @@ static void
 append_held(const Claim *claim, const Offer *offers, int n, int nheld)
 {
 	static KeptPlan plan = {
-		.sql = "INSERT INTO journey_state.held (slice, contact, held_id, journey_id, message_id, decided_at, attempt) "
-		"SELECT $6, r.contact, pg_catalog.nextval('journey_state.row_id_seq'), r.journey_id, r.message_id, r.decided_at, r.attempt "
-		"FROM unnest($1, $2, $3, $4, $5) AS r (contact, journey_id, message_id, decided_at, attempt)"
+		.sql =
+			"INSERT INTO journey_state.held (slice, contact, held_id, journey_id, message_id, decided_at, attempt) "
+			"SELECT $6, r.contact, pg_catalog.nextval('journey_state.row_id_seq'), r.journey_id, r.message_id, r.decided_at, r.attempt "
+			"FROM unnest($1, $2, $3, $4, $5) AS r (contact, journey_id, message_id, decided_at, attempt)"
 	};
-	Params		params;
-	Datum	   *contact,
-			   *journey,
-			   *message,
-			   *decided,
-			   *attempt;
-	int			k = 0;
+	Params params;
+	Datum *contact, *journey, *message, *decided, *attempt;
+	int k = 0;
 
 	SPI_connect();
 	pgj_params_init(&params, claim->site, nheld);
@@ -319,8 +315,8 @@ append_held(const Claim *claim, const Offer *offers, int n, int nheld)
 static void
 append_later(const Claim *claim, const Offer *offers, int n)
 {
-	OutboxRow  *rows = palloc0_array(OutboxRow, n);
-	int			nrows = 0;
+	OutboxRow *rows = palloc0_array(OutboxRow, n);
+	int nrows = 0;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -340,8 +336,8 @@ append_later(const Claim *claim, const Offer *offers, int n)
 void
 pgj_claim_finish(Claim *claim, Offer *offers, int n)
 {
-	int			nrefused = 0;
-	int			nheld = 0;
+	int nrefused = 0;
+	int nheld = 0;
 
 	for (int i = 0; i < n; i++)
 	{

@@ -36,11 +36,12 @@ void
 pgj_require_read_committed(void)
 {
 	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				errmsg("journeys advance only in READ COMMITTED transactions"),
-				errdetail("A snapshot older than the lock of a slice could miss what was committed before the lock was got."),
-				errhint("Use BEGIN ISOLATION LEVEL READ COMMITTED."));
+		ereport(
+			ERROR, errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+			errmsg("journeys advance only in READ COMMITTED transactions"),
+			errdetail(
+				"A snapshot older than the lock of a slice could miss what was committed before the lock was got."),
+			errhint("Use BEGIN ISOLATION LEVEL READ COMMITTED."));
 	PreventCommandIfReadOnly("journey.tick()");
 }
 
@@ -59,9 +60,10 @@ pgj_slice_lock(const Site *site, int slice, bool skip_locked)
 		.sql = "SELECT FROM journey_state.slice WHERE slice = $1 FOR UPDATE"
 	};
 	static KeptPlan skip = {
-		.sql = "SELECT FROM journey_state.slice WHERE slice = $1 FOR UPDATE SKIP LOCKED"
+		.sql =
+			"SELECT FROM journey_state.slice WHERE slice = $1 FOR UPDATE SKIP LOCKED"
 	};
-	Params		params;
+	Params params;
 
 	slice_params(site, slice, &params);
 	return pgj_plan_execute(skip_locked ? &skip : &wait, &params) == 1;
@@ -73,19 +75,21 @@ pgj_slice_lock(const Site *site, int slice, bool skip_locked)
 static Datum
 copy_or_zero(int column)
 {
-	return pgj_row_null(0, column) ? (Datum) 0 :
-		pgj_row_copy(CurrentMemoryContext, 0, column);
+	return pgj_row_null(0, column)
+			   ? (Datum) 0
+			   : pgj_row_copy(CurrentMemoryContext, 0, column);
 }
 
 void
 pgj_progress_load(const Site *site, int slice, Progress *progress)
 {
 	static KeptPlan load = {
-		.sql = "SELECT p.seen, p.upto, p.after_xid, p.after_event, p.due_at, p.due_id"
-		" FROM journey_state.progress p WHERE p.slice = $1 AND p.lane = 'engine'"
-		" ORDER BY p.seq DESC LIMIT 1"
+		.sql =
+			"SELECT p.seen, p.upto, p.after_xid, p.after_event, p.due_at, p.due_id"
+			" FROM journey_state.progress p WHERE p.slice = $1 AND p.lane = 'engine'"
+			" ORDER BY p.seq DESC LIMIT 1"
 	};
-	Params		params;
+	Params params;
 
 	memset(progress, 0, sizeof(Progress));
 	progress->due_at = DT_NOBEGIN;
@@ -100,9 +104,10 @@ pgj_progress_load(const Site *site, int slice, Progress *progress)
 		progress->due_id = pgj_row_int8(0, 6, 0);
 	}
 	SPI_freetuptable(SPI_tuptable);
-	if (progress->seen == (Datum) 0)	/* the snapshot in which nothing is visible */
-		progress->seen = DirectFunctionCall1(pg_snapshot_in,
-											 CStringGetDatum("1:1:"));
+	if (progress->seen ==
+		(Datum) 0) /* the snapshot in which nothing is visible */
+		progress->seen =
+			DirectFunctionCall1(pg_snapshot_in, CStringGetDatum("1:1:"));
 }
 
 void
@@ -110,19 +115,22 @@ pgj_progress_store(const Site *site, int slice, TimestampTz at,
 				   const Progress *progress)
 {
 	static KeptPlan store = {
-		.sql = "INSERT INTO journey_state.progress (slice, lane, seq, at, seen, upto, after_xid, after_event, due_at, due_id)"
-		" VALUES ($1, 'engine', pg_catalog.nextval('journey_state.row_id_seq'), $2, $3, $4, $5, $6, $7, $8)"
+		.sql =
+			"INSERT INTO journey_state.progress (slice, lane, seq, at, seen, upto, after_xid, after_event, due_at, due_id)"
+			" VALUES ($1, 'engine', pg_catalog.nextval('journey_state.row_id_seq'), $2, $3, $4, $5, $6, $7, $8)"
 	};
-	bool		idle = progress->upto == (Datum) 0;
-	Params		params;
+	bool idle = progress->upto == (Datum) 0;
+	Params params;
 
 	slice_params(site, slice, &params);
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(at));
 	pgj_params_scalar(&params, PG_SNAPSHOTOID, progress->seen);
 	pgj_params_nullable(&params, PG_SNAPSHOTOID, progress->upto, idle);
 	pgj_params_nullable(&params, XID8OID, progress->after_xid, idle);
-	pgj_params_nullable(&params, INT8OID, Int64GetDatum(progress->after_event), idle);
-	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(progress->due_at));
+	pgj_params_nullable(&params, INT8OID, Int64GetDatum(progress->after_event),
+						idle);
+	pgj_params_scalar(&params, TIMESTAMPTZOID,
+					  TimestampTzGetDatum(progress->due_at));
 	pgj_params_scalar(&params, INT8OID, Int64GetDatum(progress->due_id));
 	(void) pgj_plan_execute(&store, &params);
 }
@@ -136,39 +144,39 @@ pgj_progress_store(const Site *site, int slice, TimestampTz at,
  * Of transactions that were running in "seen": few, mostly none.  Of each
  * transaction the events after the last one done.
  */
-#define EVENTS_OF_RUNNING(limit) \
-	"SELECT v.* FROM pg_catalog.pg_snapshot_xip($2) AS x (xid)" \
-	" CROSS JOIN LATERAL (" NEW_EVENT_COLUMNS \
-	"  WHERE v.slice = $1 AND v.xid = x.xid" \
+#define EVENTS_OF_RUNNING(limit)                                 \
+	"SELECT v.* FROM pg_catalog.pg_snapshot_xip($2) AS x (xid)"  \
+	" CROSS JOIN LATERAL (" NEW_EVENT_COLUMNS                    \
+	"  WHERE v.slice = $1 AND v.xid = x.xid"                     \
 	"  AND v.event_id > CASE WHEN x.xid = $4 THEN $5 ELSE 0 END" \
-	"  ORDER BY v.event_id " limit ") v" \
+	"  ORDER BY v.event_id " limit ") v"                         \
 	" WHERE x.xid >= $4 AND pg_catalog.pg_visible_in_snapshot(x.xid, $3)"
 
 /*
  * Of transactions that began after it.  One lower bound, not two: an index scan
  * starts at one of them, and it would have to be the right one.
  */
-#define EVENTS_SINCE \
-	NEW_EVENT_COLUMNS \
+#define EVENTS_SINCE                                                                                \
+	NEW_EVENT_COLUMNS                                                                               \
 	" WHERE v.slice = $1 AND (v.xid, v.event_id) > (greatest($4, pg_catalog.pg_snapshot_xmax($2))," \
-	"  CASE WHEN $4 >= pg_catalog.pg_snapshot_xmax($2) THEN $5 ELSE 0 END)" \
-	" AND v.xid < pg_catalog.pg_snapshot_xmax($3)" \
+	"  CASE WHEN $4 >= pg_catalog.pg_snapshot_xmax($2) THEN $5 ELSE 0 END)"                         \
+	" AND v.xid < pg_catalog.pg_snapshot_xmax($3)"                                                  \
 	" AND pg_catalog.pg_visible_in_snapshot(v.xid, $3)"
 
 static KeptPlan events_of_running = {
 	.sql = EVENTS_OF_RUNNING("LIMIT $6") " ORDER BY v.xid, v.event_id LIMIT $6"
 };
 
-static KeptPlan events_since = {
-	.sql = EVENTS_SINCE " ORDER BY v.xid, v.event_id LIMIT $6"
-};
+static KeptPlan events_since = { .sql = EVENTS_SINCE
+								 " ORDER BY v.xid, v.event_id LIMIT $6" };
 
 /* Work up to what is committed now, from the start, unless that is under way. */
 static void
 begin_upto(const Site *site, Progress *progress)
 {
-	static KeptPlan current = {.sql = "SELECT pg_catalog.pg_current_snapshot()"};
-	Params		params;
+	static KeptPlan current = { .sql =
+									"SELECT pg_catalog.pg_current_snapshot()" };
+	Params params;
 
 	if (progress->upto != (Datum) 0)
 		return;
@@ -176,13 +184,15 @@ begin_upto(const Site *site, Progress *progress)
 	(void) pgj_plan_execute(&current, &params);
 	progress->upto = pgj_row_copy(CurrentMemoryContext, 0, 1);
 	SPI_freetuptable(SPI_tuptable);
-	progress->after_xid = FullTransactionIdGetDatum(FullTransactionIdFromU64(0));
+	progress->after_xid =
+		FullTransactionIdGetDatum(FullTransactionIdFromU64(0));
 	progress->after_event = 0;
 }
 
 /* $1 … $5: the slice and how far its events are worked. */
 static void
-progress_params(const Site *site, int slice, const Progress *progress, Params *params)
+progress_params(const Site *site, int slice, const Progress *progress,
+				Params *params)
 {
 	slice_params(site, slice, params);
 	pgj_params_scalar(params, PG_SNAPSHOTOID, progress->seen);
@@ -200,13 +210,15 @@ postpone_event(Batch *batch, const Progress *progress, Datum contact,
 			   int64 event_id, TimestampTz at)
 {
 	static KeptPlan postpone = {
-		.sql = "INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
-		" VALUES ($1, $2, pg_catalog.nextval('journey_state.row_id_seq'), $3, $4, $5)"
+		.sql =
+			"INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
+			" VALUES ($1, $2, pg_catalog.nextval('journey_state.row_id_seq'), $3, $4, $5)"
 	};
-	Params		params;
+	Params params;
 
 	slice_params(batch->site, batch->slice, &params);
-	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(Max(at, progress->due_at)));
+	pgj_params_scalar(&params, TIMESTAMPTZOID,
+					  TimestampTzGetDatum(Max(at, progress->due_at)));
 	pgj_params_scalar(&params, batch->site->key_type, contact);
 	pgj_params_scalar(&params, INT8OID, Int64GetDatum(event_id));
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(at));
@@ -217,8 +229,8 @@ static int
 take_some_events(Batch *batch, Progress *progress, KeptPlan *plan, int limit)
 {
 	SPITupleTable *table;
-	Params		params;
-	uint64		rows;
+	Params params;
+	uint64 rows;
 
 	progress_params(batch->site, batch->slice, progress, &params);
 	pgj_params_scalar(&params, INT8OID, Int64GetDatum(limit));
@@ -227,10 +239,10 @@ take_some_events(Batch *batch, Progress *progress, KeptPlan *plan, int limit)
 
 	for (uint64 row = 0; row < rows; row++)
 	{
-		Datum		contact;
-		int64		event_id;
+		Datum contact;
+		int64 event_id;
 		TimestampTz at;
-		char	   *name;
+		char *name;
 
 		SPI_tuptable = table;
 		contact = pgj_row_value(row, 1);
@@ -257,14 +269,14 @@ take_some_events(Batch *batch, Progress *progress, KeptPlan *plan, int limit)
 bool
 pgj_take_events(Batch *batch, Progress *progress)
 {
-	int			limit = pgj_batch_size;
-	int			taken;
+	int limit = pgj_batch_size;
+	int taken;
 
 	begin_upto(batch->site, progress);
 	taken = take_some_events(batch, progress, &events_of_running, limit);
 	if (taken < limit)
-		taken += take_some_events(batch, progress, &events_since,
-								  limit - taken);
+		taken +=
+			take_some_events(batch, progress, &events_since, limit - taken);
 	if (taken > 0)
 		progress->changed = true;
 	if (taken == limit)
@@ -282,16 +294,18 @@ void
 pgj_events_to_timers(const Site *site, int slice, Progress *progress)
 {
 	static KeptPlan move = {
-		.sql = "INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
-		" SELECT $1, greatest(v.at, $6), pg_catalog.nextval('journey_state.row_id_seq'), v.contact, v.event_id, v.at"
-		" FROM (" EVENTS_OF_RUNNING("") " UNION ALL " EVENTS_SINCE ") v"
-		" ORDER BY v.at, v.event_id"
+		.sql =
+			"INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
+			" SELECT $1, greatest(v.at, $6), pg_catalog.nextval('journey_state.row_id_seq'), v.contact, v.event_id, v.at"
+			" FROM (" EVENTS_OF_RUNNING("") " UNION ALL " EVENTS_SINCE ") v"
+											" ORDER BY v.at, v.event_id"
 	};
-	Params		params;
+	Params params;
 
 	begin_upto(site, progress);
 	progress_params(site, slice, progress, &params);
-	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(progress->due_at));
+	pgj_params_scalar(&params, TIMESTAMPTZOID,
+					  TimestampTzGetDatum(progress->due_at));
 	(void) pgj_plan_execute(&move, &params);
 	progress->seen = progress->upto;
 	progress->upto = (Datum) 0;
@@ -300,19 +314,17 @@ pgj_events_to_timers(const Site *site, int slice, Progress *progress)
 
 /* ---- due timers ------------------------------------------------------- */
 
-#define DUE_TIMERS(limit) \
-	"SELECT t.due_at, t.timer_id, t.contact, t.enrollment_id, t.step_no, t.epoch," \
-	" t.event_id, t.event_at, v.name" \
-	" FROM (SELECT * FROM journey_state.timer" \
-	"  WHERE slice = $1 AND due_at >= $2 AND (due_at, timer_id) > ($2, $3) AND due_at <= $4" \
-	"  ORDER BY " limit ") t" \
-	" LEFT JOIN LATERAL (SELECT w.name FROM journey_state.event w" \
+#define DUE_TIMERS(limit)                                                                                 \
+	"SELECT t.due_at, t.timer_id, t.contact, t.enrollment_id, t.step_no, t.epoch,"                        \
+	" t.event_id, t.event_at, v.name"                                                                     \
+	" FROM (SELECT * FROM journey_state.timer"                                                            \
+	"  WHERE slice = $1 AND due_at >= $2 AND (due_at, timer_id) > ($2, $3) AND due_at <= $4"              \
+	"  ORDER BY " limit ") t"                                                                             \
+	" LEFT JOIN LATERAL (SELECT w.name FROM journey_state.event w"                                        \
 	"  WHERE w.contact = t.contact AND w.at = t.event_at AND w.event_id = t.event_id OFFSET 0) v ON true" \
 	" ORDER BY t.due_at, t.timer_id"
 
-static KeptPlan due_timers = {
-	.sql = DUE_TIMERS("due_at, timer_id LIMIT $5")
-};
+static KeptPlan due_timers = { .sql = DUE_TIMERS("due_at, timer_id LIMIT $5") };
 
 /* a replay must not cut an instant in two: events come first at each */
 static KeptPlan due_timers_with_ties = {
@@ -321,12 +333,12 @@ static KeptPlan due_timers_with_ties = {
 
 typedef struct DueStep
 {
-	Work	   *work;
+	Work *work;
 	TimestampTz due_at;
-	int64		enrollment_id;
-	int			step;
-	int			epoch;
-	bool		fired;
+	int64 enrollment_id;
+	int step;
+	int epoch;
+	bool fired;
 } DueStep;
 
 /* Runs are known only after all contacts of the batch are. */
@@ -336,11 +348,11 @@ add_steps(Batch *batch, DueStep *due, int n)
 	pgj_batch_load_runs(batch);
 	for (int i = 0; i < n; i++)
 	{
-		Run		   *run = pgj_batch_run(due[i].work, due[i].enrollment_id);
+		Run *run = pgj_batch_run(due[i].work, due[i].enrollment_id);
 
-		if (run != NULL)		/* else it has ended */
-			pgj_batch_step(batch, run, due[i].due_at, due[i].step,
-						   due[i].fired, due[i].epoch, "held");
+		if (run != NULL) /* else it has ended */
+			pgj_batch_step(batch, run, due[i].due_at, due[i].step, due[i].fired,
+						   due[i].epoch, "held");
 	}
 }
 
@@ -351,14 +363,15 @@ add_steps(Batch *batch, DueStep *due, int n)
 bool
 pgj_take_timers(Batch *batch, Progress *progress, TimestampTz until)
 {
-	Params		params;
-	DueStep    *due;
-	int			ndue = 0;
-	uint64		rows;
-	bool		all;
+	Params params;
+	DueStep *due;
+	int ndue = 0;
+	uint64 rows;
+	bool all;
 
 	slice_params(batch->site, batch->slice, &params);
-	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(progress->due_at));
+	pgj_params_scalar(&params, TIMESTAMPTZOID,
+					  TimestampTzGetDatum(progress->due_at));
 	pgj_params_scalar(&params, INT8OID, Int64GetDatum(progress->due_id));
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(until));
 	pgj_params_scalar(&params, INT8OID, Int64GetDatum(pgj_batch_size));
@@ -370,8 +383,8 @@ pgj_take_timers(Batch *batch, Progress *progress, TimestampTz until)
 	for (uint64 row = 0; row < rows; row++)
 	{
 		TimestampTz due_at = pgj_row_int8(row, 1, 0);
-		Datum		contact = pgj_row_value(row, 3);
-		char	   *name = pgj_row_text(CurrentMemoryContext, row, 9);
+		Datum contact = pgj_row_value(row, 3);
+		char *name = pgj_row_text(CurrentMemoryContext, row, 9);
 
 		progress->due_at = due_at;
 		progress->due_id = pgj_row_int8(row, 2, 0);
@@ -380,8 +393,7 @@ pgj_take_timers(Batch *batch, Progress *progress, TimestampTz until)
 		{
 			/* name is null when the event was purged meanwhile */
 			if (name != NULL && pgj_event_matters(batch->definitions, name))
-				pgj_batch_event(batch, contact, due_at,
-								pgj_row_int8(row, 7, 0),
+				pgj_batch_event(batch, contact, due_at, pgj_row_int8(row, 7, 0),
 								pgj_row_int8(row, 8, 0), name);
 			continue;
 		}
@@ -407,15 +419,16 @@ void
 pgj_take_held(Batch *batch)
 {
 	static KeptPlan release = {
-		.sql = "DELETE FROM journey_state.held h USING journey.journey j"
-		" WHERE h.slice = $1 AND j.journey_id = h.journey_id AND j.status <> 'paused'"
-		" AND h.enrollment_id IS NOT NULL"
-		" RETURNING h.contact, h.enrollment_id, h.step_no, h.epoch, h.fired"
+		.sql =
+			"DELETE FROM journey_state.held h USING journey.journey j"
+			" WHERE h.slice = $1 AND j.journey_id = h.journey_id AND j.status <> 'paused'"
+			" AND h.enrollment_id IS NOT NULL"
+			" RETURNING h.contact, h.enrollment_id, h.step_no, h.epoch, h.fired"
 	};
-	Params		params;
-	DueStep    *due;
-	uint64		rows;
-	int			ndue = 0;
+	Params params;
+	DueStep *due;
+	uint64 rows;
+	int ndue = 0;
 
 	slice_params(batch->site, batch->slice, &params);
 	rows = pgj_plan_execute(&release, &params);

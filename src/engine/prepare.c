@@ -27,7 +27,7 @@
 #include "outbox/render.h"
 #include "plan.h"
 
-#define MAX_OUTPUT	(10 * 1024 * 1024)
+#define MAX_OUTPUT (10 * 1024 * 1024)
 
 void
 pgj_offer_withhold(Offer *offer, const char *reason)
@@ -63,9 +63,9 @@ must_go_on(const ErrorData *error)
 
 typedef struct Attempt
 {
-	Claim	   *claim;
-	Offer	  **offers;
-	int			n;
+	Claim *claim;
+	Offer **offers;
+	int n;
 } Attempt;
 
 /*
@@ -73,9 +73,9 @@ typedef struct Attempt
  * subtransaction back.
  */
 static ErrorData *
-attempt(void (*body) (void *), Attempt *arg)
+attempt(void (*body)(void *), Attempt *arg)
 {
-	ErrorData  *error = pgj_attempt(body, arg);
+	ErrorData *error = pgj_attempt(body, arg);
 
 	if (error != NULL && must_go_on(error))
 		ReThrowError(error);
@@ -105,7 +105,7 @@ ask_gate(Attempt *arg)
 	pgj_gate_decide(arg->claim->site, GATE_CLAIM, requests, arg->n);
 	for (int i = 0; i < arg->n; i++)
 	{
-		Offer	   *offer = arg->offers[i];
+		Offer *offer = arg->offers[i];
 
 		offer->evidence = requests[i].evidence;
 		offer->recipient = requests[i].address;
@@ -127,13 +127,12 @@ static void
 read_contacts_body(void *arg)
 {
 	static KeptPlan plan;
-	Attempt    *read = arg;
+	Attempt *read = arg;
 	const Site *site = read->claim->site;
-	Params		params;
-	Datum	   *number,
-			   *contact;
-	int			k = 0;
-	uint64		nrows;
+	Params params;
+	Datum *number, *contact;
+	int k = 0;
+	uint64 nrows;
 
 	for (int i = 0; i < read->n; i++)
 		k += read->offers[i]->outcome == OFFER_OPEN;
@@ -150,17 +149,20 @@ read_contacts_body(void *arg)
 		number[k] = Int32GetDatum(i);
 		contact[k++] = read->offers[i]->contact;
 	}
-	plan.sql = psprintf("SELECT r.n, pg_catalog.to_jsonb(c.*) FROM unnest($1, $2) AS r (n, contact) "
-						"JOIN %s AS c ON c.%s = r.contact", site->contact_name, site->key_column);
+	plan.sql = psprintf(
+		"SELECT r.n, pg_catalog.to_jsonb(c.*) FROM unnest($1, $2) AS r (n, contact) "
+		"JOIN %s AS c ON c.%s = r.contact",
+		site->contact_name, site->key_column);
 	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Offer	   *offer = read->offers[DatumGetInt32(pgj_row_value(row, 1))];
-		Datum		contact_row = pgj_row_copy(read->claim->batch_context, row, 2);
+		Offer *offer = read->offers[DatumGetInt32(pgj_row_value(row, 1))];
+		Datum contact_row = pgj_row_copy(read->claim->batch_context, row, 2);
 		MemoryContext old = MemoryContextSwitchTo(read->claim->batch_context);
 
 		if (!offer->has_contact)
-			offer->data = DirectFunctionCall2(jsonb_concat, contact_row, offer->data);
+			offer->data =
+				DirectFunctionCall2(jsonb_concat, contact_row, offer->data);
 		offer->has_contact = true;
 		MemoryContextSwitchTo(old);
 	}
@@ -171,23 +173,24 @@ read_contacts_body(void *arg)
 static void
 look_at(void *attempted)
 {
-	Attempt    *arg = attempted;
-	ErrorData  *error;
+	Attempt *arg = attempted;
+	ErrorData *error;
 
 	ask_gate(arg);
 	error = pgj_box_run(arg->claim->site, 0, 0, read_contacts_body, arg);
 	if (error != NULL)
 		pgj_rethrow_box_error(error, "contacts");
 	for (int i = 0; i < arg->n; i++)
-		if (arg->offers[i]->outcome == OFFER_OPEN && !arg->offers[i]->has_contact)
+		if (arg->offers[i]->outcome == OFFER_OPEN &&
+			!arg->offers[i]->has_contact)
 			pgj_offer_withhold(arg->offers[i], "contact_gone");
 }
 
 static void
 look_at_halves(Claim *claim, Offer **offers, int n)
 {
-	Attempt		arg = {claim, offers, n};
-	ErrorData  *error = attempt(look_at, &arg);
+	Attempt arg = { claim, offers, n };
+	ErrorData *error = attempt(look_at, &arg);
 
 	if (error == NULL)
 		return;
@@ -212,11 +215,10 @@ look_at_halves(Claim *claim, Offer **offers, int n)
 static char *
 render_part(const char *source, Jsonb *data, RenderContext context)
 {
-	char	   *text = pgj_template_render(source, data, context);
+	char *text = pgj_template_render(source, data, context);
 
 	if (strlen(text) > MAX_OUTPUT)
-		ereport(ERROR,
-				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				errmsg("rendered message is larger than %d bytes", MAX_OUTPUT));
 	return text;
 }
@@ -224,10 +226,10 @@ render_part(const char *source, Jsonb *data, RenderContext context)
 static void
 render(void *arg)
 {
-	Offer	   *offer = ((Attempt *) arg)->offers[0];
-	Jsonb	   *data = DatumGetJsonbP(offer->data);
-	char	   *subject = render_part(offer->subject, data, RENDER_HEADER);
-	char	   *body = render_part(offer->body, data, RENDER_TEXT);
+	Offer *offer = ((Attempt *) arg)->offers[0];
+	Jsonb *data = DatumGetJsonbP(offer->data);
+	char *subject = render_part(offer->subject, data, RENDER_HEADER);
+	char *body = render_part(offer->body, data, RENDER_TEXT);
 
 	if (offer->html != NULL)
 		offer->html = render_part(offer->html, data, RENDER_HTML);
@@ -238,16 +240,22 @@ render(void *arg)
 static void
 render_or_park(Claim *claim, Offer *offer)
 {
-	Attempt		arg = {claim, &offer, 1};
-	ErrorData  *error;
+	Attempt arg = { claim, &offer, 1 };
+	ErrorData *error;
 
 	if (offer->body == NULL)
-		pgj_offer_park(offer, "template_error", psprintf("template \"%s\" does not exist", offer->template));
+		pgj_offer_park(
+			offer, "template_error",
+			psprintf("template \"%s\" does not exist", offer->template));
 	else if (!offer->has_settings)
-		pgj_offer_park(offer, "template_error", psprintf("channel \"%s\" does not exist", offer->channel));
+		pgj_offer_park(
+			offer, "template_error",
+			psprintf("channel \"%s\" does not exist", offer->channel));
 	else if ((error = attempt(render, &arg)) != NULL)
 		pgj_offer_park(offer, "template_error",
-					   error->detail ? psprintf("%s: %s", error->message, error->detail) : error->message);
+					   error->detail
+						   ? psprintf("%s: %s", error->message, error->detail)
+						   : error->message);
 }
 
 void

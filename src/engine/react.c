@@ -24,9 +24,9 @@
 /* A run and the event at hand. */
 typedef struct Pair
 {
-	Work	   *work;
-	Run		   *run;
-	Step	   *step;			/* WAIT FOR only */
+	Work *work;
+	Run *run;
+	Step *step; /* WAIT FOR only */
 } Pair;
 
 static bool
@@ -54,8 +54,8 @@ set_subject(Batch *batch, Subject *subject, const Pair *pair)
 static int
 filter_pairs(Batch *batch, Version *version, int condition, Pair *pairs, int n)
 {
-	Subject    *subjects;
-	int			kept = 0;
+	Subject *subjects;
+	int kept = 0;
 
 	if (condition == 0 || n == 0)
 		return n;
@@ -78,17 +78,17 @@ filter_pairs(Batch *batch, Version *version, int condition, Pair *pairs, int n)
 static int
 pairs_of_version(Version *version, Work **works, int n, Pair **result)
 {
-	int			npairs = 0;
-	int			capacity = n;
-	Pair	   *pairs = palloc_array(Pair, capacity + 1);
+	int npairs = 0;
+	int capacity = n;
+	Pair *pairs = palloc_array(Pair, capacity + 1);
 
 	for (int i = 0; i < n; i++)
 	{
-		slist_iter	iter;
+		slist_iter iter;
 
 		slist_foreach(iter, &works[i]->runs)
 		{
-			Run		   *run = slist_container(Run, link, iter.cur);
+			Run *run = slist_container(Run, link, iter.cur);
 
 			if (run->version != version || run->status > RUN_PARKED ||
 				!is_later(works[i]->current, run))
@@ -116,8 +116,8 @@ run_exits(Batch *batch, Version *version, const char *event, Work **works,
 {
 	for (int x = 0; x < version->nexits; x++)
 	{
-		Pair	   *pairs;
-		int			npairs;
+		Pair *pairs;
+		int npairs;
 
 		if (strcmp(version->exits[x].event, event) != 0)
 			continue;
@@ -138,27 +138,28 @@ run_exits(Batch *batch, Version *version, const char *event, Work **works,
  * the event; the goal that counts is that of the latest run's version.
  */
 static KeptPlan find_goal_subjects = {
-	.sql = "SELECT i.n, r.enrollment_id, r.version_id, r.key, r.entered_at,"
-	" x.exposure_id, x.exposed_at"
-	" FROM unnest($1, $2, $3) AS i (n, contact, at)"
-	" CROSS JOIN LATERAL (SELECT e.enrollment_id, e.version_id, e.key, e.entered_at"
-	"  FROM journey_state.enrollment e"
-	"  WHERE e.contact = i.contact AND e.journey_id = $4 AND e.entered_at < i.at"
-	"  ORDER BY e.entered_at DESC, e.enrollment_id DESC LIMIT 1) r"
-	" LEFT JOIN LATERAL (SELECT y.exposure_id, y.exposed_at FROM journey_state.exposure y"
-	"  WHERE y.contact = i.contact AND y.layer = 'journey' AND y.journey_id = $4 AND y.exposed_at < i.at"
-	"  ORDER BY y.exposed_at DESC LIMIT 1) x ON true"
+	.sql =
+		"SELECT i.n, r.enrollment_id, r.version_id, r.key, r.entered_at,"
+		" x.exposure_id, x.exposed_at"
+		" FROM unnest($1, $2, $3) AS i (n, contact, at)"
+		" CROSS JOIN LATERAL (SELECT e.enrollment_id, e.version_id, e.key, e.entered_at"
+		"  FROM journey_state.enrollment e"
+		"  WHERE e.contact = i.contact AND e.journey_id = $4 AND e.entered_at < i.at"
+		"  ORDER BY e.entered_at DESC, e.enrollment_id DESC LIMIT 1) r"
+		" LEFT JOIN LATERAL (SELECT y.exposure_id, y.exposed_at FROM journey_state.exposure y"
+		"  WHERE y.contact = i.contact AND y.layer = 'journey' AND y.journey_id = $4 AND y.exposed_at < i.at"
+		"  ORDER BY y.exposed_at DESC LIMIT 1) x ON true"
 };
 
 typedef struct GoalSubject
 {
-	Work	   *work;
-	int64		enrollment_id;
-	Version    *version;
-	char	   *key;
+	Work *work;
+	int64 enrollment_id;
+	Version *version;
+	char *key;
 	TimestampTz entered_at;
-	bool		exposed;
-	int64		exposure_id;
+	bool exposed;
+	int64 exposure_id;
 	TimestampTz exposed_at;
 } GoalSubject;
 
@@ -172,11 +173,11 @@ static int
 load_goal_subjects(Batch *batch, int journey_id, Work **works, int n,
 				   GoalSubject **result)
 {
-	Params		params;
-	Datum	   *contact = pgj_params_contacts(&params, batch->site, n);
-	Datum	   *at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	Params params;
+	Datum *contact = pgj_params_contacts(&params, batch->site, n);
+	Datum *at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
 	GoalSubject *subjects;
-	int			count;
+	int count;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -221,11 +222,11 @@ goal_subject(Batch *batch, Subject *subject, const GoalSubject *g)
 static void
 add_conversion(Batch *batch, const GoalSubject *g, Datum value)
 {
-	Version    *version = g->version;
-	WorkItem   *item = g->work->current;
+	Version *version = g->version;
+	WorkItem *item = g->work->current;
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	Datum		values[7];
-	bool		nulls[7] = {0};
+	Datum values[7];
+	bool nulls[7] = { 0 };
 
 	values[0] = g->work->contact;
 	values[1] = Int32GetDatum(version->journey_id);
@@ -233,7 +234,7 @@ add_conversion(Batch *batch, const GoalSubject *g, Datum value)
 	values[3] = TimestampTzGetDatum(item->event_at);
 	values[4] = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
 	nulls[5] = !g->exposed ||
-		!within(g->exposed_at, version->goal_within, item->event_at);
+			   !within(g->exposed_at, version->goal_within, item->event_at);
 	values[5] = Int64GetDatum(g->exposure_id);
 	nulls[6] = !within(g->entered_at, version->goal_within, item->event_at);
 	values[6] = Int64GetDatum(g->enrollment_id);
@@ -245,16 +246,16 @@ add_conversion(Batch *batch, const GoalSubject *g, Datum value)
 static void
 reach_goals(Batch *batch, Version *version, GoalSubject *g, int n)
 {
-	Datum		zero = NumericGetDatum(int64_to_numeric(0));
-	Subject    *conditions = palloc0_array(Subject, n + 1);
-	Subject    *amounts = palloc0_array(Subject, n + 1);
-	int			kept = 0;
+	Datum zero = NumericGetDatum(int64_to_numeric(0));
+	Subject *conditions = palloc0_array(Subject, n + 1);
+	Subject *amounts = palloc0_array(Subject, n + 1);
+	int kept = 0;
 
 	for (int i = 0; i < n; i++)
 		goal_subject(batch, &conditions[i], &g[i]);
 	if (version->goal_condition != 0)
-		pgj_evaluate(batch->site, version, version->goal_condition,
-					 conditions, n);
+		pgj_evaluate(batch->site, version, version->goal_condition, conditions,
+					 n);
 	for (int i = 0; i < n; i++)
 	{
 		if (conditions[i].error != NULL)
@@ -282,15 +283,17 @@ reach_goals(Batch *batch, Version *version, GoalSubject *g, int n)
 					   psprintf("GOAL VALUE: %s", amounts[i].error));
 		add_conversion(batch, &g[i],
 					   version->goal_value == 0 || amounts[i].error != NULL ||
-					   amounts[i].isnull ? zero : amounts[i].value);
+							   amounts[i].isnull
+						   ? zero
+						   : amounts[i].value);
 	}
 }
 
 static int
 compare_goal_version(const void *a, const void *b)
 {
-	int			va = ((const GoalSubject *) a)->version->version_id;
-	int			vb = ((const GoalSubject *) b)->version->version_id;
+	int va = ((const GoalSubject *) a)->version->version_id;
+	int vb = ((const GoalSubject *) b)->version->version_id;
 
 	return va < vb ? -1 : va > vb ? 1 : 0;
 }
@@ -299,16 +302,15 @@ static bool
 is_goal_of(const Version *version, const char *event)
 {
 	return version->goal_event != NULL &&
-		strcmp(version->goal_event, event) == 0;
+		   strcmp(version->goal_event, event) == 0;
 }
 
 static void
 run_goals(Batch *batch, int journey_id, const char *event, Work **works, int n)
 {
 	GoalSubject *subjects;
-	int			count = load_goal_subjects(batch, journey_id, works, n,
-										   &subjects);
-	int			kept = 0;
+	int count = load_goal_subjects(batch, journey_id, works, n, &subjects);
+	int kept = 0;
 
 	for (int i = 0; i < count; i++)
 	{
@@ -317,7 +319,8 @@ run_goals(Batch *batch, int journey_id, const char *event, Work **works, int n)
 
 		if (is_goal_of(s->version, event) &&
 			(within(s->entered_at, s->version->goal_within, at) ||
-			 (s->exposed && within(s->exposed_at, s->version->goal_within, at))))
+			 (s->exposed &&
+			  within(s->exposed_at, s->version->goal_within, at))))
 			subjects[kept++] = *s;
 	}
 	qsort(subjects, kept, sizeof(GoalSubject), compare_goal_version);
@@ -334,27 +337,24 @@ run_goals(Batch *batch, int journey_id, const char *event, Work **works, int n)
 
 /* Events about a message: which step of which run sent it? */
 static KeptPlan find_of_step = {
-	.sql = "SELECT i.n FROM unnest($1, $2, $3, $4, $5, $6)"
-	" AS i (n, contact, at, event_id, enrollment_id, of_step)"
-	" CROSS JOIN LATERAL (SELECT w.properties FROM journey_state.event w"
-	"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v"
-	" CROSS JOIN LATERAL (SELECT s.message_id FROM journey_state.message s"
-	"  WHERE s.contact = i.contact AND s.enrollment_id = i.enrollment_id AND s.step_no = i.of_step OFFSET 0) m"
-	" WHERE v.properties ->> 'message_id' = m.message_id::pg_catalog.text"
+	.sql =
+		"SELECT i.n FROM unnest($1, $2, $3, $4, $5, $6)"
+		" AS i (n, contact, at, event_id, enrollment_id, of_step)"
+		" CROSS JOIN LATERAL (SELECT w.properties FROM journey_state.event w"
+		"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v"
+		" CROSS JOIN LATERAL (SELECT s.message_id FROM journey_state.message s"
+		"  WHERE s.contact = i.contact AND s.enrollment_id = i.enrollment_id AND s.step_no = i.of_step OFFSET 0) m"
+		" WHERE v.properties ->> 'message_id' = m.message_id::pg_catalog.text"
 };
 
 static int
 filter_of_step(Batch *batch, Pair *pairs, int n)
 {
-	Params		params;
-	Datum	   *contact,
-			   *at,
-			   *event,
-			   *enrollment,
-			   *of_step;
-	bool	   *match;
-	uint64		nrows;
-	int			kept = 0;
+	Params params;
+	Datum *contact, *at, *event, *enrollment, *of_step;
+	bool *match;
+	uint64 nrows;
+	int kept = 0;
 
 	if (n == 0)
 		return 0;
@@ -365,7 +365,7 @@ filter_of_step(Batch *batch, Pair *pairs, int n)
 	of_step = pgj_params_column(&params, INT4OID, NULL);
 	for (int i = 0; i < n; i++)
 	{
-		WorkItem   *item = pairs[i].work->current;
+		WorkItem *item = pairs[i].work->current;
 
 		contact[i] = pairs[i].work->contact;
 		at[i] = TimestampTzGetDatum(item->event_at);
@@ -399,9 +399,9 @@ pgj_wait_over(Batch *batch, Run *run, Step *step, TimestampTz at, bool happened)
 static void
 run_waits(Batch *batch, Version *version, Step *step, Work **works, int n)
 {
-	Pair	   *pairs;
-	int			npairs = pairs_of_version(version, works, n, &pairs);
-	int			kept = 0;
+	Pair *pairs;
+	int npairs = pairs_of_version(version, works, n, &pairs);
+	int kept = 0;
 
 	for (int i = 0; i < npairs; i++)
 	{
@@ -426,22 +426,23 @@ run_waits(Batch *batch, Version *version, Step *step, Work **works, int n)
  * EXIT ON condition failed while it was waiting.
  */
 static KeptPlan event_enrollment = {
-	.sql = "SELECT i.n, r.enrollment_id, t.step_no"
-	" FROM unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
-	" CROSS JOIN LATERAL (SELECT w.properties FROM journey_state.event w"
-	"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v"
-	" CROSS JOIN LATERAL (SELECT (v.properties ->> 'enrollment')::pg_catalog.int8) r (enrollment_id)"
-	" LEFT JOIN LATERAL (SELECT s.step_no FROM journey_state.transition s"
-	"  WHERE s.contact = i.contact AND s.enrollment_id = r.enrollment_id"
-	"  ORDER BY s.at DESC, s.transition_id DESC LIMIT 1) t ON true"
+	.sql =
+		"SELECT i.n, r.enrollment_id, t.step_no"
+		" FROM unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
+		" CROSS JOIN LATERAL (SELECT w.properties FROM journey_state.event w"
+		"  WHERE w.contact = i.contact AND w.at = i.at AND w.event_id = i.event_id OFFSET 0) v"
+		" CROSS JOIN LATERAL (SELECT (v.properties ->> 'enrollment')::pg_catalog.int8) r (enrollment_id)"
+		" LEFT JOIN LATERAL (SELECT s.step_no FROM journey_state.transition s"
+		"  WHERE s.contact = i.contact AND s.enrollment_id = r.enrollment_id"
+		"  ORDER BY s.at DESC, s.transition_id DESC LIMIT 1) t ON true"
 };
 
 void
 pgj_event_params(Batch *batch, Work **works, int n, Params *params)
 {
-	Datum	   *contact = pgj_params_contacts(params, batch->site, n);
-	Datum	   *at = pgj_params_column(params, TIMESTAMPTZOID, NULL);
-	Datum	   *event = pgj_params_column(params, INT8OID, NULL);
+	Datum *contact = pgj_params_contacts(params, batch->site, n);
+	Datum *at = pgj_params_column(params, TIMESTAMPTZOID, NULL);
+	Datum *event = pgj_params_column(params, INT8OID, NULL);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -455,24 +456,25 @@ pgj_event_params(Batch *batch, Work **works, int n, Params *params)
 static void
 run_retries(Batch *batch, Work **works, int n)
 {
-	Params		params;
-	uint64		nrows;
+	Params params;
+	uint64 nrows;
 
 	pgj_event_params(batch, works, n, &params);
 	nrows = pgj_plan_execute(&event_enrollment, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Work	   *work = works[pgj_row_int4(row, 1, 0)];
-		Run		   *run = pgj_batch_run(work, pgj_row_int8(row, 2, 0));
+		Work *work = works[pgj_row_int4(row, 1, 0)];
+		Run *run = pgj_batch_run(work, pgj_row_int8(row, 2, 0));
 
 		if (run == NULL || run->status != RUN_PARKED)
-			continue;			/* has been retried or has ended meanwhile */
+			continue; /* has been retried or has ended meanwhile */
 		run->status = RUN_ACTIVE;
 		run->error = NULL;
 		pgj_run_changed(batch, run);
 		pgj_batch_arrive(batch, run, pgj_decision_time(batch, work->current),
-						 run->parked_step != 0 ? run->parked_step :
-						 pgj_row_int4(row, 3, 1), "retry");
+						 run->parked_step != 0 ? run->parked_step
+											   : pgj_row_int4(row, 3, 1),
+						 "retry");
 	}
 	SPI_freetuptable(SPI_tuptable);
 }
@@ -495,13 +497,14 @@ pgj_react(Batch *batch, const char *event, Work **works, int n)
 
 	for (int v = 0; v < definitions->nall; v++)
 	{
-		bool		seen = false;
+		bool seen = false;
 
 		if (!is_goal_of(definitions->all[v], event))
 			continue;
 		for (int u = 0; u < v; u++)
 			if (is_goal_of(definitions->all[u], event) &&
-				definitions->all[u]->journey_id == definitions->all[v]->journey_id)
+				definitions->all[u]->journey_id ==
+					definitions->all[v]->journey_id)
 				seen = true;
 		if (!seen)
 			run_goals(batch, definitions->all[v]->journey_id, event, works, n);
@@ -509,11 +512,11 @@ pgj_react(Batch *batch, const char *event, Work **works, int n)
 
 	for (int v = 0; v < definitions->nall; v++)
 	{
-		Version    *version = definitions->all[v];
+		Version *version = definitions->all[v];
 
 		for (int no = 1; no <= version->nsteps; no++)
 		{
-			Step	   *step = &version->steps[no];
+			Step *step = &version->steps[no];
 
 			if (step->no != 0 && step->kind == STEP_WAIT_FOR &&
 				(step->event == NULL || strcmp(step->event, event) == 0))

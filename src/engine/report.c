@@ -39,43 +39,47 @@
 #include "pg_journey.h"
 #include "plan.h"
 
-#define MAX_ATTEMPTS	8
-#define MAX_RESPONSE	1024
-#define MAX_CODE		64
-#define MAX_REPORTS		10000
+#define MAX_ATTEMPTS 8
+#define MAX_RESPONSE 1024
+#define MAX_CODE 64
+#define MAX_REPORTS 10000
 
 PG_FUNCTION_INFO_V1(pgj_sql_report);
 PG_FUNCTION_INFO_V1(pgj_sql_retry_message);
 
 /* After attempt n fails for now, the next comes at most this much later, in s. */
-static const int backoff[MAX_ATTEMPTS] = {
-	5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 10 * 3600, 10 * 3600
-};
+static const int backoff[MAX_ATTEMPTS] = { 5,		  5 * 60,	30 * 60,
+										   2 * 3600,  5 * 3600, 10 * 3600,
+										   10 * 3600, 10 * 3600 };
 
-const char *const pgj_outcome_names[OUTCOME_COUNT] = {
-	"sent", "bounced", "rejected", "deferred"
-};
+const char *const pgj_outcome_names[OUTCOME_COUNT] = { "sent", "bounced",
+													   "rejected", "deferred" };
 
 /* -------- arguments -------- */
 
 static int
-take_array(FunctionCallInfo fcinfo, int argument, Oid type, Datum **values, bool **nulls)
+take_array(FunctionCallInfo fcinfo, int argument, Oid type, Datum **values,
+		   bool **nulls)
 {
-	static const char *const names[] = {"relay", "message_ids", "attempts", "outcomes", "codes", "responses"};
-	ArrayType  *array = PG_GETARG_ARRAYTYPE_P(argument);
-	int			n;
+	static const char *const names[] = {
+		"relay", "message_ids", "attempts", "outcomes", "codes", "responses"
+	};
+	ArrayType *array = PG_GETARG_ARRAYTYPE_P(argument);
+	int n;
 
 	if (ARR_NDIM(array) > 1)
-		ereport(ERROR,
-				errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+		ereport(ERROR, errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 				errmsg("%s must be a one-dimensional array", names[argument]));
-	deconstruct_array(array, type, type == INT8OID ? 8 : type == INT4OID ? 4 : -1,
-					  type != TEXTOID, type == INT8OID ? TYPALIGN_DOUBLE : TYPALIGN_INT,
-					  values, nulls, &n);
+	deconstruct_array(array, type,
+					  type == INT8OID	? 8
+					  : type == INT4OID ? 4
+										: -1,
+					  type != TEXTOID,
+					  type == INT8OID ? TYPALIGN_DOUBLE : TYPALIGN_INT, values,
+					  nulls, &n);
 	for (int i = 0; i < n && argument <= 3; i++)
 		if ((*nulls)[i])
-			ereport(ERROR,
-					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					errmsg("%s must not contain nulls", names[argument]));
 	return n;
 }
@@ -86,8 +90,7 @@ outcome_of(const char *name)
 	for (int i = 0; i < OUTCOME_COUNT; i++)
 		if (strcmp(name, pgj_outcome_names[i]) == 0)
 			return (Outcome) i;
-	ereport(ERROR,
-			errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+	ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			errmsg("\"%s\" is not an outcome of a message", name),
 			errhint("Outcomes are sent, bounced, rejected and deferred."));
 }
@@ -96,8 +99,8 @@ outcome_of(const char *name)
 static char *
 clip(Datum value, bool isnull, int max)
 {
-	char	   *string;
-	int			len;
+	char *string;
+	int len;
 
 	if (isnull)
 		return NULL;
@@ -105,33 +108,34 @@ clip(Datum value, bool isnull, int max)
 	len = strlen(string);
 	if (len <= max)
 		return string;
-	return psprintf("%.*s [truncated from %d bytes]", pg_mbcliplen(string, len, max), string, len);
+	return psprintf("%.*s [truncated from %d bytes]",
+					pg_mbcliplen(string, len, max), string, len);
 }
 
 static void
 take_reports(FunctionCallInfo fcinfo, ReportSession *session)
 {
-	Datum	   *values[6];
-	bool	   *nulls[6];
-	int			n = take_array(fcinfo, 1, INT8OID, &values[1], &nulls[1]);
+	Datum *values[6];
+	bool *nulls[6];
+	int n = take_array(fcinfo, 1, INT8OID, &values[1], &nulls[1]);
 
 	if (take_array(fcinfo, 2, INT4OID, &values[2], &nulls[2]) != n ||
 		take_array(fcinfo, 3, TEXTOID, &values[3], &nulls[3]) != n ||
 		take_array(fcinfo, 4, TEXTOID, &values[4], &nulls[4]) != n ||
 		take_array(fcinfo, 5, TEXTOID, &values[5], &nulls[5]) != n)
-		ereport(ERROR,
-				errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				errmsg("message_ids, attempts, outcomes, codes and responses must have the same length"));
+		ereport(
+			ERROR, errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+			errmsg(
+				"message_ids, attempts, outcomes, codes and responses must have the same length"));
 	if (n > MAX_REPORTS)
-		ereport(ERROR,
-				errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+		ereport(ERROR, errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				errmsg("at most %d reports can be made at once", MAX_REPORTS));
 
 	session->nreports = n;
 	session->reports = palloc0_array(Report, Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
-		Report	   *report = &session->reports[i];
+		Report *report = &session->reports[i];
 
 		report->message_id = DatumGetInt64(values[1][i]);
 		report->attempt = DatumGetInt32(values[2][i]);
@@ -139,9 +143,9 @@ take_reports(FunctionCallInfo fcinfo, ReportSession *session)
 		report->code = clip(values[4][i], nulls[4][i], MAX_CODE);
 		report->response = clip(values[5][i], nulls[5][i], MAX_RESPONSE);
 		if (report->attempt < 1)
-			ereport(ERROR,
-					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("attempt %d of message " INT64_FORMAT " cannot have been made",
+			ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("attempt %d of message " INT64_FORMAT
+						   " cannot have been made",
 						   report->attempt, report->message_id));
 	}
 }
@@ -151,8 +155,8 @@ take_reports(FunctionCallInfo fcinfo, ReportSession *session)
 static int
 compare_messages(const void *a, const void *b)
 {
-	int64		left = ((const ReportedMessage *) a)->message_id;
-	int64		right = ((const ReportedMessage *) b)->message_id;
+	int64 left = ((const ReportedMessage *) a)->message_id;
+	int64 right = ((const ReportedMessage *) b)->message_id;
 
 	return left < right ? -1 : left > right;
 }
@@ -160,17 +164,18 @@ compare_messages(const void *a, const void *b)
 static ReportedMessage *
 find_message(const ReportSession *session, int64 message_id)
 {
-	ReportedMessage		wanted = {.message_id = message_id};
+	ReportedMessage wanted = { .message_id = message_id };
 
 	if (session->nmessages == 0)
 		return NULL;
-	return bsearch(&wanted, session->messages, session->nmessages, sizeof(ReportedMessage), compare_messages);
+	return bsearch(&wanted, session->messages, session->nmessages,
+				   sizeof(ReportedMessage), compare_messages);
 }
 
 static void
 fill_ids(const ReportSession *session, Params *params)
 {
-	Datum	   *ids;
+	Datum *ids;
 
 	pgj_params_init(params, session->site, session->nreports);
 	ids = pgj_params_column(params, INT8OID, NULL);
@@ -183,12 +188,13 @@ static void
 lock_slices(const ReportSession *session)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT DISTINCT m.slice FROM journey_state.message AS m WHERE m.message_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY m.slice"
+		.sql =
+			"SELECT DISTINCT m.slice FROM journey_state.message AS m WHERE m.message_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY m.slice"
 	};
 	MemoryContext context = CurrentMemoryContext;
-	Params		params;
-	int		   *slices;
-	int			n;
+	Params params;
+	int *slices;
+	int n;
 
 	SPI_connect();
 	fill_ids(session, &params);
@@ -205,18 +211,20 @@ static void
 read_messages(ReportSession *session)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT m.message_id, m.slice, m.contact, m.decided_at, m.status, m.reason, m.attempt, m.idempotency_key, m.expires_at, "
-		"m.channel, m.template, m.recipient, j.name, m.enrollment_id, m.step_no "
-		"FROM journey_state.message AS m LEFT JOIN journey.journey AS j ON j.journey_id OPERATOR(pg_catalog.=) m.journey_id "
-		"WHERE m.message_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY m.message_id"
+		.sql =
+			"SELECT m.message_id, m.slice, m.contact, m.decided_at, m.status, m.reason, m.attempt, m.idempotency_key, m.expires_at, "
+			"m.channel, m.template, m.recipient, j.name, m.enrollment_id, m.step_no "
+			"FROM journey_state.message AS m LEFT JOIN journey.journey AS j ON j.journey_id OPERATOR(pg_catalog.=) m.journey_id "
+			"WHERE m.message_id OPERATOR(pg_catalog.=) ANY ($1) ORDER BY m.message_id"
 	};
 	MemoryContext context = CurrentMemoryContext;
-	Params		params;
+	Params params;
 
 	SPI_connect();
 	fill_ids(session, &params);
 	session->nmessages = (int) pgj_plan_execute(&plan, &params);
-	session->messages = MemoryContextAllocZero(context, sizeof(ReportedMessage) * Max(session->nmessages, 1));
+	session->messages = MemoryContextAllocZero(
+		context, sizeof(ReportedMessage) * Max(session->nmessages, 1));
 	for (int row = 0; row < session->nmessages; row++)
 	{
 		ReportedMessage *message = &session->messages[row];
@@ -249,19 +257,19 @@ match_reports(ReportSession *session)
 	initStringInfo(&missing);
 	for (int i = 0; i < session->nreports; i++)
 	{
-		Report	   *report = &session->reports[i];
+		Report *report = &session->reports[i];
 		ReportedMessage *message = find_message(session, report->message_id);
 
 		if (message != NULL)
 			report->message = message - session->messages;
 		else if (missing.len < 1000)
-			appendStringInfo(&missing, "%s" INT64_FORMAT, missing.len > 0 ? ", " : "", report->message_id);
+			appendStringInfo(&missing, "%s" INT64_FORMAT,
+							 missing.len > 0 ? ", " : "", report->message_id);
 		else if (missing.data[missing.len - 1] != '.')
 			appendStringInfoString(&missing, ", ...");
 	}
 	if (missing.len > 0)
-		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_OBJECT),
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
 				errmsg("messages do not exist: %s", missing.data));
 }
 
@@ -280,7 +288,7 @@ compare_report_pointers(const void *a, const void *b)
 {
 	const Report *left = *(Report *const *) a;
 	const Report *right = *(Report *const *) b;
-	int			order = compare_reports(left, right);
+	int order = compare_reports(left, right);
 
 	/* of equal ones the first in the call counts */
 	return order != 0 ? order : (left < right ? -1 : left > right);
@@ -291,14 +299,15 @@ static void
 find_repeated(ReportSession *session)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT r.message_id, r.attempt, r.kind FROM journey_state.message AS m "
-		"JOIN journey_state.receipt AS r ON r.contact = m.contact AND r.message_id OPERATOR(pg_catalog.=) m.message_id "
-		"WHERE m.message_id OPERATOR(pg_catalog.=) ANY ($1) AND r.kind OPERATOR(pg_catalog.=) ANY (ARRAY['sent', 'bounced', 'rejected', 'deferred'])"
+		.sql =
+			"SELECT r.message_id, r.attempt, r.kind FROM journey_state.message AS m "
+			"JOIN journey_state.receipt AS r ON r.contact = m.contact AND r.message_id OPERATOR(pg_catalog.=) m.message_id "
+			"WHERE m.message_id OPERATOR(pg_catalog.=) ANY ($1) AND r.kind OPERATOR(pg_catalog.=) ANY (ARRAY['sent', 'bounced', 'rejected', 'deferred'])"
 	};
 	MemoryContext context = CurrentMemoryContext;
-	Report	  **sorted = palloc_array(Report *, Max(session->nreports, 1));
-	Params		params;
-	uint64		nrows;
+	Report **sorted = palloc_array(Report *, Max(session->nreports, 1));
+	Params params;
+	uint64 nrows;
 
 	for (int i = 0; i < session->nreports; i++)
 		sorted[i] = &session->reports[i];
@@ -311,22 +320,23 @@ find_repeated(ReportSession *session)
 	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Report		known = {.message_id = DatumGetInt64(pgj_row_value(row, 1)),
-			.attempt = DatumGetInt32(pgj_row_value(row, 2))};
-		int			low = 0;
-		int			high = session->nreports;
+		Report known = { .message_id = DatumGetInt64(pgj_row_value(row, 1)),
+						 .attempt = DatumGetInt32(pgj_row_value(row, 2)) };
+		int low = 0;
+		int high = session->nreports;
 
 		known.outcome = outcome_of(pgj_row_text(context, row, 3));
 		while (low < high)
 		{
-			int			middle = (low + high) / 2;
+			int middle = (low + high) / 2;
 
 			if (compare_reports(sorted[middle], &known) < 0)
 				low = middle + 1;
 			else
 				high = middle;
 		}
-		if (low < session->nreports && compare_reports(sorted[low], &known) == 0)
+		if (low < session->nreports &&
+			compare_reports(sorted[low], &known) == 0)
 			sorted[low]->repeated = true;
 	}
 	SPI_finish();
@@ -341,7 +351,8 @@ is(const ReportedMessage *message, const char *status)
 }
 
 static void
-end_message(ReportSession *session, ReportedMessage *message, const char *status, const char *reason)
+end_message(ReportSession *session, ReportedMessage *message,
+			const char *status, const char *reason)
 {
 	message->status = pstrdup(status);
 	message->reason = reason ? pstrdup(reason) : NULL;
@@ -358,10 +369,11 @@ end_message(ReportSession *session, ReportedMessage *message, const char *status
 static TimestampTz
 retry_time(const ReportedMessage *message, TimestampTz at)
 {
-	int64		longest = backoff[Min(message->attempt, MAX_ATTEMPTS) - 1] * USECS_PER_SEC;
-	uint64		hash = hash_bytes_extended((const unsigned char *) message->key, strlen(message->key),
-										   message->attempt);
-	double		fraction = (double) (hash >> 11) / 9007199254740992.0;	/* 2^53 */
+	int64 longest =
+		backoff[Min(message->attempt, MAX_ATTEMPTS) - 1] * USECS_PER_SEC;
+	uint64 hash = hash_bytes_extended((const unsigned char *) message->key,
+									  strlen(message->key), message->attempt);
+	double fraction = (double) (hash >> 11) / 9007199254740992.0; /* 2^53 */
 
 	return at + USECS_PER_SEC + (int64) (fraction * (longest - USECS_PER_SEC));
 }
@@ -388,7 +400,8 @@ defer_message(ReportSession *session, ReportedMessage *message)
 static bool
 is_dead_address(const char *code)
 {
-	static const char *const dead[] = {"5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"};
+	static const char *const dead[] = { "5.1.1", "5.1.2", "5.1.3", "5.1.6",
+										"5.1.10" };
 
 	for (int i = 0; code != NULL && i < lengthof(dead); i++)
 		if (strcmp(code, dead[i]) == 0)
@@ -404,10 +417,11 @@ static void
 apply(ReportSession *session, const Report *report)
 {
 	ReportedMessage *message = &session->messages[report->message];
-	bool		current = report->attempt == message->attempt;
-	bool		waiting = is(message, "claimed") || is(message, "pending");
-	bool		refused = is(message, "bounced") || (is(message, "failed") && message->reason != NULL &&
-													 strcmp(message->reason, "rejected") == 0);
+	bool current = report->attempt == message->attempt;
+	bool waiting = is(message, "claimed") || is(message, "pending");
+	bool refused = is(message, "bounced") ||
+				   (is(message, "failed") && message->reason != NULL &&
+					strcmp(message->reason, "rejected") == 0);
 
 	switch (report->outcome)
 	{
@@ -416,13 +430,15 @@ apply(ReportSession *session, const Report *report)
 				end_message(session, message, "sent", NULL);
 			break;
 		case OUTCOME_BOUNCED:
-			if (current && is_dead_address(report->code) && message->recipient != NULL)
+			if (current && is_dead_address(report->code) &&
+				message->recipient != NULL)
 			{
 				message->suppress = true;
 				message->suppress_reason = psprintf("bounced %s", report->code);
 			}
 			if (current && waiting)
-				end_message(session, message, "bounced", report->code ? report->code : "bounced");
+				end_message(session, message, "bounced",
+							report->code ? report->code : "bounced");
 			break;
 		case OUTCOME_REJECTED:
 			if (current && waiting)
@@ -444,8 +460,7 @@ refuse_null(FunctionCallInfo fcinfo)
 {
 	for (int i = 0; i < PG_NARGS(); i++)
 		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					errmsg("no argument of this function may be null"));
 }
 
@@ -457,9 +472,9 @@ Datum
 pgj_sql_report(PG_FUNCTION_ARGS)
 {
 	const Site *site = pgj_site();
-	ReportSession		session = {.site = site};
-	SavedUser	saved;
-	int			nreceipts = 0;
+	ReportSession session = { .site = site };
+	SavedUser saved;
+	int nreceipts = 0;
 
 	refuse_null(fcinfo);
 	pgj_require_read_committed();
@@ -468,8 +483,7 @@ pgj_sql_report(PG_FUNCTION_ARGS)
 	session.relay = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	session.at = PG_GETARG_TIMESTAMPTZ(6);
 	if (TIMESTAMP_NOT_FINITE(session.at))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("at must be finite"));
 	take_reports(fcinfo, &session);
 
@@ -501,10 +515,10 @@ Datum
 pgj_sql_retry_message(PG_FUNCTION_ARGS)
 {
 	const Site *site = pgj_site();
-	Report		report = {.message_id = PG_GETARG_INT64(0)};
-	ReportSession		session = {.site = site, .reports = &report, .nreports = 1};
+	Report report = { .message_id = PG_GETARG_INT64(0) };
+	ReportSession session = { .site = site, .reports = &report, .nreports = 1 };
 	ReportedMessage *message;
-	SavedUser	saved;
+	SavedUser saved;
 
 	pgj_require_read_committed();
 	pgj_refuse_superuser(site);
@@ -516,14 +530,14 @@ pgj_sql_retry_message(PG_FUNCTION_ARGS)
 	match_reports(&session);
 	message = &session.messages[0];
 	if (!is(message, "parked") && !is(message, "failed"))
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("message " INT64_FORMAT " is %s", message->message_id, message->status),
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("message " INT64_FORMAT " is %s", message->message_id,
+					   message->status),
 				errhint("Only parked and failed messages can be tried again."));
 	if (session.at >= message->expires_at)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				errmsg("message " INT64_FORMAT " expired at %s", message->message_id,
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				errmsg("message " INT64_FORMAT " expired at %s",
+					   message->message_id,
 					   timestamptz_to_str(message->expires_at)));
 
 	/* lease_until = at: due at once */

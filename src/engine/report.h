@@ -13,45 +13,49 @@
 
 typedef enum Outcome
 {
-	OUTCOME_SENT, OUTCOME_BOUNCED, OUTCOME_REJECTED, OUTCOME_DEFERRED, OUTCOME_COUNT
+	OUTCOME_SENT,
+	OUTCOME_BOUNCED,
+	OUTCOME_REJECTED,
+	OUTCOME_DEFERRED,
+	OUTCOME_COUNT
 } Outcome;
 
 typedef struct Report
 {
-	int64		message_id;
-	int			attempt;
-	Outcome		outcome;
-	char	   *code;
-	char	   *response;
-	int			message;		/* index into messages */
-	bool		repeated;
+	int64 message_id;
+	int attempt;
+	Outcome outcome;
+	char *code;
+	char *response;
+	int message; /* index into messages */
+	bool repeated;
 } Report;
 
 typedef struct ReportedMessage
 {
-	int64		message_id;
-	int			slice;
-	Datum		contact;
+	int64 message_id;
+	int slice;
+	Datum contact;
 	TimestampTz decided_at;
-	char	   *status;
-	char	   *reason;
-	int			attempt;
-	char	   *key;
+	char *status;
+	char *reason;
+	int attempt;
+	char *key;
 	TimestampTz expires_at;
-	char	   *channel;
-	char	   *template;
-	char	   *recipient;
-	char	   *journey;
-	int64		enrollment_id;
-	int			step_no;
+	char *channel;
+	char *template;
+	char *recipient;
+	char *journey;
+	int64 enrollment_id;
+	int step_no;
 
 	/* out */
-	bool		changed;
-	TimestampTz finished_at;	/* 0 = not finished */
-	TimestampTz retry_at;		/* 0 = none */
-	const char *event;			/* name, or NULL */
-	bool		suppress;
-	char	   *suppress_reason;
+	bool changed;
+	TimestampTz finished_at; /* 0 = not finished */
+	TimestampTz retry_at;	 /* 0 = none */
+	const char *event;		 /* name, or NULL */
+	bool suppress;
+	char *suppress_reason;
 } ReportedMessage;
 
 typedef struct ReportSession
@@ -59,10 +63,10 @@ typedef struct ReportSession
 	const Site *site;
 	const char *relay;
 	TimestampTz at;
-	Report	   *reports;
-	int			nreports;
-	ReportedMessage *messages;		/* in the order of their ids */
-	int			nmessages;
+	Report *reports;
+	int nreports;
+	ReportedMessage *messages; /* in the order of their ids */
+	int nmessages;
 } ReportSession;
 
 extern const char *const pgj_outcome_names[OUTCOME_COUNT];
@@ -70,8 +74,8 @@ extern const char *const pgj_outcome_names[OUTCOME_COUNT];
 /* Write what the reports did; pgj_receipts_write returns how many were new. */
 extern void pgj_reported_write(const ReportSession *session);
 extern void pgj_retries_write(const ReportSession *session);
-extern int	pgj_receipts_write(const ReportSession *session);
+extern int pgj_receipts_write(const ReportSession *session);
 extern void pgj_suppressions_write(const ReportSession *session);
 extern void pgj_receipt_events_write(const ReportSession *session);
 
-#endif							/* PGJ_REPORT_H */
+#endif /* PGJ_REPORT_H */

@@ -24,23 +24,16 @@ void
 pgj_reported_write(const ReportSession *session)
 {
 	static KeptPlan plan = {
-		.sql = "UPDATE journey_state.message AS m SET status = r.status, reason = r.reason, lease_until = r.retry_at, finished_at = r.finished_at "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7) AS r (contact, decided_at, message_id, status, reason, retry_at, finished_at) "
-		"WHERE m.contact = r.contact AND m.decided_at OPERATOR(pg_catalog.=) r.decided_at "
-		"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
+		.sql =
+			"UPDATE journey_state.message AS m SET status = r.status, reason = r.reason, lease_until = r.retry_at, finished_at = r.finished_at "
+			"FROM unnest($1, $2, $3, $4, $5, $6, $7) AS r (contact, decided_at, message_id, status, reason, retry_at, finished_at) "
+			"WHERE m.contact = r.contact AND m.decided_at OPERATOR(pg_catalog.=) r.decided_at "
+			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
 	};
-	Params		params;
-	Datum	   *contact,
-			   *decided,
-			   *id,
-			   *status,
-			   *reason,
-			   *retry,
-			   *finished;
-	bool	   *reason_null,
-			   *retry_null,
-			   *finished_null;
-	int			n = 0;
+	Params params;
+	Datum *contact, *decided, *id, *status, *reason, *retry, *finished;
+	bool *reason_null, *retry_null, *finished_null;
+	int n = 0;
 
 	for (int i = 0; i < session->nmessages; i++)
 		n += session->messages[i].changed;
@@ -80,8 +73,8 @@ pgj_reported_write(const ReportSession *session)
 void
 pgj_retries_write(const ReportSession *session)
 {
-	OutboxRow  *rows = palloc0_array(OutboxRow, Max(session->nmessages, 1));
-	int			n = 0;
+	OutboxRow *rows = palloc0_array(OutboxRow, Max(session->nmessages, 1));
+	int n = 0;
 
 	for (int i = 0; i < session->nmessages; i++)
 	{
@@ -104,7 +97,7 @@ int
 pgj_receipts_write(const ReportSession *session)
 {
 	ReceiptRow *rows = palloc0_array(ReceiptRow, Max(session->nreports, 1));
-	int			n = 0;
+	int n = 0;
 
 	for (int i = 0; i < session->nreports; i++)
 	{
@@ -130,17 +123,15 @@ void
 pgj_suppressions_write(const ReportSession *session)
 {
 	static KeptPlan plan = {
-		.sql = "INSERT INTO journey_state.suppression (channel, address, contact, reason, at) "
-		"SELECT r.channel, pg_catalog.lower(r.address), r.contact, r.reason, $5 "
-		"FROM unnest($1, $2, $3, $4) AS r (contact, channel, address, reason) "
-		"ORDER BY 1, 2 ON CONFLICT DO NOTHING"
+		.sql =
+			"INSERT INTO journey_state.suppression (channel, address, contact, reason, at) "
+			"SELECT r.channel, pg_catalog.lower(r.address), r.contact, r.reason, $5 "
+			"FROM unnest($1, $2, $3, $4) AS r (contact, channel, address, reason) "
+			"ORDER BY 1, 2 ON CONFLICT DO NOTHING"
 	};
-	Params		params;
-	Datum	   *contact,
-			   *channel,
-			   *address,
-			   *reason;
-	int			n = 0;
+	Params params;
+	Datum *contact, *channel, *address, *reason;
+	int n = 0;
 
 	for (int i = 0; i < session->nmessages; i++)
 		n += session->messages[i].suppress;
@@ -163,7 +154,8 @@ pgj_suppressions_write(const ReportSession *session)
 		address[n] = CStringGetTextDatum(message->recipient);
 		reason[n++] = CStringGetTextDatum(message->suppress_reason);
 	}
-	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(session->at));
+	pgj_params_scalar(&params, TIMESTAMPTZOID,
+					  TimestampTzGetDatum(session->at));
 	(void) pgj_plan_execute(&plan, &params);
 	SPI_finish();
 }
@@ -175,8 +167,11 @@ event_properties(const ReportedMessage *message)
 	StringInfoData json;
 
 	initStringInfo(&json);
-	appendStringInfo(&json, "{\"message_id\": " INT64_FORMAT ", \"enrollment_id\": " INT64_FORMAT ", \"step_no\": %d, \"journey\": ",
-					 message->message_id, message->enrollment_id, message->step_no);
+	appendStringInfo(
+		&json,
+		"{\"message_id\": " INT64_FORMAT ", \"enrollment_id\": " INT64_FORMAT
+		", \"step_no\": %d, \"journey\": ",
+		message->message_id, message->enrollment_id, message->step_no);
 	if (message->journey != NULL)
 		escape_json(&json, message->journey);
 	else
@@ -192,8 +187,8 @@ event_properties(const ReportedMessage *message)
 void
 pgj_receipt_events_write(const ReportSession *session)
 {
-	EventRow   *rows = palloc0_array(EventRow, Max(session->nmessages, 1));
-	int			n = 0;
+	EventRow *rows = palloc0_array(EventRow, Max(session->nmessages, 1));
+	int n = 0;
 
 	for (int i = 0; i < session->nmessages; i++)
 	{

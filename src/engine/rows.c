@@ -16,8 +16,8 @@ StaticAssertDecl(PGJ_MAX_PARAMS <= APPEND_MAX_COLUMNS,
 				 "a row buffer must have room for the columns of any plan");
 
 void
-pgj_rows_init(RowBuffer *buffer, KeptPlan *plan, const Oid *types,
-			  int ncolumns, MemoryContext context)
+pgj_rows_init(RowBuffer *buffer, KeptPlan *plan, const Oid *types, int ncolumns,
+			  MemoryContext context)
 {
 	memset(buffer, 0, sizeof(RowBuffer));
 	buffer->plan = plan;
@@ -42,18 +42,18 @@ static void
 grow(RowBuffer *buffer)
 {
 	AppendRows *rows = &buffer->rows;
-	bool		first = buffer->capacity == 0;
+	bool first = buffer->capacity == 0;
 
 	buffer->capacity = first ? 64 : buffer->capacity * 2;
 	for (int i = 0; i < rows->ncolumns; i++)
 	{
-		Size		values = buffer->capacity * sizeof(Datum);
-		Size		nulls = buffer->capacity * sizeof(bool);
+		Size values = buffer->capacity * sizeof(Datum);
+		Size nulls = buffer->capacity * sizeof(bool);
 
-		rows->values[i] = first ? MemoryContextAlloc(buffer->context, values) :
-			repalloc(rows->values[i], values);
-		rows->nulls[i] = first ? MemoryContextAlloc(buffer->context, nulls) :
-			repalloc(rows->nulls[i], nulls);
+		rows->values[i] = first ? MemoryContextAlloc(buffer->context, values)
+								: repalloc(rows->values[i], values);
+		rows->nulls[i] = first ? MemoryContextAlloc(buffer->context, nulls)
+							   : repalloc(rows->nulls[i], nulls);
 	}
 }
 
@@ -76,12 +76,13 @@ static void
 execute(const Site *site, RowBuffer *buffer)
 {
 	AppendRows *rows = &buffer->rows;
-	Params		params;
+	Params params;
 
 	pgj_params_init(&params, site, rows->nrows);
 	for (int i = 0; i < rows->ncolumns; i++)
 		pgj_params_filled(&params,
-						  buffer->types[i] == KEYOID ? site->key_type : buffer->types[i],
+						  buffer->types[i] == KEYOID ? site->key_type
+													 : buffer->types[i],
 						  rows->values[i], rows->nulls[i]);
 	(void) pgj_plan_execute(buffer->plan, &params);
 }

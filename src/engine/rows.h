@@ -15,15 +15,15 @@
 #include "plan.h"
 
 /* stands for the contact's key type among the types of a statement's columns */
-#define KEYOID	ANYELEMENTOID
+#define KEYOID ANYELEMENTOID
 
 typedef struct RowBuffer
 {
-	KeptPlan   *plan;			/* or NULL: append to rows.table */
-	const Oid  *types;			/* of the columns, for the plan */
+	KeptPlan *plan;	  /* or NULL: append to rows.table */
+	const Oid *types; /* of the columns, for the plan */
 	MemoryContext context;
-	int			capacity;
-	AppendRows	rows;
+	int capacity;
+	AppendRows rows;
 } RowBuffer;
 
 extern void pgj_rows_init(RowBuffer *buffer, KeptPlan *plan, const Oid *types,
@@ -37,4 +37,4 @@ extern void pgj_rows_add(RowBuffer *buffer, const Datum *values,
 						 const bool *nulls);
 extern void pgj_rows_flush(const Site *site, RowBuffer *buffer);
 
-#endif							/* PGJ_ROWS_H */
+#endif /* PGJ_ROWS_H */

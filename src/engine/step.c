@@ -39,11 +39,11 @@ static Subject *
 evaluate_for_runs(Batch *batch, Version *version, int condition, Work **works,
 				  int n)
 {
-	Subject    *subjects = palloc0_array(Subject, n);
+	Subject *subjects = palloc0_array(Subject, n);
 
 	for (int i = 0; i < n; i++)
 	{
-		Run		   *run = works[i]->current->run;
+		Run *run = works[i]->current->run;
 
 		subjects[i].contact = works[i]->contact;
 		subjects[i].now = now_of(batch, works[i]);
@@ -61,9 +61,9 @@ evaluate_for_runs(Batch *batch, Version *version, int condition, Work **works,
 
 static KeptPlan find_last_event = {
 	.sql = "SELECT i.n, l.at FROM unnest($1, $2, $3) AS i (n, contact, now)"
-	" CROSS JOIN LATERAL (SELECT v.at FROM journey_state.event v"
-	"  WHERE v.contact = i.contact AND v.name = $4 AND v.at <= i.now"
-	"  ORDER BY v.at DESC LIMIT 1) l"
+		   " CROSS JOIN LATERAL (SELECT v.at FROM journey_state.event v"
+		   "  WHERE v.contact = i.contact AND v.name = $4 AND v.at <= i.now"
+		   "  ORDER BY v.at DESC LIMIT 1) l"
 };
 
 /*
@@ -74,10 +74,10 @@ static void
 wait_since(Batch *batch, Step *step, Work **works, int n)
 {
 	TimestampTz *last = palloc_array(TimestampTz, n);
-	Params		params;
-	Datum	   *contact = pgj_params_contacts(&params, batch->site, n);
-	Datum	   *at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
-	uint64		nrows;
+	Params params;
+	Datum *contact = pgj_params_contacts(&params, batch->site, n);
+	Datum *at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	uint64 nrows;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -97,8 +97,9 @@ wait_since(Batch *batch, Step *step, Work **works, int n)
 	for (int i = 0; i < n; i++)
 	{
 		TimestampTz now = now_of(batch, works[i]);
-		TimestampTz due = TIMESTAMP_IS_NOBEGIN(last[i]) ? now :
-			pgj_time_plus(last[i], step->duration);
+		TimestampTz due = TIMESTAMP_IS_NOBEGIN(last[i])
+							  ? now
+							  : pgj_time_plus(last[i], step->duration);
 
 		if (due > now)
 			pgj_batch_timer(batch, works[i]->current->run, due, step->no);
@@ -120,9 +121,10 @@ step_wait(Batch *batch, Step *step, Work **works, int n)
 		if (works[i]->current->fired)
 			proceed(batch, works[i], step->next, "next");
 		else
-			pgj_batch_timer(batch, works[i]->current->run,
-							pgj_time_plus(now_of(batch, works[i]), step->duration),
-							step->no);
+			pgj_batch_timer(
+				batch, works[i]->current->run,
+				pgj_time_plus(now_of(batch, works[i]), step->duration),
+				step->no);
 	}
 }
 
@@ -146,12 +148,11 @@ wait_is_past(Batch *batch, Version *version, Step *step, Work *work)
 }
 
 static void
-step_wait_until(Batch *batch, Version *version, Step *step, Work **works,
-				int n)
+step_wait_until(Batch *batch, Version *version, Step *step, Work **works, int n)
 {
-	Work	  **arrived = palloc_array(Work *, n);
-	int			narrived = 0;
-	Subject    *subjects;
+	Work **arrived = palloc_array(Work *, n);
+	int narrived = 0;
+	Subject *subjects;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -163,19 +164,21 @@ step_wait_until(Batch *batch, Version *version, Step *step, Work **works,
 	if (narrived == 0)
 		return;
 
-	subjects = evaluate_for_runs(batch, version, step->condition, arrived,
-								 narrived);
+	subjects =
+		evaluate_for_runs(batch, version, step->condition, arrived, narrived);
 	for (int i = 0; i < narrived; i++)
 	{
-		Run		   *run = arrived[i]->current->run;
+		Run *run = arrived[i]->current->run;
 		TimestampTz until = DatumGetTimestampTz(subjects[i].value);
 
 		if (subjects[i].error != NULL)
 			pgj_run_park(batch, run, step->no, subjects[i].error);
 		else if (subjects[i].isnull)
-			pgj_run_park(batch, run, step->no, "WAIT UNTIL: the expression is null");
+			pgj_run_park(batch, run, step->no,
+						 "WAIT UNTIL: the expression is null");
 		else if (TIMESTAMP_IS_NOEND(until))
-			pgj_run_park(batch, run, step->no, "WAIT UNTIL: the expression is infinity");
+			pgj_run_park(batch, run, step->no,
+						 "WAIT UNTIL: the expression is infinity");
 		else if (until <= subjects[i].now)
 			wait_is_past(batch, version, step, arrived[i]);
 		else
@@ -188,8 +191,10 @@ step_wait_until(Batch *batch, Version *version, Step *step, Work **works,
 static bool
 is_receipt(const char *event)
 {
-	static const char *const receipts[] = {"sent", "delivered", "opened",
-	"clicked", "bounced", "complained", "unsubscribed"};
+	static const char *const receipts[] = { "sent",		   "delivered",
+											"opened",	   "clicked",
+											"bounced",	   "complained",
+											"unsubscribed" };
 
 	for (int i = 0; i < lengthof(receipts); i++)
 		if (strcmp(event, receipts[i]) == 0)
@@ -199,22 +204,23 @@ is_receipt(const char *event)
 
 /* Has a message of step of_step of the run got this receipt already? */
 static KeptPlan find_receipt = {
-	.sql = "SELECT i.n FROM unnest($1, $2, $3, $4) AS i (n, contact, now, enrollment_id)"
-	" WHERE EXISTS (SELECT FROM journey_state.message m"
-	"  JOIN journey_state.event v ON v.contact = m.contact AND v.name = $5 AND v.at >= m.decided_at AND v.at <= i.now"
-	"   AND v.properties ->> 'message_id' = m.message_id::pg_catalog.text"
-	"  WHERE m.contact = i.contact AND m.enrollment_id = i.enrollment_id AND m.step_no = $6)"
+	.sql =
+		"SELECT i.n FROM unnest($1, $2, $3, $4) AS i (n, contact, now, enrollment_id)"
+		" WHERE EXISTS (SELECT FROM journey_state.message m"
+		"  JOIN journey_state.event v ON v.contact = m.contact AND v.name = $5 AND v.at >= m.decided_at AND v.at <= i.now"
+		"   AND v.properties ->> 'message_id' = m.message_id::pg_catalog.text"
+		"  WHERE m.contact = i.contact AND m.enrollment_id = i.enrollment_id AND m.step_no = $6)"
 };
 
 static bool *
 already_received(Batch *batch, Step *step, Work **works, int n)
 {
-	bool	   *received = palloc0_array(bool, n);
-	Params		params;
-	Datum	   *contact = pgj_params_contacts(&params, batch->site, n);
-	Datum	   *now = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
-	Datum	   *enrollment = pgj_params_column(&params, INT8OID, NULL);
-	uint64		nrows;
+	bool *received = palloc0_array(bool, n);
+	Params params;
+	Datum *contact = pgj_params_contacts(&params, batch->site, n);
+	Datum *now = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	Datum *enrollment = pgj_params_column(&params, INT8OID, NULL);
+	uint64 nrows;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -239,16 +245,18 @@ already_received(Batch *batch, Step *step, Work **works, int n)
 static void
 step_wait_for(Batch *batch, Version *version, Step *step, Work **works, int n)
 {
-	bool		needs_message = step->of_step != 0 ||
-		(step->event != NULL && is_receipt(step->event));
-	bool	   *received = step->of_step != 0 ?
-		already_received(batch, step, works, n) : NULL;
-	Subject    *subjects = step->event == NULL ?
-		evaluate_for_runs(batch, version, step->condition, works, n) : NULL;
+	bool needs_message =
+		step->of_step != 0 || (step->event != NULL && is_receipt(step->event));
+	bool *received =
+		step->of_step != 0 ? already_received(batch, step, works, n) : NULL;
+	Subject *subjects =
+		step->event == NULL
+			? evaluate_for_runs(batch, version, step->condition, works, n)
+			: NULL;
 
 	for (int i = 0; i < n; i++)
 	{
-		Run		   *run = works[i]->current->run;
+		Run *run = works[i]->current->run;
 		TimestampTz now = now_of(batch, works[i]);
 
 		/* a ghost has no message that could be clicked */
@@ -271,7 +279,8 @@ step_wait_for(Batch *batch, Version *version, Step *step, Work **works, int n)
 			run->listen_step = step->no;
 			run->epoch++;
 			pgj_run_changed(batch, run);
-			pgj_batch_timer(batch, run, pgj_time_plus(now, step->duration), step->no);
+			pgj_batch_timer(batch, run, pgj_time_plus(now, step->duration),
+							step->no);
 		}
 	}
 }
@@ -281,8 +290,8 @@ step_wait_for(Batch *batch, Version *version, Step *step, Work **works, int n)
 static void
 step_if(Batch *batch, Version *version, Step *step, Work **works, int n)
 {
-	Subject    *subjects = evaluate_for_runs(batch, version, step->condition,
-											 works, n);
+	Subject *subjects =
+		evaluate_for_runs(batch, version, step->condition, works, n);
 
 	for (int i = 0; i < n; i++)
 	{
@@ -300,17 +309,17 @@ step_if(Batch *batch, Version *version, Step *step, Work **works, int n)
 
 typedef struct Sending
 {
-	Batch	   *batch;
-	Step	   *step;
-	Work	  **works;
+	Batch *batch;
+	Step *step;
+	Work **works;
 	GateRequest *requests;
-	char	  **errors;
+	char **errors;
 } Sending;
 
 static void
 decide_range(void *arg, int lo, int hi)
 {
-	Sending    *s = arg;
+	Sending *s = arg;
 
 	pgj_gate_decide(s->batch->site, GATE_DECIDE, s->requests + lo, hi - lo);
 }
@@ -333,7 +342,7 @@ static void
 fill_message(Batch *batch, Version *version, Step *step, Work *work,
 			 TimestampTz expires_at, MessageRow *row)
 {
-	Run		   *run = work->current->run;
+	Run *run = work->current->run;
 
 	memset(row, 0, sizeof(MessageRow));
 	row->contact = work->contact;
@@ -346,7 +355,7 @@ fill_message(Batch *batch, Version *version, Step *step, Work *work,
 	row->ordinal = run->ordinal;
 	row->step_no = step->no;
 	row->label = step->label;
-	row->visit = 1;				/* no construct leads back to a step yet */
+	row->visit = 1; /* no construct leads back to a step yet */
 	row->channel = step->channel;
 	row->template = step->template;
 	row->topic = version->topic;
@@ -359,7 +368,7 @@ static void
 fill_verdict(Batch *batch, Version *version, Step *step, Work *work,
 			 const GateRequest *request, int64 message_id, VerdictRow *row)
 {
-	Run		   *run = work->current->run;
+	Run *run = work->current->run;
 
 	memset(row, 0, sizeof(VerdictRow));
 	row->contact = work->contact;
@@ -380,12 +389,12 @@ fill_verdict(Batch *batch, Version *version, Step *step, Work *work,
 static void
 step_send(Batch *batch, Version *version, Step *step, Work **works, int n)
 {
-	Sending		s = {batch, step, works};
+	Sending s = { batch, step, works };
 	MessageRow *messages = palloc_array(MessageRow, n);
 	VerdictRow *verdicts = palloc_array(VerdictRow, n);
-	int		   *message_of = palloc_array(int, n);
-	int			nmessages = 0;
-	int			nverdicts = 0;
+	int *message_of = palloc_array(int, n);
+	int nmessages = 0;
+	int nverdicts = 0;
 
 	s.requests = palloc0_array(GateRequest, n);
 	s.errors = palloc0_array(char *, n);
@@ -437,11 +446,11 @@ pgj_step(Batch *batch, Version *version, Step *step, Work **works, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
-		WorkItem   *item = works[i]->current;
+		WorkItem *item = works[i]->current;
 
 		if (!item->fired)
-			pgj_run_arrived(batch, item->run, now_of(batch, works[i]),
-							step->no, item->cause);
+			pgj_run_arrived(batch, item->run, now_of(batch, works[i]), step->no,
+							item->cause);
 	}
 
 	switch (step->kind)

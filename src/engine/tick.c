@@ -54,9 +54,9 @@ static bool
 work_events(const Site *site, int slice, TimestampTz at, Progress *progress,
 			PassCounts *counts)
 {
-	Batch	   *batch = pgj_batch_begin(site, pgj_definitions(site), slice, at,
-										false, false);
-	bool		all = pgj_take_events(batch, progress);
+	Batch *batch =
+		pgj_batch_begin(site, pgj_definitions(site), slice, at, false, false);
+	bool all = pgj_take_events(batch, progress);
 
 	if (batch->nworks > 0)
 		pgj_batch_load_runs(batch);
@@ -68,7 +68,7 @@ static bool
 take_timers(Batch *batch, Progress *progress, TimestampTz until)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	bool		all = pgj_take_timers(batch, progress, until);
+	bool all = pgj_take_timers(batch, progress, until);
 
 	MemoryContextSwitchTo(old);
 	return all;
@@ -77,8 +77,8 @@ take_timers(Batch *batch, Progress *progress, TimestampTz until)
 bool
 pgj_engine_intake(const Site *site, int slice, TimestampTz at)
 {
-	Progress	progress;
-	PassCounts	counts = {0};
+	Progress progress;
+	PassCounts counts = { 0 };
 
 	pgj_progress_load(site, slice, &progress);
 	return work_events(site, slice, at, &progress, &counts);
@@ -87,8 +87,8 @@ pgj_engine_intake(const Site *site, int slice, TimestampTz at)
 void
 pgj_slice_tick(const Site *site, int slice, TimestampTz at, PassCounts *counts)
 {
-	Progress	progress;
-	Batch	   *batch;
+	Progress progress;
+	Batch *batch;
 
 	pgj_progress_load(site, slice, &progress);
 	if (!work_events(site, slice, at, &progress, counts))
@@ -97,12 +97,14 @@ pgj_slice_tick(const Site *site, int slice, TimestampTz at, PassCounts *counts)
 		return;
 	}
 
-	batch = pgj_batch_begin(site, pgj_definitions(site), slice, at, false, false);
+	batch =
+		pgj_batch_begin(site, pgj_definitions(site), slice, at, false, false);
 	pgj_take_held(batch);
 	if (batch->nworks > 0)
 	{
 		finish_batch(batch, slice, &progress, counts);
-		batch = pgj_batch_begin(site, pgj_definitions(site), slice, at, false, false);
+		batch = pgj_batch_begin(site, pgj_definitions(site), slice, at, false,
+								false);
 	}
 	if (!take_timers(batch, &progress, at))
 		counts->more = true;
@@ -113,15 +115,15 @@ void
 pgj_slice_replay(const Site *site, int slice, TimestampTz until,
 				 bool assume_sent, PassCounts *counts)
 {
-	Progress	progress;
-	bool		all;
+	Progress progress;
+	bool all;
 
 	pgj_progress_load(site, slice, &progress);
 	pgj_events_to_timers(site, slice, &progress);
 	do
 	{
-		Batch	   *batch = pgj_batch_begin(site, pgj_definitions(site), slice,
-											until, true, assume_sent);
+		Batch *batch = pgj_batch_begin(site, pgj_definitions(site), slice,
+									   until, true, assume_sent);
 
 		CHECK_FOR_INTERRUPTS();
 		all = take_timers(batch, &progress, until);
@@ -146,9 +148,12 @@ enter_engine(SavedUser *caller, Site *site)
 	site->site_id = pstrdup(cached->site_id);
 	site->contact_name = pstrdup(cached->contact_name);
 	site->key_column = pstrdup(cached->key_column);
-	site->email_column = cached->email_column ? pstrdup(cached->email_column) : NULL;
-	site->phone_column = cached->phone_column ? pstrdup(cached->phone_column) : NULL;
-	site->timezone_column = cached->timezone_column ? pstrdup(cached->timezone_column) : NULL;
+	site->email_column =
+		cached->email_column ? pstrdup(cached->email_column) : NULL;
+	site->phone_column =
+		cached->phone_column ? pstrdup(cached->phone_column) : NULL;
+	site->timezone_column =
+		cached->timezone_column ? pstrdup(cached->timezone_column) : NULL;
 	site->key_type_name = pstrdup(cached->key_type_name);
 	*caller = pgj_become_owner(site);
 }
@@ -161,8 +166,8 @@ static KeptPlan slices_due = {
 static int *
 find_slices(const Site *site, TimestampTz at, int *n)
 {
-	Params		params;
-	int		   *slices;
+	Params params;
+	int *slices;
 
 	pgj_params_init(&params, site, 0);
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(at));
@@ -178,8 +183,7 @@ static void
 check_slice(const Site *site, int slice)
 {
 	if (slice < 0 || slice >= site->slices)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("slice %d does not exist", slice),
 				errdetail("The site has slices 0 to %d.", site->slices - 1));
 }
@@ -188,12 +192,10 @@ static void
 check_time(TimestampTz at, const char *name)
 {
 	if (TIMESTAMP_NOT_FINITE(at))
-		ereport(ERROR,
-				errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+		ereport(ERROR, errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				errmsg("%s must be a finite time", name));
 	if (!pgj_time_in_range(at))
-		ereport(ERROR,
-				errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+		ereport(ERROR, errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
 				errmsg("%s must be in the years 1 to 9999", name));
 }
 
@@ -201,9 +203,9 @@ check_time(TimestampTz at, const char *name)
 static Datum
 counts_row(FunctionCallInfo fcinfo, const PassCounts *counts)
 {
-	TupleDesc	desc;
-	Datum		values[4];
-	bool		nulls[4] = {0};
+	TupleDesc desc;
+	Datum values[4];
+	bool nulls[4] = { 0 };
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -212,7 +214,8 @@ counts_row(FunctionCallInfo fcinfo, const PassCounts *counts)
 	values[1] = Int64GetDatum(counts->steps);
 	values[2] = Int64GetDatum(counts->messages);
 	values[3] = BoolGetDatum(counts->more);
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+	return HeapTupleGetDatum(
+		heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
 /*
@@ -222,16 +225,15 @@ Datum
 pgj_sql_tick(PG_FUNCTION_ARGS)
 {
 	TimestampTz at;
-	PassCounts	counts = {0};
-	SavedUser	caller;
-	Site		site;
-	int		   *slices;
-	int			nslices;
-	int			chosen;
+	PassCounts counts = { 0 };
+	SavedUser caller;
+	Site site;
+	int *slices;
+	int nslices;
+	int chosen;
 
 	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("the time of a tick must not be null"));
 	at = PG_GETARG_TIMESTAMPTZ(0);
 	check_time(at, "the time of a tick");
@@ -264,10 +266,10 @@ Datum
 pgj_sql_replay(PG_FUNCTION_ARGS)
 {
 	TimestampTz until = PG_GETARG_TIMESTAMPTZ(0);
-	bool		assume_sent = PG_GETARG_BOOL(1);
-	PassCounts	counts = {0};
-	SavedUser	caller;
-	Site		site;
+	bool assume_sent = PG_GETARG_BOOL(1);
+	PassCounts counts = { 0 };
+	SavedUser caller;
+	Site site;
 
 	check_time(until, "the end of a replay");
 

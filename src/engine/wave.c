@@ -27,7 +27,7 @@ is_live(const WorkItem *item)
 static void
 hold(Batch *batch, WorkItem *item)
 {
-	Datum		values[8];
+	Datum values[8];
 
 	values[0] = Int16GetDatum(batch->slice);
 	values[1] = item->run->work->contact;
@@ -46,7 +46,7 @@ take_item(Batch *batch, Work *work)
 {
 	while (work->items != NIL)
 	{
-		WorkItem   *item = linitial(work->items);
+		WorkItem *item = linitial(work->items);
 
 		work->items = list_delete_first(work->items);
 		work->current = item;
@@ -77,14 +77,15 @@ compare_current(const void *pa, const void *pb)
 	if (a->kind == ITEM_EVENT)
 		return strcmp(a->event, b->event);
 	if (a->run->version != b->run->version)
-		return a->run->version->version_id < b->run->version->version_id ? -1 : 1;
+		return a->run->version->version_id < b->run->version->version_id ? -1
+																		 : 1;
 	return a->step - b->step;
 }
 
 static void
 process_group(Batch *batch, Work **works, int n)
 {
-	WorkItem	   *first = works[0]->current;
+	WorkItem *first = works[0]->current;
 
 	if (first->kind == ITEM_EVENT)
 	{
@@ -104,16 +105,16 @@ void
 pgj_batch_process(Batch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	MemoryContext wave = AllocSetContextCreate(batch->context, "pg_journey wave",
-											   ALLOCSET_DEFAULT_SIZES);
-	int			nbusy = batch->nworks;
-	Work	  **busy = palloc_array(Work *, nbusy + 1);
-	Work	  **ready = palloc_array(Work *, nbusy + 1);
+	MemoryContext wave = AllocSetContextCreate(
+		batch->context, "pg_journey wave", ALLOCSET_DEFAULT_SIZES);
+	int nbusy = batch->nworks;
+	Work **busy = palloc_array(Work *, nbusy + 1);
+	Work **ready = palloc_array(Work *, nbusy + 1);
 
 	memcpy(busy, batch->works, nbusy * sizeof(Work *));
 	for (;;)
 	{
-		int			n = 0;
+		int n = 0;
 
 		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < nbusy; i++)

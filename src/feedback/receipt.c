@@ -19,22 +19,15 @@ void
 pgj_receipt_append(const Site *site, const ReceiptRow *rows, int n)
 {
 	static KeptPlan plan = {
-		.sql = "INSERT INTO journey_state.receipt (contact, receipt_id, at, message_id, attempt, kind, relay, code, response) "
-		"SELECT r.contact, pg_catalog.nextval('journey_state.row_id_seq'), r.at, r.message_id, r.attempt, r.kind, r.relay, r.code, r.response "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) "
-		"AS r (contact, at, message_id, attempt, kind, relay, code, response)"
+		.sql =
+			"INSERT INTO journey_state.receipt (contact, receipt_id, at, message_id, attempt, kind, relay, code, response) "
+			"SELECT r.contact, pg_catalog.nextval('journey_state.row_id_seq'), r.at, r.message_id, r.attempt, r.kind, r.relay, r.code, r.response "
+			"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) "
+			"AS r (contact, at, message_id, attempt, kind, relay, code, response)"
 	};
-	Params		params;
-	Datum	   *contact,
-			   *at,
-			   *message,
-			   *attempt,
-			   *kind,
-			   *relay,
-			   *code,
-			   *response;
-	bool	   *code_null,
-			   *response_null;
+	Params params;
+	Datum *contact, *at, *message, *attempt, *kind, *relay, *code, *response;
+	bool *code_null, *response_null;
 
 	if (n == 0)
 		return;

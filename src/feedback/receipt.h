@@ -13,16 +13,16 @@
 
 typedef struct ReceiptRow
 {
-	Datum		contact;
+	Datum contact;
 	TimestampTz at;
-	int64		message_id;
-	int			attempt;
+	int64 message_id;
+	int attempt;
 	const char *kind;
 	const char *relay;
-	const char *code;			/* or NULL */
-	const char *response;		/* or NULL */
+	const char *code;	  /* or NULL */
+	const char *response; /* or NULL */
 } ReceiptRow;
 
 extern void pgj_receipt_append(const Site *site, const ReceiptRow *rows, int n);
 
-#endif							/* PGJ_RECEIPT_H */
+#endif /* PGJ_RECEIPT_H */

@@ -40,33 +40,33 @@
  * setting, which may have been longer when a message was decided: up to this
  * long it may be lowered without a message being missed.
  */
-#define MIN_EXPIRY	(INT64CONST(31) * USECS_PER_DAY)
+#define MIN_EXPIRY (INT64CONST(31) * USECS_PER_DAY)
 
 /* Message ids listed in the evidence of one cap, the newest. */
-#define MAX_LISTED	20
+#define MAX_LISTED 20
 
 typedef struct Cap
 {
-	char	   *name;
-	int			max_messages;
-	Interval   *per;
-	char	   *channel;		/* NULL: all */
+	char *name;
+	int max_messages;
+	Interval *per;
+	char *channel; /* NULL: all */
 } Cap;
 
 typedef struct Counted
 {
-	int64		message_id;
-	char	   *channel;
-	bool		handed_over;
+	int64 message_id;
+	char *channel;
+	bool handed_over;
 	TimestampTz claimed_at;
 } Counted;
 
 typedef struct CapWork
 {
-	Cap		   *caps;
-	int			ncaps;
-	Interval   *expiry;			/* longest of any step, or NULL */
-	List	  **counted;		/* per check: list of Counted */
+	Cap *caps;
+	int ncaps;
+	Interval *expiry; /* longest of any step, or NULL */
+	List **counted;	  /* per check: list of Counted */
 } CapWork;
 
 /* Read the caps; outside SPI's memory. */
@@ -74,12 +74,13 @@ static void
 read_caps(const Site *site, CapWork *work)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT k.name, k.max_messages, k.per, k.channel, "
-		"(SELECT pg_catalog.max(s.duration) FROM journey.step AS s WHERE s.kind OPERATOR(pg_catalog.=) 'send') "
-		"FROM journey.cap AS k ORDER BY k.name"
+		.sql =
+			"SELECT k.name, k.max_messages, k.per, k.channel, "
+			"(SELECT pg_catalog.max(s.duration) FROM journey.step AS s WHERE s.kind OPERATOR(pg_catalog.=) 'send') "
+			"FROM journey.cap AS k ORDER BY k.name"
 	};
 	MemoryContext context = CurrentMemoryContext;
-	Params		params;
+	Params params;
 
 	SPI_connect();
 	pgj_params_init(&params, site, 0);
@@ -88,7 +89,7 @@ read_caps(const Site *site, CapWork *work)
 	work->expiry = NULL;
 	for (int row = 0; row < work->ncaps; row++)
 	{
-		Cap		   *cap = &work->caps[row];
+		Cap *cap = &work->caps[row];
 
 		cap->name = pgj_row_text(context, row, 1);
 		cap->max_messages = DatumGetInt32(pgj_row_value(row, 2));
@@ -122,26 +123,25 @@ range_start(const CapWork *work, TimestampTz at)
 }
 
 static void
-read_messages(const Site *site, CapWork *work, const Check *checks, int n, int nobeying)
+read_messages(const Site *site, CapWork *work, const Check *checks, int n,
+			  int nobeying)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT r.n, m.message_id, m.channel, m.claimed_at "
-		"FROM unnest($1, $2, $3, $4) AS r (n, contact, since, at) "
-		"JOIN journey_state.message AS m ON m.contact = r.contact "
-		"AND m.decided_at OPERATOR(pg_catalog.>) r.since "
-		"WHERE (m.claimed_at IS NOT NULL OR "
-		"m.status OPERATOR(pg_catalog.=) 'pending' AND m.expires_at OPERATOR(pg_catalog.>) r.at) "
-		"AND NOT EXISTS (SELECT FROM journey.topic AS t WHERE t.name OPERATOR(pg_catalog.=) m.topic "
-		"AND t.class OPERATOR(pg_catalog.=) 'transactional')"
+		.sql =
+			"SELECT r.n, m.message_id, m.channel, m.claimed_at "
+			"FROM unnest($1, $2, $3, $4) AS r (n, contact, since, at) "
+			"JOIN journey_state.message AS m ON m.contact = r.contact "
+			"AND m.decided_at OPERATOR(pg_catalog.>) r.since "
+			"WHERE (m.claimed_at IS NOT NULL OR "
+			"m.status OPERATOR(pg_catalog.=) 'pending' AND m.expires_at OPERATOR(pg_catalog.>) r.at) "
+			"AND NOT EXISTS (SELECT FROM journey.topic AS t WHERE t.name OPERATOR(pg_catalog.=) m.topic "
+			"AND t.class OPERATOR(pg_catalog.=) 'transactional')"
 	};
 	MemoryContext context = CurrentMemoryContext;
-	Params		params;
-	Datum	   *number,
-			   *contact,
-			   *since,
-			   *at;
-	int			k = 0;
-	uint64		nrows;
+	Params params;
+	Datum *number, *contact, *since, *at;
+	int k = 0;
+	uint64 nrows;
 
 	SPI_connect();
 	pgj_params_init(&params, site, nobeying);
@@ -155,20 +155,23 @@ read_messages(const Site *site, CapWork *work, const Check *checks, int n, int n
 			continue;
 		number[k] = Int32GetDatum(i);
 		contact[k] = checks[i].request->contact;
-		since[k] = TimestampTzGetDatum(range_start(work, checks[i].request->at));
+		since[k] =
+			TimestampTzGetDatum(range_start(work, checks[i].request->at));
 		at[k++] = TimestampTzGetDatum(checks[i].request->at);
 	}
 	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		int			i = DatumGetInt32(pgj_row_value(row, 1));
+		int i = DatumGetInt32(pgj_row_value(row, 1));
 		MemoryContext old = MemoryContextSwitchTo(context);
-		Counted    *counted = palloc_object(Counted);
+		Counted *counted = palloc_object(Counted);
 
 		counted->message_id = DatumGetInt64(pgj_row_value(row, 2));
 		counted->channel = pgj_row_text(context, row, 3);
 		counted->handed_over = !pgj_row_null(row, 4);
-		counted->claimed_at = counted->handed_over ? DatumGetTimestampTz(pgj_row_value(row, 4)) : 0;
+		counted->claimed_at = counted->handed_over
+								  ? DatumGetTimestampTz(pgj_row_value(row, 4))
+								  : 0;
 		work->counted[i] = lappend(work->counted[i], counted);
 		MemoryContextSwitchTo(old);
 	}
@@ -178,8 +181,8 @@ read_messages(const Site *site, CapWork *work, const Check *checks, int n, int n
 static int
 newest_first(const ListCell *a, const ListCell *b)
 {
-	int64		left = ((Counted *) lfirst(a))->message_id;
-	int64		right = ((Counted *) lfirst(b))->message_id;
+	int64 left = ((Counted *) lfirst(a))->message_id;
+	int64 right = ((Counted *) lfirst(b))->message_id;
 
 	return left < right ? 1 : left > right ? -1 : 0;
 }
@@ -190,7 +193,8 @@ counts(const Cap *cap, const Counted *message, GateStage stage, TimestampTz at)
 	if (cap->channel != NULL && strcmp(cap->channel, message->channel) != 0)
 		return false;
 	if (message->handed_over)
-		return message->claimed_at > pgj_time_minus(at, cap->per) && message->claimed_at < pgj_time_plus(at, cap->per);
+		return message->claimed_at > pgj_time_minus(at, cap->per) &&
+			   message->claimed_at < pgj_time_plus(at, cap->per);
 	return stage == GATE_DECIDE;
 }
 
@@ -199,23 +203,25 @@ static bool
 cap_is_full(const Cap *cap, GateStage stage, Check *check, List *messages)
 {
 	StringInfoData ids;
-	int			count = 0;
-	ListCell   *cell;
+	int count = 0;
+	ListCell *cell;
 
 	initStringInfo(&ids);
-	foreach(cell, messages)
+	foreach (cell, messages)
 	{
-		Counted    *message = lfirst(cell);
+		Counted *message = lfirst(cell);
 
 		if (message->message_id == check->request->message_id ||
 			!counts(cap, message, stage, check->request->at))
 			continue;
 		if (count++ < MAX_LISTED)
-			appendStringInfo(&ids, "%s" INT64_FORMAT, ids.len > 0 ? ", " : "", message->message_id);
+			appendStringInfo(&ids, "%s" INT64_FORMAT, ids.len > 0 ? ", " : "",
+							 message->message_id);
 	}
 	appendStringInfoString(&check->evidence, "{\"name\": ");
 	escape_json(&check->evidence, cap->name);
-	appendStringInfo(&check->evidence, ", \"limit\": %d, \"count\": %d, \"messages\": [%s]}",
+	appendStringInfo(&check->evidence,
+					 ", \"limit\": %d, \"count\": %d, \"messages\": [%s]}",
 					 cap->max_messages, count, ids.data);
 	pfree(ids.data);
 	return count >= cap->max_messages;
@@ -225,13 +231,14 @@ cap_is_full(const Cap *cap, GateStage stage, Check *check, List *messages)
 static bool
 keeps_place(const Check *check, List *messages)
 {
-	ListCell   *cell;
+	ListCell *cell;
 
-	foreach(cell, messages)
+	foreach (cell, messages)
 	{
-		Counted    *message = lfirst(cell);
+		Counted *message = lfirst(cell);
 
-		if (message->message_id == check->request->message_id && message->handed_over)
+		if (message->message_id == check->request->message_id &&
+			message->handed_over)
 			return true;
 	}
 	return false;
@@ -240,13 +247,14 @@ keeps_place(const Check *check, List *messages)
 static void
 check_caps(const CapWork *work, GateStage stage, Check *check, List *messages)
 {
-	bool		full = false;
-	bool		first = true;
-	StringInfo	out;
+	bool full = false;
+	bool first = true;
+	StringInfo out;
 
 	if (stage == GATE_CLAIM && keeps_place(check, messages))
 	{
-		appendStringInfoString(pgj_check_evidence(check, "caps"), "\"handed over before\"");
+		appendStringInfoString(pgj_check_evidence(check, "caps"),
+							   "\"handed over before\"");
 		return;
 	}
 	list_sort(messages, newest_first);
@@ -254,9 +262,10 @@ check_caps(const CapWork *work, GateStage stage, Check *check, List *messages)
 	appendStringInfoChar(out, '[');
 	for (int i = 0; i < work->ncaps; i++)
 	{
-		const Cap  *cap = &work->caps[i];
+		const Cap *cap = &work->caps[i];
 
-		if (cap->channel != NULL && strcmp(cap->channel, check->request->channel) != 0)
+		if (cap->channel != NULL &&
+			strcmp(cap->channel, check->request->channel) != 0)
 			continue;
 		if (!first)
 			appendStringInfoString(out, ", ");
@@ -275,8 +284,8 @@ check_caps(const CapWork *work, GateStage stage, Check *check, List *messages)
 void
 pgj_cap_check(const Site *site, GateStage stage, Check *checks, int n)
 {
-	CapWork		work;
-	int			nobeying = 0;
+	CapWork work;
+	int nobeying = 0;
 
 	for (int i = 0; i < n; i++)
 		nobeying += obeys(&checks[i]);

@@ -13,37 +13,40 @@
 
 typedef struct Consent
 {
-	bool		found;
-	bool		granted;
-	bool		locked;			/* at GATE_CLAIM */
+	bool found;
+	bool granted;
+	bool locked; /* at GATE_CLAIM */
 	const char *source;
 	TimestampTz at;
 } Consent;
 
 enum
 {
-	CONSENT_TOPIC, CONSENT_ALL	/* the topic's own row, the row for '*' */
+	CONSENT_TOPIC,
+	CONSENT_ALL /* the topic's own row, the row for '*' */
 };
 
 typedef struct Check
 {
 	GateRequest *request;
-	bool		open;			/* nothing has withheld it so far */
-	bool		transactional;	/* class of the topic */
-	bool		by_phone;		/* kind of address the channel needs */
-	bool		exists;			/* the contact's row does */
-	char	   *address;
-	Consent		consent[2];
-	StringInfoData evidence;	/* JSON object under construction */
+	bool open;			/* nothing has withheld it so far */
+	bool transactional; /* class of the topic */
+	bool by_phone;		/* kind of address the channel needs */
+	bool exists;		/* the contact's row does */
+	char *address;
+	Consent consent[2];
+	StringInfoData evidence; /* JSON object under construction */
 } Check;
 
 extern StringInfo pgj_check_evidence(Check *check, const char *member);
 extern void pgj_check_time(StringInfo out, TimestampTz at);
 
 /* Withhold, with reason "capped", what a frequency cap does not allow. */
-extern void pgj_cap_check(const Site *site, GateStage stage, Check *checks, int n);
+extern void pgj_cap_check(const Site *site, GateStage stage, Check *checks,
+						  int n);
 
 /* Throw on the error of a statement over the contact table. */
-extern void pgj_rethrow_box_error(ErrorData *error, const char *what) pg_attribute_noreturn();
+extern void pgj_rethrow_box_error(ErrorData *error, const char *what)
+	pg_attribute_noreturn();
 
-#endif							/* PGJ_CHECK_H */
+#endif /* PGJ_CHECK_H */

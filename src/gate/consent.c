@@ -32,17 +32,15 @@ PG_FUNCTION_INFO_V1(pgj_sql_set_consent);
 PG_FUNCTION_INFO_V1(pgj_sql_suppress);
 PG_FUNCTION_INFO_V1(pgj_sql_unsuppress);
 
-static const char *const no_null[] = {
-	"contact", "channel", "topic", "granted", "source", "at"
-};
+static const char *const no_null[] = { "contact", "channel", "topic",
+									   "granted", "source",	 "at" };
 
 static void
 refuse_null(FunctionCallInfo fcinfo, const char *const *names)
 {
 	for (int i = 0; i < PG_NARGS(); i++)
 		if (PG_ARGISNULL(i))
-			ereport(ERROR,
-					errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					errmsg("%s must not be null", names[i]));
 }
 
@@ -50,50 +48,57 @@ refuse_null(FunctionCallInfo fcinfo, const char *const *names)
 static Datum
 contact_argument(FunctionCallInfo fcinfo, const Site *site, int argument)
 {
-	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, argument);
-	Oid			output;
-	bool		varlena;
+	Oid type = get_fn_expr_argtype(fcinfo->flinfo, argument);
+	Oid output;
+	bool varlena;
 
 	if (type == site->key_type)
 		return PG_GETARG_DATUM(argument);
 	getTypeOutputInfo(type, &output, &varlena);
-	return pgj_key_from_text(site, OidOutputFunctionCall(output, PG_GETARG_DATUM(argument)));
+	return pgj_key_from_text(
+		site, OidOutputFunctionCall(output, PG_GETARG_DATUM(argument)));
 }
 
 /* Refuse the name of a definition of which the plan says that there is none. */
 static void
-require(KeptPlan *plan, const Site *site, const char *kind, Datum name, const char *hint)
+require(KeptPlan *plan, const Site *site, const char *kind, Datum name,
+		const char *hint)
 {
-	Params		params;
+	Params params;
 
 	pgj_params_init(&params, site, 0);
 	pgj_params_scalar(&params, TEXTOID, name);
 	(void) pgj_plan_execute(plan, &params);
 	if (!DatumGetBool(pgj_row_value(0, 1)))
-		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_OBJECT),
-				errmsg("%s \"%s\" does not exist", kind, TextDatumGetCString(name)),
-				errhint("%s", hint));
+		ereport(
+			ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
+			errmsg("%s \"%s\" does not exist", kind, TextDatumGetCString(name)),
+			errhint("%s", hint));
 }
 
 static void
 require_channel(const Site *site, Datum name)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT EXISTS (SELECT FROM journey.channel AS h WHERE h.name OPERATOR(pg_catalog.=) $1)"
+		.sql =
+			"SELECT EXISTS (SELECT FROM journey.channel AS h WHERE h.name OPERATOR(pg_catalog.=) $1)"
 	};
 
-	require(&plan, site, "channel", name, "Create it with journey.create_channel().");
+	require(&plan, site, "channel", name,
+			"Create it with journey.create_channel().");
 }
 
 static void
 require_topic(const Site *site, Datum name)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT $1 OPERATOR(pg_catalog.=) '*' OR EXISTS (SELECT FROM journey.topic AS t WHERE t.name OPERATOR(pg_catalog.=) $1)"
+		.sql =
+			"SELECT $1 OPERATOR(pg_catalog.=) '*' OR EXISTS (SELECT FROM journey.topic AS t WHERE t.name OPERATOR(pg_catalog.=) $1)"
 	};
 
-	require(&plan, site, "topic", name, "Create it with journey.create_topic(), or use '*' for all topics.");
+	require(
+		&plan, site, "topic", name,
+		"Create it with journey.create_topic(), or use '*' for all topics.");
 }
 
 /* Meet the claims that have looked at this contact's consent. */
@@ -101,10 +106,11 @@ static void
 lock_consent(const Site *site, Datum contact, Datum channel)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT FROM journey_state.consent AS k WHERE k.contact = $1 AND k.channel OPERATOR(pg_catalog.=) $2 "
-		"ORDER BY k.topic FOR UPDATE"
+		.sql =
+			"SELECT FROM journey_state.consent AS k WHERE k.contact = $1 AND k.channel OPERATOR(pg_catalog.=) $2 "
+			"ORDER BY k.topic FOR UPDATE"
 	};
-	Params		params;
+	Params params;
 
 	pgj_params_init(&params, site, 0);
 	pgj_params_scalar(&params, site->key_type, contact);
@@ -120,33 +126,34 @@ Datum
 pgj_sql_set_consent(PG_FUNCTION_ARGS)
 {
 	static KeptPlan write_log = {
-		.sql = "INSERT INTO journey_state.consent_log (contact, consent_id, channel, topic, granted, source, at, set_by) "
-		"VALUES ($1, pg_catalog.nextval('journey_state.row_id_seq'), $2, $3, $4, $5, $6, $7)"
+		.sql =
+			"INSERT INTO journey_state.consent_log (contact, consent_id, channel, topic, granted, source, at, set_by) "
+			"VALUES ($1, pg_catalog.nextval('journey_state.row_id_seq'), $2, $3, $4, $5, $6, $7)"
 	};
 	static KeptPlan write_state = {
-		.sql = "INSERT INTO journey_state.consent AS k (contact, channel, topic, granted, source, at) "
-		"VALUES ($1, $2, $3, $4, $5, $6) "
-		"ON CONFLICT (contact, channel, topic) DO UPDATE "
-		"SET granted = EXCLUDED.granted, source = EXCLUDED.source, at = EXCLUDED.at "
-		"WHERE k.at OPERATOR(pg_catalog.<=) EXCLUDED.at"
+		.sql =
+			"INSERT INTO journey_state.consent AS k (contact, channel, topic, granted, source, at) "
+			"VALUES ($1, $2, $3, $4, $5, $6) "
+			"ON CONFLICT (contact, channel, topic) DO UPDATE "
+			"SET granted = EXCLUDED.granted, source = EXCLUDED.source, at = EXCLUDED.at "
+			"WHERE k.at OPERATOR(pg_catalog.<=) EXCLUDED.at"
 	};
 	const Site *site = pgj_site();
-	Datum		contact;
-	NameData	set_by;
-	SavedUser	saved;
-	Params		params;
+	Datum contact;
+	NameData set_by;
+	SavedUser saved;
+	Params params;
 
 	refuse_null(fcinfo, no_null);
 	pgj_refuse_superuser(site);
 	if (TIMESTAMP_NOT_FINITE(PG_GETARG_TIMESTAMPTZ(5)))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("time of a consent must be finite"));
 	contact = contact_argument(fcinfo, site, 0);
 	if (pgj_key_too_long(site, contact))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("key of a contact must not have more than %d bytes", PGJ_MAX_KEY));
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("key of a contact must not have more than %d bytes",
+					   PGJ_MAX_KEY));
 	namestrcpy(&set_by, GetUserNameFromId(GetUserId(), false));
 
 	saved = pgj_become_owner(site);
@@ -176,15 +183,16 @@ pgj_sql_set_consent(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_suppress(PG_FUNCTION_ARGS)
 {
-	static const char *const names[] = {"channel", "address", "reason", "at"};
+	static const char *const names[] = { "channel", "address", "reason", "at" };
 	static KeptPlan plan = {
-		.sql = "INSERT INTO journey_state.suppression (channel, address, reason, at) "
-		"VALUES ($1, pg_catalog.lower($2), $3, $4) "
-		"ON CONFLICT (channel, address) DO UPDATE SET reason = EXCLUDED.reason, at = EXCLUDED.at"
+		.sql =
+			"INSERT INTO journey_state.suppression (channel, address, reason, at) "
+			"VALUES ($1, pg_catalog.lower($2), $3, $4) "
+			"ON CONFLICT (channel, address) DO UPDATE SET reason = EXCLUDED.reason, at = EXCLUDED.at"
 	};
 	const Site *site = pgj_site();
-	SavedUser	saved;
-	Params		params;
+	SavedUser saved;
+	Params params;
 
 	refuse_null(fcinfo, names);
 	pgj_refuse_superuser(site);
@@ -207,15 +215,16 @@ pgj_sql_suppress(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_unsuppress(PG_FUNCTION_ARGS)
 {
-	static const char *const names[] = {"channel", "address"};
+	static const char *const names[] = { "channel", "address" };
 	static KeptPlan plan = {
-		.sql = "DELETE FROM journey_state.suppression AS s "
-		"WHERE s.channel OPERATOR(pg_catalog.=) $1 AND s.address OPERATOR(pg_catalog.=) pg_catalog.lower($2)"
+		.sql =
+			"DELETE FROM journey_state.suppression AS s "
+			"WHERE s.channel OPERATOR(pg_catalog.=) $1 AND s.address OPERATOR(pg_catalog.=) pg_catalog.lower($2)"
 	};
 	const Site *site = pgj_site();
-	SavedUser	saved;
-	Params		params;
-	bool		found;
+	SavedUser saved;
+	Params params;
+	bool found;
 
 	refuse_null(fcinfo, names);
 	pgj_refuse_superuser(site);

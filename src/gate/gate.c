@@ -48,16 +48,16 @@
 StringInfo
 pgj_check_evidence(Check *check, const char *member)
 {
-	appendStringInfo(&check->evidence, "%s\"%s\": ",
-					 check->evidence.len > 1 ? ", " : "", member);
+	appendStringInfo(&check->evidence,
+					 "%s\"%s\": ", check->evidence.len > 1 ? ", " : "", member);
 	return &check->evidence;
 }
 
 void
 pgj_check_time(StringInfo out, TimestampTz at)
 {
-	char		text[MAXDATELEN + 1];
-	int			utc = 0;
+	char text[MAXDATELEN + 1];
+	int utc = 0;
 
 	JsonEncodeDateTime(text, TimestampTzGetDatum(at), TIMESTAMPTZOID, &utc);
 	appendStringInfo(out, "\"%s\"", text);
@@ -73,7 +73,7 @@ withhold(Check *check, const char *reason)
 static int
 count_open(const Check *checks, int n)
 {
-	int			nopen = 0;
+	int nopen = 0;
 
 	for (int i = 0; i < n; i++)
 		nopen += checks[i].open;
@@ -95,16 +95,15 @@ static void
 read_definitions(const Site *site, Check *checks, int n)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT r.n, t.class OPERATOR(pg_catalog.=) 'transactional', h.address OPERATOR(pg_catalog.=) 'phone' "
-		"FROM unnest($1, $2, $3) AS r (n, topic, channel) "
-		"LEFT JOIN journey.topic AS t ON t.name OPERATOR(pg_catalog.=) r.topic "
-		"LEFT JOIN journey.channel AS h ON h.name OPERATOR(pg_catalog.=) r.channel"
+		.sql =
+			"SELECT r.n, t.class OPERATOR(pg_catalog.=) 'transactional', h.address OPERATOR(pg_catalog.=) 'phone' "
+			"FROM unnest($1, $2, $3) AS r (n, topic, channel) "
+			"LEFT JOIN journey.topic AS t ON t.name OPERATOR(pg_catalog.=) r.topic "
+			"LEFT JOIN journey.channel AS h ON h.name OPERATOR(pg_catalog.=) r.channel"
 	};
-	Params		params;
-	Datum	   *number,
-			   *topic,
-			   *channel;
-	uint64		nrows;
+	Params params;
+	Datum *number, *topic, *channel;
+	uint64 nrows;
 
 	SPI_connect();
 	pgj_params_init(&params, site, n);
@@ -120,10 +119,12 @@ read_definitions(const Site *site, Check *checks, int n)
 	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Check	   *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
+		Check *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
 
-		check->transactional = !pgj_row_null(row, 2) && DatumGetBool(pgj_row_value(row, 2));
-		check->by_phone = !pgj_row_null(row, 3) && DatumGetBool(pgj_row_value(row, 3));
+		check->transactional =
+			!pgj_row_null(row, 2) && DatumGetBool(pgj_row_value(row, 2));
+		check->by_phone =
+			!pgj_row_null(row, 3) && DatumGetBool(pgj_row_value(row, 3));
 	}
 	SPI_finish();
 }
@@ -136,13 +137,11 @@ asks_consent(const Check *check)
 }
 
 static void
-fill_consent_params(Params *params, const Site *site, const Check *checks, int n, int nasked)
+fill_consent_params(Params *params, const Site *site, const Check *checks,
+					int n, int nasked)
 {
-	Datum	   *number,
-			   *contact,
-			   *channel,
-			   *topic;
-	int			k = 0;
+	Datum *number, *contact, *channel, *topic;
+	int k = 0;
 
 	pgj_params_init(params, site, nasked);
 	number = pgj_params_column(params, INT4OID, NULL);
@@ -171,16 +170,17 @@ static void
 lock_consent(const Params *params, Check *checks)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT r.n, k.topic OPERATOR(pg_catalog.=) '*', k.topic OPERATOR(pg_catalog.=) r.topic "
-		"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, topic) "
-		"JOIN journey_state.consent AS k ON k.contact = r.contact "
-		"AND k.channel OPERATOR(pg_catalog.=) r.channel FOR SHARE OF k SKIP LOCKED"
+		.sql =
+			"SELECT r.n, k.topic OPERATOR(pg_catalog.=) '*', k.topic OPERATOR(pg_catalog.=) r.topic "
+			"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, topic) "
+			"JOIN journey_state.consent AS k ON k.contact = r.contact "
+			"AND k.channel OPERATOR(pg_catalog.=) r.channel FOR SHARE OF k SKIP LOCKED"
 	};
-	uint64		nrows = pgj_plan_execute(&plan, params);
+	uint64 nrows = pgj_plan_execute(&plan, params);
 
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Check	   *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
+		Check *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
 
 		if (DatumGetBool(pgj_row_value(row, 2)))
 			check->consent[CONSENT_ALL].locked = true;
@@ -209,7 +209,7 @@ judge_consent(Check *check)
 	const Consent *topic = &check->consent[CONSENT_TOPIC];
 	const Consent *all = &check->consent[CONSENT_ALL];
 	const Consent *counts = topic;
-	StringInfo	out = pgj_check_evidence(check, "consent");
+	StringInfo out = pgj_check_evidence(check, "consent");
 
 	if (all->found && (!all->granted || !topic->found))
 		counts = all;
@@ -219,7 +219,8 @@ judge_consent(Check *check)
 	{
 		appendStringInfoString(out, "{\"topic\": ");
 		escape_json(out, counts == all ? "*" : check->request->topic);
-		appendStringInfo(out, ", \"granted\": %s, \"source\": ", counts->granted ? "true" : "false");
+		appendStringInfo(out, ", \"granted\": %s, \"source\": ",
+						 counts->granted ? "true" : "false");
 		escape_json(out, counts->source);
 		appendStringInfoString(out, ", \"at\": ");
 		pgj_check_time(out, counts->at);
@@ -233,16 +234,17 @@ static void
 check_consent(const Site *site, GateStage stage, Check *checks, int n)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT r.n, k.topic OPERATOR(pg_catalog.=) '*', k.granted, k.source, k.at "
-		"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, topic) "
-		"JOIN journey_state.consent AS k ON k.contact = r.contact "
-		"AND k.channel OPERATOR(pg_catalog.=) r.channel "
-		"AND k.topic OPERATOR(pg_catalog.=) ANY (ARRAY[r.topic, '*'])"
+		.sql =
+			"SELECT r.n, k.topic OPERATOR(pg_catalog.=) '*', k.granted, k.source, k.at "
+			"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, topic) "
+			"JOIN journey_state.consent AS k ON k.contact = r.contact "
+			"AND k.channel OPERATOR(pg_catalog.=) r.channel "
+			"AND k.topic OPERATOR(pg_catalog.=) ANY (ARRAY[r.topic, '*'])"
 	};
 	MemoryContext context = CurrentMemoryContext;
-	Params		params;
-	int			nasked = 0;
-	uint64		nrows;
+	Params params;
+	int nasked = 0;
+	uint64 nrows;
 
 	for (int i = 0; i < n; i++)
 		nasked += asks_consent(&checks[i]);
@@ -256,8 +258,11 @@ check_consent(const Site *site, GateStage stage, Check *checks, int n)
 	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Check	   *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
-		Consent    *consent = &check->consent[DatumGetBool(pgj_row_value(row, 2)) ? CONSENT_ALL : CONSENT_TOPIC];
+		Check *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
+		Consent *consent =
+			&check
+				 ->consent[DatumGetBool(pgj_row_value(row, 2)) ? CONSENT_ALL
+															   : CONSENT_TOPIC];
 
 		consent->found = true;
 		consent->granted = DatumGetBool(pgj_row_value(row, 3));
@@ -282,8 +287,8 @@ check_consent(const Site *site, GateStage stage, Check *checks, int n)
 typedef struct AddressRead
 {
 	const Site *site;
-	Check	   *checks;
-	int			n;
+	Check *checks;
+	int n;
 	MemoryContext context;
 } AddressRead;
 
@@ -297,11 +302,10 @@ read_addresses_body(void *arg)
 	static KeptPlan plan;
 	AddressRead *read = arg;
 	const Site *site = read->site;
-	Params		params;
-	Datum	   *number,
-			   *contact;
-	int			k = 0;
-	uint64		nrows;
+	Params params;
+	Datum *number, *contact;
+	int k = 0;
+	uint64 nrows;
 
 	SPI_connect();
 	pgj_params_init(&params, site, count_open(read->checks, read->n));
@@ -314,18 +318,22 @@ read_addresses_body(void *arg)
 		number[k] = Int32GetDatum(i);
 		contact[k++] = read->checks[i].request->contact;
 	}
-	plan.sql = psprintf("SELECT r.n, %s%s::pg_catalog.text, %s%s::pg_catalog.text "
-						"FROM unnest($1, $2) AS r (n, contact) JOIN %s AS c ON c.%s = r.contact",
-						site->email_column ? "c." : "", site->email_column ? site->email_column : "NULL",
-						site->phone_column ? "c." : "", site->phone_column ? site->phone_column : "NULL",
-						site->contact_name, site->key_column);
+	plan.sql = psprintf(
+		"SELECT r.n, %s%s::pg_catalog.text, %s%s::pg_catalog.text "
+		"FROM unnest($1, $2) AS r (n, contact) JOIN %s AS c ON c.%s = r.contact",
+		site->email_column ? "c." : "",
+		site->email_column ? site->email_column : "NULL",
+		site->phone_column ? "c." : "",
+		site->phone_column ? site->phone_column : "NULL", site->contact_name,
+		site->key_column);
 	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Check	   *check = &read->checks[DatumGetInt32(pgj_row_value(row, 1))];
+		Check *check = &read->checks[DatumGetInt32(pgj_row_value(row, 1))];
 
 		check->exists = true;
-		check->address = pgj_row_text(read->context, row, check->by_phone ? 3 : 2);
+		check->address =
+			pgj_row_text(read->context, row, check->by_phone ? 3 : 2);
 	}
 	SPI_finish();
 }
@@ -339,7 +347,7 @@ normalise_email(const char *address)
 {
 	const char *at = strrchr(address, '@');
 	StringInfoData out;
-	char	   *domain;
+	char *domain;
 
 	if (at == NULL)
 		return pstrdup(address);
@@ -353,15 +361,15 @@ normalise_email(const char *address)
 static void
 read_addresses(const Site *site, Check *checks, int n)
 {
-	AddressRead read = {site, checks, n, CurrentMemoryContext};
-	ErrorData  *error = pgj_box_run(site, 0, 0, read_addresses_body, &read);
+	AddressRead read = { site, checks, n, CurrentMemoryContext };
+	ErrorData *error = pgj_box_run(site, 0, 0, read_addresses_body, &read);
 
 	if (error != NULL)
 		pgj_rethrow_box_error(error, "contacts");
 
 	for (int i = 0; i < n; i++)
 	{
-		Check	   *check = &checks[i];
+		Check *check = &checks[i];
 
 		if (!check->open)
 			continue;
@@ -374,7 +382,8 @@ read_addresses(const Site *site, Check *checks, int n)
 			check->address = normalise_email(check->address);
 		check->request->address = check->address;
 		if (check->address == NULL)
-			appendStringInfoString(pgj_check_evidence(check, "address"), "null");
+			appendStringInfoString(pgj_check_evidence(check, "address"),
+								   "null");
 		else
 			escape_json(pgj_check_evidence(check, "address"), check->address);
 	}
@@ -392,11 +401,10 @@ pgj_rethrow_box_error(ErrorData *error, const char *what)
 	{
 		case ERRCODE_TRANSACTION_ROLLBACK:
 		case ERRCODE_INSUFFICIENT_RESOURCES:
-		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:	/* lock_timeout */
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE: /* lock_timeout */
 			ThrowErrorData(error);
 	}
-	ereport(ERROR,
-			errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+	ereport(ERROR, errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 			errmsg("could not read %s: %s", what, error->message),
 			error->detail ? errdetail_internal("%s", error->detail) : 0,
 			error->hint ? errhint("%s", error->hint) : 0);
@@ -406,17 +414,16 @@ static void
 check_suppression(const Site *site, Check *checks, int n)
 {
 	static KeptPlan plan = {
-		.sql = "SELECT r.n, s.reason, s.at FROM unnest($1, $2, $3) AS r (n, channel, address) "
-		"JOIN journey_state.suppression AS s ON s.channel OPERATOR(pg_catalog.=) r.channel "
-		"AND s.address OPERATOR(pg_catalog.=) pg_catalog.lower(r.address)"
+		.sql =
+			"SELECT r.n, s.reason, s.at FROM unnest($1, $2, $3) AS r (n, channel, address) "
+			"JOIN journey_state.suppression AS s ON s.channel OPERATOR(pg_catalog.=) r.channel "
+			"AND s.address OPERATOR(pg_catalog.=) pg_catalog.lower(r.address)"
 	};
 	MemoryContext context = CurrentMemoryContext;
-	Params		params;
-	Datum	   *number,
-			   *channel,
-			   *address;
-	int			k = 0;
-	uint64		nrows;
+	Params params;
+	Datum *number, *channel, *address;
+	int k = 0;
+	uint64 nrows;
 
 	for (int i = 0; i < n; i++)
 		k += checks[i].open && checks[i].address != NULL;
@@ -439,9 +446,9 @@ check_suppression(const Site *site, Check *checks, int n)
 	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Check	   *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
-		char	   *reason = pgj_row_text(context, row, 2);
-		StringInfo	out = pgj_check_evidence(check, "suppression");
+		Check *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
+		char *reason = pgj_row_text(context, row, 2);
+		StringInfo out = pgj_check_evidence(check, "suppression");
 
 		appendStringInfoString(out, "{\"reason\": ");
 		escape_json(out, reason);
@@ -458,14 +465,14 @@ check_address(Check *checks, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
-		Check	   *check = &checks[i];
+		Check *check = &checks[i];
 
 		if (!check->open)
 			continue;
 		if (check->address == NULL || check->address[0] == '\0')
 			withhold(check, "no_address");
-		else if (!(check->by_phone ? pgj_address_is_phone(check->address) :
-				   pgj_address_is_email(check->address)))
+		else if (!(check->by_phone ? pgj_address_is_phone(check->address)
+								   : pgj_address_is_email(check->address)))
 			withhold(check, "bad_address");
 	}
 }
@@ -489,7 +496,7 @@ check_expiry(Check *checks, int n)
 void
 pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 {
-	Check	   *checks;
+	Check *checks;
 
 	if (n == 0)
 		return;
@@ -524,6 +531,7 @@ pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 	{
 		appendStringInfoChar(&checks[i].evidence, '}');
 		requests[i].granted = checks[i].open;
-		requests[i].evidence = DirectFunctionCall1(jsonb_in, CStringGetDatum(checks[i].evidence.data));
+		requests[i].evidence = DirectFunctionCall1(
+			jsonb_in, CStringGetDatum(checks[i].evidence.data));
 	}
 }

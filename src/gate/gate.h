@@ -19,9 +19,9 @@
 
 typedef enum GateStage
 {
-	GATE_ENTRY,					/* consent, suppression and address only */
-	GATE_DECIDE,				/* a SEND step */
-	GATE_CLAIM					/* the second look, when a relay asks; also locks
+	GATE_ENTRY,	 /* consent, suppression and address only */
+	GATE_DECIDE, /* a SEND step */
+	GATE_CLAIM	 /* the second look, when a relay asks; also locks
 								 * the consent rows FOR SHARE, so that a
 								 * withdrawal is either seen or comes after */
 } GateStage;
@@ -29,23 +29,23 @@ typedef enum GateStage
 typedef struct GateRequest
 {
 	/* in */
-	Datum		contact;
+	Datum contact;
 	TimestampTz at;
 	const char *channel;
 	const char *topic;
-	bool		exited;			/* the run has ended by an exit rule */
+	bool exited; /* the run has ended by an exit rule */
 	TimestampTz expires_at;
-	int64		message_id;		/* GATE_CLAIM: the message itself; else 0 */
-	TimestampTz decided_at;		/* GATE_CLAIM */
+	int64 message_id;		/* GATE_CLAIM: the message itself; else 0 */
+	TimestampTz decided_at; /* GATE_CLAIM */
 
 	/* out */
-	bool		granted;
-	const char *reason;			/* static string: exited, no_consent, suppressed,
+	bool granted;
+	const char *reason; /* static string: exited, no_consent, suppressed,
 								 * no_address, bad_address, contact_gone, expired,
 								 * capped; NULL if granted */
-	char	   *address;		/* where it would go, normalised; may be NULL */
-	Datum		evidence;		/* jsonb: what was decided on */
-	bool		busy;			/* GATE_CLAIM, not granted: an open transaction is
+	char *address;		/* where it would go, normalised; may be NULL */
+	Datum evidence;		/* jsonb: what was decided on */
+	bool busy;			/* GATE_CLAIM, not granted: an open transaction is
 								 * changing the consent; to be asked again */
 } GateRequest;
 
@@ -56,22 +56,22 @@ extern void pgj_gate_decide(const Site *site, GateStage stage,
 /* Append verdict rows for requests already decided. */
 typedef struct VerdictRow
 {
-	Datum		contact;
+	Datum contact;
 	TimestampTz at;
-	int64		enrollment_id;
-	int			version_id;
-	int			step_no;
-	int			visit;
-	bool		ghost;
-	bool		comparable;
-	GateStage	stage;
-	bool		granted;
-	bool		deferred;
+	int64 enrollment_id;
+	int version_id;
+	int step_no;
+	int visit;
+	bool ghost;
+	bool comparable;
+	GateStage stage;
+	bool granted;
+	bool deferred;
 	const char *reason;
-	int64		message_id;		/* 0 = none */
-	Datum		evidence;
+	int64 message_id; /* 0 = none */
+	Datum evidence;
 } VerdictRow;
 
 extern void pgj_verdict_append(const Site *site, const VerdictRow *rows, int n);
 
-#endif							/* PGJ_GATE_H */
+#endif /* PGJ_GATE_H */

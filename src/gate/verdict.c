@@ -23,19 +23,21 @@ verdict_word(const VerdictRow *row)
 }
 
 static const char *const verdict_columns[] = {
-	"contact", "verdict_id", "at", "enrollment_id", "version_id", "step_no", "visit", "ghost", "comparable",
-	"stage", "verdict", "reason", "message_id", "evidence"
+	"contact", "verdict_id", "at",		   "enrollment_id", "version_id",
+	"step_no", "visit",		 "ghost",	   "comparable",	"stage",
+	"verdict", "reason",	 "message_id", "evidence"
 };
 
 void
 pgj_verdict_append(const Site *site, const VerdictRow *rows, int n)
 {
-	Oid			ids = pgj_state_relation("row_id_seq");
-	AppendRows	log;
+	Oid ids = pgj_state_relation("row_id_seq");
+	AppendRows log;
 
 	if (n == 0)
 		return;
-	pgj_append_init(&log, "verdict", verdict_columns, lengthof(verdict_columns), n);
+	pgj_append_init(&log, "verdict", verdict_columns, lengthof(verdict_columns),
+					n);
 	for (int i = 0; i < n; i++)
 	{
 		const VerdictRow *row = &rows[i];
@@ -49,7 +51,8 @@ pgj_verdict_append(const Site *site, const VerdictRow *rows, int n)
 		log.values[6][i] = Int32GetDatum(row->visit);
 		log.values[7][i] = BoolGetDatum(row->ghost);
 		log.values[8][i] = BoolGetDatum(row->comparable);
-		log.values[9][i] = CStringGetTextDatum(row->stage == GATE_CLAIM ? "claim" : "decide");
+		log.values[9][i] =
+			CStringGetTextDatum(row->stage == GATE_CLAIM ? "claim" : "decide");
 		log.values[10][i] = CStringGetTextDatum(verdict_word(row));
 		log.nulls[11][i] = row->granted;
 		if (!row->granted)

@@ -25,11 +25,11 @@ PG_FUNCTION_INFO_V1(pgj_sql_fraction);
 double
 pgj_fraction(const char *salt, const char *unit_key)
 {
-	char	   *salt_utf8 = pg_server_to_any(salt, strlen(salt), PG_UTF8);
-	char	   *key_utf8 = pg_server_to_any(unit_key, strlen(unit_key), PG_UTF8);
-	char	   *text = psprintf("%s\x1F%s", salt_utf8, key_utf8);
-	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	uint64		bits = 0;
+	char *salt_utf8 = pg_server_to_any(salt, strlen(salt), PG_UTF8);
+	char *key_utf8 = pg_server_to_any(unit_key, strlen(unit_key), PG_UTF8);
+	char *text = psprintf("%s\x1F%s", salt_utf8, key_utf8);
+	uint8 digest[PG_SHA256_DIGEST_LENGTH];
+	uint64 bits = 0;
 
 	pgj_sha256(text, strlen(text), digest);
 
@@ -43,7 +43,7 @@ pgj_fraction(const char *salt, const char *unit_key)
 	for (int i = 0; i < 8; i++)
 		bits = (bits << 8) | digest[i];
 
-	return (double) (bits >> 11) / 9007199254740992.0;	/* 2^53 */
+	return (double) (bits >> 11) / 9007199254740992.0; /* 2^53 */
 }
 
 /*
@@ -52,8 +52,8 @@ pgj_fraction(const char *salt, const char *unit_key)
 Datum
 pgj_sql_fraction(PG_FUNCTION_ARGS)
 {
-	char	   *salt = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	char	   *unit_key = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	char *salt = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *unit_key = text_to_cstring(PG_GETARG_TEXT_PP(1));
 
 	PG_RETURN_FLOAT8(pgj_fraction(salt, unit_key));
 }

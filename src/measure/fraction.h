@@ -15,4 +15,4 @@
  */
 extern double pgj_fraction(const char *salt, const char *unit_key);
 
-#endif							/* PGJ_FRACTION_H */
+#endif /* PGJ_FRACTION_H */

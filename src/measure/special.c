@@ -19,8 +19,9 @@
 
 #include "measure/special.h"
 
-#define MAX_TERMS		200000	/* of a series or fraction; some 3 * sqrt(df) are needed */
-#define LENTZ_TINY		1e-300
+#define MAX_TERMS \
+	200000 /* of a series or fraction; some 3 * sqrt(df) are needed */
+#define LENTZ_TINY 1e-300
 
 double
 pgj_normal_cdf(double z)
@@ -38,7 +39,7 @@ pgj_normal_two_sided(double z)
 static double
 polynomial7(const double *c, double r)
 {
-	double		sum = c[7];
+	double sum = c[7];
 
 	for (int i = 6; i >= 0; i--)
 		sum = sum * r + c[i];
@@ -52,44 +53,50 @@ double
 pgj_normal_quantile(double p)
 {
 	static const double centre_num[] = {
-		3.3871328727963666080e0, 1.3314166789178437745e+2,
+		3.3871328727963666080e0,  1.3314166789178437745e+2,
 		1.9715909503065514427e+3, 1.3731693765509461125e+4,
 		4.5921953931549871457e+4, 6.7265770927008700853e+4,
 		3.3430575583588128105e+4, 2.5090809287301226727e+3
 	};
-	static const double centre_den[] = {
-		1.0, 4.2313330701600911252e+1,
-		6.8718700749205790830e+2, 5.3941960214247511077e+3,
-		2.1213794301586595867e+4, 3.9307895800092710610e+4,
-		2.8729085735721942674e+4, 5.2264952788528545610e+3
-	};
+	static const double centre_den[] = { 1.0,
+										 4.2313330701600911252e+1,
+										 6.8718700749205790830e+2,
+										 5.3941960214247511077e+3,
+										 2.1213794301586595867e+4,
+										 3.9307895800092710610e+4,
+										 2.8729085735721942674e+4,
+										 5.2264952788528545610e+3 };
 	static const double near_num[] = {
-		1.42343711074968357734e0, 4.63033784615654529590e0,
-		5.76949722146069140550e0, 3.64784832476320460504e0,
-		1.27045825245236838258e0, 2.41780725177450611770e-1,
+		1.42343711074968357734e0,  4.63033784615654529590e0,
+		5.76949722146069140550e0,  3.64784832476320460504e0,
+		1.27045825245236838258e0,  2.41780725177450611770e-1,
 		2.27238449892691845833e-2, 7.74545014278341407640e-4
 	};
-	static const double near_den[] = {
-		1.0, 2.05319162663775882187e0,
-		1.67638483018380384940e0, 6.89767334985100004550e-1,
-		1.48103976427480074590e-1, 1.51986665636164571966e-2,
-		5.47593808499534494600e-4, 1.05075007164441684324e-9
-	};
+	static const double near_den[] = { 1.0,
+									   2.05319162663775882187e0,
+									   1.67638483018380384940e0,
+									   6.89767334985100004550e-1,
+									   1.48103976427480074590e-1,
+									   1.51986665636164571966e-2,
+									   5.47593808499534494600e-4,
+									   1.05075007164441684324e-9 };
 	static const double far_num[] = {
-		6.65790464350110377720e0, 5.46378491116411436990e0,
-		1.78482653991729133580e0, 2.96560571828504891230e-1,
+		6.65790464350110377720e0,  5.46378491116411436990e0,
+		1.78482653991729133580e0,  2.96560571828504891230e-1,
 		2.65321895265761230930e-2, 1.24266094738807843860e-3,
 		2.71155556874348757815e-5, 2.01033439929228813265e-7
 	};
-	static const double far_den[] = {
-		1.0, 5.99832206555887937690e-1,
-		1.36929880922735805310e-1, 1.48753612908506148525e-2,
-		7.86869131145613259100e-4, 1.84631831751005468180e-5,
-		1.42151175831644588870e-7, 2.04426310338993978564e-15
-	};
-	double		q = p - 0.5;
-	double		r;
-	double		z;
+	static const double far_den[] = { 1.0,
+									  5.99832206555887937690e-1,
+									  1.36929880922735805310e-1,
+									  1.48753612908506148525e-2,
+									  7.86869131145613259100e-4,
+									  1.84631831751005468180e-5,
+									  1.42151175831644588870e-7,
+									  2.04426310338993978564e-15 };
+	double q = p - 0.5;
+	double r;
+	double z;
 
 	if (fabs(q) <= 0.425)
 	{
@@ -118,16 +125,21 @@ pgj_normal_quantile(double p)
 static double
 stirling_rest(double x)
 {
-	double		r = 1.0 / (x * x);
+	double r = 1.0 / (x * x);
 
-	return (1.0 / 12.0 - r * (1.0 / 360.0 - r * (1.0 / 1260.0 - r * (1.0 / 1680.0 - r * (1.0 / 1188.0 - r * (691.0 / 360360.0)))))) / x;
+	return (1.0 / 12.0 -
+			r * (1.0 / 360.0 -
+				 r * (1.0 / 1260.0 -
+					  r * (1.0 / 1680.0 -
+						   r * (1.0 / 1188.0 - r * (691.0 / 360360.0)))))) /
+		   x;
 }
 
 /* lgamma() writes the global signgam; we want no state. */
 double
 pgj_log_gamma(double x)
 {
-	int			sign;
+	int sign;
 
 	return lgamma_r(x, &sign);
 }
@@ -139,17 +151,17 @@ pgj_log_gamma(double x)
 static double
 log_beta(double a, double b)
 {
-	double		p = Min(a, b);
-	double		q = Max(a, b);
+	double p = Min(a, b);
+	double q = Max(a, b);
 
 	if (p >= 10.0)
 		return (p - 0.5) * log(p / (p + q)) + q * log1p(-p / (p + q)) -
-			0.5 * log(q) + 0.5 * log(2.0 * M_PI) +
-			stirling_rest(p) + stirling_rest(q) - stirling_rest(p + q);
+			   0.5 * log(q) + 0.5 * log(2.0 * M_PI) + stirling_rest(p) +
+			   stirling_rest(q) - stirling_rest(p + q);
 	if (q >= 10.0)
 		return pgj_log_gamma(p) + p - p * log(p + q) +
-			(q - 0.5) * log1p(-p / (p + q)) +
-			stirling_rest(q) - stirling_rest(p + q);
+			   (q - 0.5) * log1p(-p / (p + q)) + stirling_rest(q) -
+			   stirling_rest(p + q);
 	return pgj_log_gamma(p) + pgj_log_gamma(q) - pgj_log_gamma(p + q);
 }
 
@@ -174,9 +186,9 @@ lentz_factor(double numerator, double denominator, double *c, double *d)
 static double
 beta_fraction(double a, double b, double x)
 {
-	double		c = 1.0;
-	double		d = 1.0 - (a + b) * x / (a + 1.0);
-	double		f;
+	double c = 1.0;
+	double d = 1.0 - (a + b) * x / (a + 1.0);
+	double f;
 
 	if (fabs(d) < LENTZ_TINY)
 		d = LENTZ_TINY;
@@ -185,11 +197,12 @@ beta_fraction(double a, double b, double x)
 
 	for (int m = 1; m <= MAX_TERMS; m++)
 	{
-		double		step[2];
-		double		factor = 1.0;
+		double step[2];
+		double factor = 1.0;
 
 		step[0] = m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m));
-		step[1] = -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0));
+		step[1] =
+			-(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0));
 		for (int i = 0; i < 2; i++)
 		{
 			factor = lentz_factor(step[i], 1.0, &c, &d);
@@ -198,8 +211,7 @@ beta_fraction(double a, double b, double x)
 		if (fabs(factor - 1.0) < DBL_EPSILON)
 			return f;
 	}
-	ereport(ERROR,
-			errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+	ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 			errmsg("incomplete beta function did not converge"));
 }
 
@@ -210,7 +222,7 @@ beta_fraction(double a, double b, double x)
 static double
 incomplete_beta(double a, double b, double x, double y)
 {
-	double		prefactor;
+	double prefactor;
 
 	if (x <= 0.0)
 		return 0.0;
@@ -226,7 +238,7 @@ incomplete_beta(double a, double b, double x, double y)
 double
 pgj_t_two_sided(double t, double df)
 {
-	double		t2 = t * t;
+	double t2 = t * t;
 
 	if (isinf(t2))
 		return 0.0;
@@ -236,7 +248,7 @@ pgj_t_two_sided(double t, double df)
 double
 pgj_t_cdf(double t, double df)
 {
-	double		tail = 0.5 * pgj_t_two_sided(t, df);
+	double tail = 0.5 * pgj_t_two_sided(t, df);
 
 	return t > 0.0 ? 1.0 - tail : tail;
 }
@@ -248,9 +260,9 @@ pgj_t_cdf(double t, double df)
 double
 pgj_t_quantile(double p, double df)
 {
-	double		tail = 2.0 * Min(p, 1.0 - p);
-	double		low = 0.0;
-	double		high = 1.0;
+	double tail = 2.0 * Min(p, 1.0 - p);
+	double low = 0.0;
+	double high = 1.0;
 
 	if (p == 0.5)
 		return 0.0;
@@ -261,7 +273,7 @@ pgj_t_quantile(double p, double df)
 	}
 	for (int i = 0; i < 100; i++)
 	{
-		double		middle = low + (high - low) / 2.0;
+		double middle = low + (high - low) / 2.0;
 
 		if (middle <= low || middle >= high)
 			break;
@@ -280,9 +292,9 @@ pgj_t_quantile(double p, double df)
 double
 pgj_chi_squared_tail(double chi2, double df)
 {
-	double		a = df / 2.0;
-	double		x = chi2 / 2.0;
-	double		prefactor;
+	double a = df / 2.0;
+	double x = chi2 / 2.0;
+	double prefactor;
 
 	if (x <= 0.0)
 		return 1.0;
@@ -292,8 +304,8 @@ pgj_chi_squared_tail(double chi2, double df)
 
 	if (x < a + 1.0)
 	{
-		double		term = 1.0 / a;
-		double		sum = term;
+		double term = 1.0 / a;
+		double sum = term;
 
 		for (int i = 1; i <= MAX_TERMS; i++)
 		{
@@ -305,15 +317,15 @@ pgj_chi_squared_tail(double chi2, double df)
 	}
 	else
 	{
-		double		b = x + 1.0 - a;
-		double		c = 1.0 / LENTZ_TINY;
-		double		d = 1.0 / b;
-		double		f = d;
+		double b = x + 1.0 - a;
+		double c = 1.0 / LENTZ_TINY;
+		double d = 1.0 / b;
+		double f = d;
 
 		for (int i = 1; i <= MAX_TERMS; i++)
 		{
-			double		numerator = -i * (i - a);
-			double		factor;
+			double numerator = -i * (i - a);
+			double factor;
 
 			b += 2.0;
 			factor = lentz_factor(numerator, b, &c, &d);
@@ -322,7 +334,6 @@ pgj_chi_squared_tail(double chi2, double df)
 				return prefactor * f;
 		}
 	}
-	ereport(ERROR,
-			errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+	ereport(ERROR, errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 			errmsg("incomplete gamma function did not converge"));
 }

@@ -40,41 +40,41 @@ PG_FUNCTION_INFO_V1(pgj_sql_stat_welch);
 PG_FUNCTION_INFO_V1(pgj_sql_stat_welch_stratified);
 PG_FUNCTION_INFO_V1(pgj_sql_stat_srm);
 
-#define MAX_COLUMNS		10
-#define BISECTIONS		200		/* more than a double has bits */
+#define MAX_COLUMNS 10
+#define BISECTIONS 200 /* more than a double has bits */
 
 /* One stratum of a comparison of proportions, or of means. */
 typedef struct Proportions
 {
-	double		x_t;
-	double		n_t;
-	double		x_c;
-	double		n_c;
+	double x_t;
+	double n_t;
+	double x_c;
+	double n_c;
 } Proportions;
 
 typedef struct Means
 {
-	double		n_t;
-	double		mean_t;
-	double		var_t;
-	double		n_c;
-	double		mean_c;
-	double		var_c;
+	double n_t;
+	double mean_t;
+	double var_t;
+	double n_c;
+	double mean_c;
+	double var_c;
 } Means;
 
 /* A difference and a ratio with their limits; NaN = not estimable. */
 typedef struct Comparison
 {
-	double		diff;
-	double		se;
-	double		df;
-	double		diff_low;
-	double		diff_high;
-	double		ratio;
-	double		ratio_low;
-	double		ratio_high;
-	double		statistic;		/* z or t */
-	double		p;
+	double diff;
+	double se;
+	double df;
+	double diff_low;
+	double diff_high;
+	double ratio;
+	double ratio_low;
+	double ratio_high;
+	double statistic; /* z or t */
+	double p;
 } Comparison;
 
 /* ---------- arguments and results ---------- */
@@ -83,8 +83,7 @@ static void
 check_alpha(double alpha)
 {
 	if (!(alpha > 0.0 && alpha < 1.0))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("alpha must lie between 0 and 1"),
 				errhint("A 95 %% interval has alpha 0.05."));
 }
@@ -93,30 +92,28 @@ static void
 check_count(const char *what, double x, double n)
 {
 	if (n < 1)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("number of units of the %s must be at least 1", what));
 	if (x < 0 || x > n)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("number of successes of the %s must lie between 0 and its number of units", what));
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg(
+				"number of successes of the %s must lie between 0 and its number of units",
+				what));
 }
 
 static void
 check_moments(const char *what, double n, double mean, double var)
 {
 	if (n < 2)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("number of units of the %s must be at least 2", what),
 				errdetail("A variance cannot be estimated from fewer."));
 	if (isnan(mean) || isinf(mean) || isnan(var) || isinf(var))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("mean and variance of the %s must be finite", what));
 	if (var < 0)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("variance of the %s must not be negative", what));
 }
 
@@ -124,8 +121,7 @@ static void
 check_degrees_of_freedom(double df)
 {
 	if (!(df > 0.0) || isinf(df))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("degrees of freedom must be positive and finite"));
 }
 
@@ -133,8 +129,7 @@ static void
 check_probability(double p)
 {
 	if (!(p > 0.0 && p < 1.0))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("probability must lie between 0 and 1"));
 }
 
@@ -144,21 +139,22 @@ check_probability(double p)
 static double *
 array_values(ArrayType *array, int *n)
 {
-	Oid			type = ARR_ELEMTYPE(array);
-	Datum	   *elements;
-	double	   *values;
+	Oid type = ARR_ELEMTYPE(array);
+	Datum *elements;
+	double *values;
 
 	if (ARR_NDIM(array) != 1 || array_contains_nulls(array))
-		ereport(ERROR,
-				errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				errmsg("array must have one dimension, at least one element and no nulls"));
+		ereport(
+			ERROR, errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+			errmsg(
+				"array must have one dimension, at least one element and no nulls"));
 	Assert(type == INT8OID || type == FLOAT8OID);
 	deconstruct_array(array, type, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 					  &elements, NULL, n);
 	values = palloc_array(double, *n);
 	for (int i = 0; i < *n; i++)
-		values[i] = type == INT8OID ? (double) DatumGetInt64(elements[i]) :
-			DatumGetFloat8(elements[i]);
+		values[i] = type == INT8OID ? (double) DatumGetInt64(elements[i])
+									: DatumGetFloat8(elements[i]);
 	return values;
 }
 
@@ -166,12 +162,11 @@ array_values(ArrayType *array, int *n)
 static double *
 stratum_values(FunctionCallInfo fcinfo, int argno, int *n)
 {
-	int			length;
-	double	   *values = array_values(PG_GETARG_ARRAYTYPE_P(argno), &length);
+	int length;
+	double *values = array_values(PG_GETARG_ARRAYTYPE_P(argno), &length);
 
 	if (argno > 0 && length != *n)
-		ereport(ERROR,
-				errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+		ereport(ERROR, errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 				errmsg("arrays must have the same number of elements"));
 	*n = length;
 	return values;
@@ -181,9 +176,9 @@ stratum_values(FunctionCallInfo fcinfo, int argno, int *n)
 static Datum
 result_row(FunctionCallInfo fcinfo, const double *values, int n)
 {
-	TupleDesc	desc;
-	Datum		columns[MAX_COLUMNS];
-	bool		nulls[MAX_COLUMNS];
+	TupleDesc desc;
+	Datum columns[MAX_COLUMNS];
+	bool nulls[MAX_COLUMNS];
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE ||
 		desc->natts != n || n > MAX_COLUMNS)
@@ -193,7 +188,8 @@ result_row(FunctionCallInfo fcinfo, const double *values, int n)
 		nulls[i] = isnan(values[i]);
 		columns[i] = Float8GetDatum(values[i]);
 	}
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), columns, nulls));
+	return HeapTupleGetDatum(
+		heap_form_tuple(BlessTupleDesc(desc), columns, nulls));
 }
 
 /* ---------- two proportions: Miettinen and Nurminen 1985 ---------- */
@@ -214,21 +210,22 @@ standardised(double a, double v)
 static double
 difference_score(const Proportions *s, double delta)
 {
-	double		n = s->n_t + s->n_c;
-	double		l3 = n;
-	double		l2 = (s->n_t + 2.0 * s->n_c) * delta - n - (s->x_t + s->x_c);
-	double		l1 = (s->n_c * delta - n - 2.0 * s->x_c) * delta + s->x_t + s->x_c;
-	double		l0 = s->x_c * delta * (1.0 - delta);
-	double		third = l2 / (3.0 * l3);
-	double		c = third * third * third - l1 * l2 / (6.0 * l3 * l3) + l0 / (2.0 * l3);
-	double		b = copysign(sqrt(Max(third * third - l1 / (3.0 * l3), 0.0)), c);
-	double		p_c = -third;
-	double		p_t;
+	double n = s->n_t + s->n_c;
+	double l3 = n;
+	double l2 = (s->n_t + 2.0 * s->n_c) * delta - n - (s->x_t + s->x_c);
+	double l1 = (s->n_c * delta - n - 2.0 * s->x_c) * delta + s->x_t + s->x_c;
+	double l0 = s->x_c * delta * (1.0 - delta);
+	double third = l2 / (3.0 * l3);
+	double c =
+		third * third * third - l1 * l2 / (6.0 * l3 * l3) + l0 / (2.0 * l3);
+	double b = copysign(sqrt(Max(third * third - l1 / (3.0 * l3), 0.0)), c);
+	double p_c = -third;
+	double p_t;
 
 	if (b != 0.0)
 	{
-		double		ratio = c / (b * b * b);
-		double		theta = (M_PI + acos(Max(-1.0, Min(1.0, ratio)))) / 3.0;
+		double ratio = c / (b * b * b);
+		double theta = (M_PI + acos(Max(-1.0, Min(1.0, ratio)))) / 3.0;
 
 		p_c += 2.0 * b * cos(theta);
 	}
@@ -236,26 +233,30 @@ difference_score(const Proportions *s, double delta)
 	p_c = Min(p_c, Min(1.0, 1.0 - delta));
 	p_t = Max(0.0, Min(1.0, p_c + delta));
 
-	return standardised(s->x_t / s->n_t - s->x_c / s->n_c - delta,
-						(p_t * (1.0 - p_t) / s->n_t + p_c * (1.0 - p_c) / s->n_c) * n / (n - 1.0));
+	return standardised(
+		s->x_t / s->n_t - s->x_c / s->n_c - delta,
+		(p_t * (1.0 - p_t) / s->n_t + p_c * (1.0 - p_c) / s->n_c) * n /
+			(n - 1.0));
 }
 
 /* The score of "the ratio is phi". */
 static double
 ratio_score(const Proportions *s, double phi)
 {
-	double		n = s->n_t + s->n_c;
-	double		a = n * phi;
-	double		b = -(s->n_t * phi + s->x_t + s->n_c + s->x_c * phi);
-	double		c = s->x_t + s->x_c;
-	double		root = sqrt(Max(b * b - 4.0 * a * c, 0.0));
+	double n = s->n_t + s->n_c;
+	double a = n * phi;
+	double b = -(s->n_t * phi + s->x_t + s->n_c + s->x_c * phi);
+	double c = s->x_t + s->x_c;
+	double root = sqrt(Max(b * b - 4.0 * a * c, 0.0));
 
 	/* the smaller root, written so that nothing cancels */
-	double		p_c = Min(2.0 * c / (root - b), Min(1.0, 1.0 / phi));
-	double		p_t = Min(1.0, phi * p_c);
+	double p_c = Min(2.0 * c / (root - b), Min(1.0, 1.0 / phi));
+	double p_t = Min(1.0, phi * p_c);
 
-	return standardised(s->x_t / s->n_t - phi * s->x_c / s->n_c,
-						(p_t * (1.0 - p_t) / s->n_t + phi * phi * p_c * (1.0 - p_c) / s->n_c) * n / (n - 1.0));
+	return standardised(
+		s->x_t / s->n_t - phi * s->x_c / s->n_c,
+		(p_t * (1.0 - p_t) / s->n_t + phi * phi * p_c * (1.0 - p_c) / s->n_c) *
+			n / (n - 1.0));
 }
 
 /* Where the difference's score, falling in delta, passes z. */
@@ -264,7 +265,7 @@ difference_limit(const Proportions *s, double z, double low, double high)
 {
 	for (int i = 0; i < BISECTIONS; i++)
 	{
-		double		middle = low + (high - low) / 2.0;
+		double middle = low + (high - low) / 2.0;
 
 		if (middle <= low || middle >= high)
 			break;
@@ -280,8 +281,8 @@ difference_limit(const Proportions *s, double z, double low, double high)
 static double
 ratio_limit(const Proportions *s, double z)
 {
-	double		low = -1.0;
-	double		high = 1.0;
+	double low = -1.0;
+	double high = 1.0;
 
 	while (ratio_score(s, exp(low)) <= z && low > -600.0)
 		low *= 2.0;
@@ -289,7 +290,7 @@ ratio_limit(const Proportions *s, double z)
 		high *= 2.0;
 	for (int i = 0; i < BISECTIONS; i++)
 	{
-		double		middle = low + (high - low) / 2.0;
+		double middle = low + (high - low) / 2.0;
 
 		if (middle <= low || middle >= high)
 			break;
@@ -304,12 +305,12 @@ ratio_limit(const Proportions *s, double z)
 static Comparison
 compare_proportions(const Proportions *s, double alpha)
 {
-	Comparison	r;
-	double		z = pgj_normal_quantile(1.0 - alpha / 2.0);
-	double		p_t = s->x_t / s->n_t;
-	double		p_c = s->x_c / s->n_c;
-	double		n = s->n_t + s->n_c;
-	double		pooled = (s->x_t + s->x_c) / n;
+	Comparison r;
+	double z = pgj_normal_quantile(1.0 - alpha / 2.0);
+	double p_t = s->x_t / s->n_t;
+	double p_c = s->x_c / s->n_c;
+	double n = s->n_t + s->n_c;
+	double pooled = (s->x_t + s->x_c) / n;
 
 	r.diff = p_t - p_c;
 	r.se = get_float8_nan();
@@ -322,7 +323,9 @@ compare_proportions(const Proportions *s, double alpha)
 	r.ratio_high = s->x_c > 0 ? ratio_limit(s, -z) : get_float8_nan();
 
 	/* both hypotheses "no difference" and "ratio 1" come to this */
-	r.statistic = standardised(r.diff, pooled * (1.0 - pooled) * (1.0 / s->n_t + 1.0 / s->n_c) * n / (n - 1.0));
+	r.statistic =
+		standardised(r.diff, pooled * (1.0 - pooled) *
+								 (1.0 / s->n_t + 1.0 / s->n_c) * n / (n - 1.0));
 	r.p = pgj_normal_two_sided(r.statistic);
 	return r;
 }
@@ -334,12 +337,13 @@ compare_proportions(const Proportions *s, double alpha)
  * There are none when the denominator cannot be told from zero.
  */
 static void
-fieller(Comparison *r, double mean_t, double v_t, double mean_c, double v_c, double q)
+fieller(Comparison *r, double mean_t, double v_t, double mean_c, double v_c,
+		double q)
 {
-	double		a = mean_c * mean_c - q * q * v_c;
-	double		b = mean_t * mean_c;
-	double		c = mean_t * mean_t - q * q * v_t;
-	double		root = sqrt(Max(b * b - a * c, 0.0));
+	double a = mean_c * mean_c - q * q * v_c;
+	double b = mean_t * mean_c;
+	double c = mean_t * mean_t - q * q * v_t;
+	double root = sqrt(Max(b * b - a * c, 0.0));
 
 	r->ratio = mean_c > 0.0 ? mean_t / mean_c : get_float8_nan();
 	r->ratio_low = r->ratio_high = get_float8_nan();
@@ -353,28 +357,29 @@ fieller(Comparison *r, double mean_t, double v_t, double mean_c, double v_c, dou
 static Comparison
 compare_means(const Means *s, int n, double alpha)
 {
-	Comparison	r;
-	double		total = 0.0;
-	double		mean_t = 0.0;
-	double		mean_c = 0.0;
-	double		v_t = 0.0;
-	double		v_c = 0.0;
-	double		satterthwaite = 0.0;
-	double		q;
+	Comparison r;
+	double total = 0.0;
+	double mean_t = 0.0;
+	double mean_c = 0.0;
+	double v_t = 0.0;
+	double v_c = 0.0;
+	double satterthwaite = 0.0;
+	double q;
 
 	for (int i = 0; i < n; i++)
 		total += s[i].n_t + s[i].n_c;
 	for (int i = 0; i < n; i++)
 	{
-		double		w = (s[i].n_t + s[i].n_c) / total;
-		double		w_t = w * w * s[i].var_t / s[i].n_t;
-		double		w_c = w * w * s[i].var_c / s[i].n_c;
+		double w = (s[i].n_t + s[i].n_c) / total;
+		double w_t = w * w * s[i].var_t / s[i].n_t;
+		double w_c = w * w * s[i].var_c / s[i].n_c;
 
 		mean_t += w * s[i].mean_t;
 		mean_c += w * s[i].mean_c;
 		v_t += w_t;
 		v_c += w_c;
-		satterthwaite += w_t * w_t / (s[i].n_t - 1.0) + w_c * w_c / (s[i].n_c - 1.0);
+		satterthwaite +=
+			w_t * w_t / (s[i].n_t - 1.0) + w_c * w_c / (s[i].n_c - 1.0);
 	}
 
 	r.diff = mean_t - mean_c;
@@ -404,13 +409,13 @@ compare_means(const Means *s, int n, double alpha)
 static Comparison
 compare_proportion_strata(const Proportions *s, int n, double alpha)
 {
-	Comparison	r;
-	double		q = pgj_normal_quantile(1.0 - alpha / 2.0);
-	double		total = 0.0;
-	double		mean_t = 0.0;
-	double		mean_c = 0.0;
-	double		v_t = 0.0;
-	double		v_c = 0.0;
+	Comparison r;
+	double q = pgj_normal_quantile(1.0 - alpha / 2.0);
+	double total = 0.0;
+	double mean_t = 0.0;
+	double mean_c = 0.0;
+	double v_t = 0.0;
+	double v_c = 0.0;
 
 	if (n == 1)
 		return compare_proportions(s, alpha);
@@ -419,14 +424,14 @@ compare_proportion_strata(const Proportions *s, int n, double alpha)
 		total += s[i].n_t + s[i].n_c;
 	for (int i = 0; i < n; i++)
 	{
-		double		w = (s[i].n_t + s[i].n_c) / total;
-		double		p_t = s[i].x_t / s[i].n_t;
-		double		p_c = s[i].x_c / s[i].n_c;
+		double w = (s[i].n_t + s[i].n_c) / total;
+		double p_t = s[i].x_t / s[i].n_t;
+		double p_c = s[i].x_c / s[i].n_c;
 
 		if (s[i].n_t < 2 || s[i].n_c < 2)
-			ereport(ERROR,
-					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("each arm of each stratum must have at least 2 units"));
+			ereport(
+				ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("each arm of each stratum must have at least 2 units"));
 		mean_t += w * p_t;
 		mean_c += w * p_c;
 		v_t += w * w * p_t * (1.0 - p_t) / (s[i].n_t - 1.0);
@@ -461,7 +466,7 @@ pgj_sql_stat_normal_cdf(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_stat_normal_quantile(PG_FUNCTION_ARGS)
 {
-	double		p = PG_GETARG_FLOAT8(0);
+	double p = PG_GETARG_FLOAT8(0);
 
 	check_probability(p);
 	PG_RETURN_FLOAT8(pgj_normal_quantile(p));
@@ -470,7 +475,7 @@ pgj_sql_stat_normal_quantile(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_stat_t_cdf(PG_FUNCTION_ARGS)
 {
-	double		df = PG_GETARG_FLOAT8(1);
+	double df = PG_GETARG_FLOAT8(1);
 
 	check_degrees_of_freedom(df);
 	PG_RETURN_FLOAT8(pgj_t_cdf(PG_GETARG_FLOAT8(0), df));
@@ -479,8 +484,8 @@ pgj_sql_stat_t_cdf(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_stat_t_quantile(PG_FUNCTION_ARGS)
 {
-	double		p = PG_GETARG_FLOAT8(0);
-	double		df = PG_GETARG_FLOAT8(1);
+	double p = PG_GETARG_FLOAT8(0);
+	double df = PG_GETARG_FLOAT8(1);
 
 	check_probability(p);
 	check_degrees_of_freedom(df);
@@ -490,13 +495,12 @@ pgj_sql_stat_t_quantile(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_stat_chi_squared_tail(PG_FUNCTION_ARGS)
 {
-	double		chi2 = PG_GETARG_FLOAT8(0);
-	double		df = PG_GETARG_FLOAT8(1);
+	double chi2 = PG_GETARG_FLOAT8(0);
+	double df = PG_GETARG_FLOAT8(1);
 
 	check_degrees_of_freedom(df);
 	if (!(chi2 >= 0.0))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("chi-squared must not be negative"));
 	PG_RETURN_FLOAT8(pgj_chi_squared_tail(chi2, df));
 }
@@ -507,21 +511,22 @@ pgj_sql_stat_chi_squared_tail(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_stat_wilson(PG_FUNCTION_ARGS)
 {
-	double		x = (double) PG_GETARG_INT64(0);
-	double		n = (double) PG_GETARG_INT64(1);
-	double		alpha = PG_GETARG_FLOAT8(2);
-	double		z;
-	double		share;
-	double		centre;
-	double		half;
-	double		limits[2];
+	double x = (double) PG_GETARG_INT64(0);
+	double n = (double) PG_GETARG_INT64(1);
+	double alpha = PG_GETARG_FLOAT8(2);
+	double z;
+	double share;
+	double centre;
+	double half;
+	double limits[2];
 
 	check_count("sample", x, n);
 	check_alpha(alpha);
 	z = pgj_normal_quantile(1.0 - alpha / 2.0);
 	share = x / n;
 	centre = (share + z * z / (2.0 * n)) / (1.0 + z * z / n);
-	half = z * sqrt(share * (1.0 - share) / n + z * z / (4.0 * n * n)) / (1.0 + z * z / n);
+	half = z * sqrt(share * (1.0 - share) / n + z * z / (4.0 * n * n)) /
+		   (1.0 + z * z / n);
 
 	/* exact at the ends, where the subtraction leaves a last bit */
 	limits[0] = x == 0 ? 0.0 : Max(0.0, centre - half);
@@ -532,7 +537,8 @@ pgj_sql_stat_wilson(PG_FUNCTION_ARGS)
 static Datum
 proportions_row(FunctionCallInfo fcinfo, const Comparison *r)
 {
-	double		values[] = {r->diff, r->diff_low, r->diff_high, r->ratio, r->ratio_low, r->ratio_high, r->statistic, r->p};
+	double values[] = { r->diff,	  r->diff_low,	 r->diff_high, r->ratio,
+						r->ratio_low, r->ratio_high, r->statistic, r->p };
 
 	return result_row(fcinfo, values, lengthof(values));
 }
@@ -540,8 +546,16 @@ proportions_row(FunctionCallInfo fcinfo, const Comparison *r)
 static Datum
 means_row(FunctionCallInfo fcinfo, const Comparison *r)
 {
-	double		values[] = {r->diff, r->se, r->df, r->statistic, r->p, r->diff_low, r->diff_high,
-		r->ratio - 1.0, r->ratio_low - 1.0, r->ratio_high - 1.0};
+	double values[] = { r->diff,
+						r->se,
+						r->df,
+						r->statistic,
+						r->p,
+						r->diff_low,
+						r->diff_high,
+						r->ratio - 1.0,
+						r->ratio_low - 1.0,
+						r->ratio_high - 1.0 };
 
 	return result_row(fcinfo, values, lengthof(values));
 }
@@ -554,8 +568,8 @@ Datum
 pgj_sql_stat_two_proportions(PG_FUNCTION_ARGS)
 {
 	Proportions s;
-	double		alpha = PG_GETARG_FLOAT8(4);
-	Comparison	r;
+	double alpha = PG_GETARG_FLOAT8(4);
+	Comparison r;
 
 	s.x_t = (double) PG_GETARG_INT64(0);
 	s.n_t = (double) PG_GETARG_INT64(1);
@@ -575,21 +589,21 @@ pgj_sql_stat_two_proportions(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_stat_two_proportions_stratified(PG_FUNCTION_ARGS)
 {
-	int			n;
-	double	   *x_t = stratum_values(fcinfo, 0, &n);
-	double	   *n_t = stratum_values(fcinfo, 1, &n);
-	double	   *x_c = stratum_values(fcinfo, 2, &n);
-	double	   *n_c = stratum_values(fcinfo, 3, &n);
-	double		alpha = PG_GETARG_FLOAT8(4);
+	int n;
+	double *x_t = stratum_values(fcinfo, 0, &n);
+	double *n_t = stratum_values(fcinfo, 1, &n);
+	double *x_c = stratum_values(fcinfo, 2, &n);
+	double *n_c = stratum_values(fcinfo, 3, &n);
+	double alpha = PG_GETARG_FLOAT8(4);
 	Proportions *s = palloc_array(Proportions, n);
-	Comparison	r;
+	Comparison r;
 
 	check_alpha(alpha);
 	for (int i = 0; i < n; i++)
 	{
 		check_count("treatment", x_t[i], n_t[i]);
 		check_count("control", x_c[i], n_c[i]);
-		s[i] = (Proportions) {x_t[i], n_t[i], x_c[i], n_c[i]};
+		s[i] = (Proportions){ x_t[i], n_t[i], x_c[i], n_c[i] };
 	}
 	r = compare_proportion_strata(s, n, alpha);
 	return proportions_row(fcinfo, &r);
@@ -602,9 +616,9 @@ pgj_sql_stat_two_proportions_stratified(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_stat_welch(PG_FUNCTION_ARGS)
 {
-	Means		s;
-	double		alpha = PG_GETARG_FLOAT8(6);
-	Comparison	r;
+	Means s;
+	double alpha = PG_GETARG_FLOAT8(6);
+	Comparison r;
 
 	s.n_t = (double) PG_GETARG_INT64(0);
 	s.mean_t = PG_GETARG_FLOAT8(1);
@@ -626,23 +640,24 @@ pgj_sql_stat_welch(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_stat_welch_stratified(PG_FUNCTION_ARGS)
 {
-	int			n;
-	double	   *n_t = stratum_values(fcinfo, 0, &n);
-	double	   *mean_t = stratum_values(fcinfo, 1, &n);
-	double	   *var_t = stratum_values(fcinfo, 2, &n);
-	double	   *n_c = stratum_values(fcinfo, 3, &n);
-	double	   *mean_c = stratum_values(fcinfo, 4, &n);
-	double	   *var_c = stratum_values(fcinfo, 5, &n);
-	double		alpha = PG_GETARG_FLOAT8(6);
-	Means	   *s = palloc_array(Means, n);
-	Comparison	r;
+	int n;
+	double *n_t = stratum_values(fcinfo, 0, &n);
+	double *mean_t = stratum_values(fcinfo, 1, &n);
+	double *var_t = stratum_values(fcinfo, 2, &n);
+	double *n_c = stratum_values(fcinfo, 3, &n);
+	double *mean_c = stratum_values(fcinfo, 4, &n);
+	double *var_c = stratum_values(fcinfo, 5, &n);
+	double alpha = PG_GETARG_FLOAT8(6);
+	Means *s = palloc_array(Means, n);
+	Comparison r;
 
 	check_alpha(alpha);
 	for (int i = 0; i < n; i++)
 	{
 		check_moments("treatment", n_t[i], mean_t[i], var_t[i]);
 		check_moments("control", n_c[i], mean_c[i], var_c[i]);
-		s[i] = (Means) {n_t[i], mean_t[i], var_t[i], n_c[i], mean_c[i], var_c[i]};
+		s[i] =
+			(Means){ n_t[i], mean_t[i], var_t[i], n_c[i], mean_c[i], var_c[i] };
 	}
 	r = compare_means(s, n, alpha);
 	return means_row(fcinfo, &r);
@@ -658,51 +673,47 @@ pgj_sql_stat_welch_stratified(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_stat_srm(PG_FUNCTION_ARGS)
 {
-	int			n;
-	double	   *counts = stratum_values(fcinfo, 0, &n);
-	double	   *weights = stratum_values(fcinfo, 1, &n);
-	double		concentration = PG_GETARG_FLOAT8(2);
-	double		total_count = 0.0;
-	double		total_weight = 0.0;
-	double		chi2 = 0.0;
-	double		log_factor;
-	double		values[5];
+	int n;
+	double *counts = stratum_values(fcinfo, 0, &n);
+	double *weights = stratum_values(fcinfo, 1, &n);
+	double concentration = PG_GETARG_FLOAT8(2);
+	double total_count = 0.0;
+	double total_weight = 0.0;
+	double chi2 = 0.0;
+	double log_factor;
+	double values[5];
 
 	if (n < 2)
-		ereport(ERROR,
-				errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+		ereport(ERROR, errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 				errmsg("a sample ratio needs at least two arms"));
 	if (!(concentration > 0.0) || isinf(concentration))
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("concentration must be positive and finite"));
 	for (int i = 0; i < n; i++)
 	{
 		if (counts[i] < 0)
-			ereport(ERROR,
-					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("counts must not be negative"));
 		if (!(weights[i] > 0.0) || isinf(weights[i]))
-			ereport(ERROR,
-					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					errmsg("weights must be positive and finite"));
 		total_count += counts[i];
 		total_weight += weights[i];
 	}
 	if (total_count < 1)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("counts must not all be zero"));
 
-	log_factor = pgj_log_gamma(concentration) - pgj_log_gamma(concentration + total_count);
+	log_factor = pgj_log_gamma(concentration) -
+				 pgj_log_gamma(concentration + total_count);
 	for (int i = 0; i < n; i++)
 	{
-		double		w = weights[i] / total_weight;
-		double		expected = total_count * w;
+		double w = weights[i] / total_weight;
+		double expected = total_count * w;
 
 		chi2 += (counts[i] - expected) * (counts[i] - expected) / expected;
 		log_factor += pgj_log_gamma(concentration * w + counts[i]) -
-			pgj_log_gamma(concentration * w) - counts[i] * log(w);
+					  pgj_log_gamma(concentration * w) - counts[i] * log(w);
 	}
 	values[0] = chi2;
 	values[1] = n - 1;

@@ -16,16 +16,17 @@
 #include "outbox/address.h"
 
 /* RFC 5321 4.5.3.1 */
-#define MAX_LOCAL	64
-#define MAX_DOMAIN	255
-#define MAX_LABEL	63
-#define MAX_PATH	254
-#define MAX_MAILBOX	400
+#define MAX_LOCAL 64
+#define MAX_DOMAIN 255
+#define MAX_LABEL 63
+#define MAX_PATH 254
+#define MAX_MAILBOX 400
 
 static bool
 is_alnum(unsigned char c)
 {
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+		   (c >= 'A' && c <= 'Z');
 }
 
 /*
@@ -36,9 +37,9 @@ is_alnum(unsigned char c)
 static size_t
 utf8_length(const unsigned char *s, const unsigned char *end)
 {
-	size_t		len;
+	size_t len;
 	unsigned int code;
-	static const unsigned int smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+	static const unsigned int smallest[] = { 0, 0, 0x80, 0x800, 0x10000 };
 
 	if (s[0] >= 0xC2 && s[0] <= 0xDF)
 		len = 2, code = s[0] & 0x1F;
@@ -57,10 +58,11 @@ utf8_length(const unsigned char *s, const unsigned char *end)
 		code = (code << 6) | (s[i] & 0x3F);
 	}
 	if (code < smallest[len] || code > 0x10FFFF ||
-		(code >= 0xD800 && code <= 0xDFFF) ||
-		code < 0xA1 || code == 0x2028 || code == 0x2029 ||
-		code == 0xFEFF || (code >= 0x200B && code <= 0x200F) ||
-		(code >= 0x202A && code <= 0x202E) || (code >= 0x2060 && code <= 0x2069))
+		(code >= 0xD800 && code <= 0xDFFF) || code < 0xA1 || code == 0x2028 ||
+		code == 0x2029 || code == 0xFEFF ||
+		(code >= 0x200B && code <= 0x200F) ||
+		(code >= 0x202A && code <= 0x202E) ||
+		(code >= 0x2060 && code <= 0x2069))
 		return 0;
 	return len;
 }
@@ -70,7 +72,7 @@ static bool
 is_local_part(const unsigned char *s, size_t len)
 {
 	const unsigned char *end = s + len;
-	bool		atom = false;	/* the current atom has a character */
+	bool atom = false; /* the current atom has a character */
 
 	if (len == 0 || len > MAX_LOCAL)
 		return false;
@@ -83,14 +85,15 @@ is_local_part(const unsigned char *s, size_t len)
 			atom = false;
 			s++;
 		}
-		else if (is_alnum(*s) || (*s != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", *s) != NULL))
+		else if (is_alnum(*s) ||
+				 (*s != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", *s) != NULL))
 		{
 			atom = true;
 			s++;
 		}
 		else
 		{
-			size_t		step = *s >= 0x80 ? utf8_length(s, end) : 0;
+			size_t step = *s >= 0x80 ? utf8_length(s, end) : 0;
 
 			if (step == 0)
 				return false;
@@ -110,9 +113,9 @@ is_domain(const unsigned char *s, size_t len)
 {
 	const unsigned char *end = s + len;
 	const unsigned char *label = s;
-	int			ndots = 0;
-	bool		has_utf8 = false;
-	bool		alpha_last = false; /* last label has something but digits */
+	int ndots = 0;
+	bool has_utf8 = false;
+	bool alpha_last = false; /* last label has something but digits */
 
 	if (len == 0 || len > MAX_DOMAIN)
 		return false;
@@ -120,7 +123,8 @@ is_domain(const unsigned char *s, size_t len)
 	{
 		if (s == end || *s == '.')
 		{
-			if (s == label || s - label > MAX_LABEL || label[0] == '-' || s[-1] == '-')
+			if (s == label || s - label > MAX_LABEL || label[0] == '-' ||
+				s[-1] == '-')
 				return false;
 			if (s == end)
 				break;
@@ -136,7 +140,7 @@ is_domain(const unsigned char *s, size_t len)
 		}
 		else
 		{
-			size_t		step = *s >= 0x80 ? utf8_length(s, end) : 0;
+			size_t step = *s >= 0x80 ? utf8_length(s, end) : 0;
 
 			if (step == 0)
 				return false;
@@ -152,9 +156,8 @@ is_address(const unsigned char *s, size_t len)
 {
 	const unsigned char *at = memchr(s, '@', len);
 
-	return at != NULL && len <= MAX_PATH &&
-		is_local_part(s, at - s) &&
-		is_domain(at + 1, len - (at - s) - 1);
+	return at != NULL && len <= MAX_PATH && is_local_part(s, at - s) &&
+		   is_domain(at + 1, len - (at - s) - 1);
 }
 
 bool
@@ -176,7 +179,7 @@ is_display_name(const unsigned char *s, size_t len)
 	{
 		if (*s >= 0x80)
 		{
-			size_t		step = utf8_length(s, end);
+			size_t step = utf8_length(s, end);
 
 			if (step == 0)
 				return false;
@@ -193,23 +196,23 @@ is_display_name(const unsigned char *s, size_t len)
 bool
 pgj_address_is_mailbox(const char *text)
 {
-	size_t		len = strlen(text);
+	size_t len = strlen(text);
 	const char *open = strchr(text, '<');
 
 	if (len > MAX_MAILBOX)
 		return false;
 	if (open == NULL)
 		return pgj_address_is_email(text);
-	return text[len - 1] == '>' &&
-		text[0] != ' ' && open > text && open[-1] == ' ' &&
-		is_display_name((const unsigned char *) text, open - text) &&
-		is_address((const unsigned char *) open + 1, text + len - open - 2);
+	return text[len - 1] == '>' && text[0] != ' ' && open > text &&
+		   open[-1] == ' ' &&
+		   is_display_name((const unsigned char *) text, open - text) &&
+		   is_address((const unsigned char *) open + 1, text + len - open - 2);
 }
 
 bool
 pgj_address_is_phone(const char *text)
 {
-	size_t		len = strlen(text);
+	size_t len = strlen(text);
 
 	if (len < 8 || len > 16 || text[0] != '+' || text[1] < '1' || text[1] > '9')
 		return false;

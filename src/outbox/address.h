@@ -23,4 +23,4 @@ extern bool pgj_address_is_mailbox(const char *text);
 /* E.164: + and 7 to 15 digits. */
 extern bool pgj_address_is_phone(const char *text);
 
-#endif							/* PGJ_ADDRESS_H */
+#endif /* PGJ_ADDRESS_H */

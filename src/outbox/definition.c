@@ -27,7 +27,8 @@ pgj_sql_is_email(PG_FUNCTION_ARGS)
 Datum
 pgj_sql_is_mailbox(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_BOOL(pgj_address_is_mailbox(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+	PG_RETURN_BOOL(
+		pgj_address_is_mailbox(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }
 
 Datum

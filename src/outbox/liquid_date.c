@@ -23,18 +23,18 @@
 
 typedef struct Moment
 {
-	int64		epoch;			/* seconds since 1970 */
-	int			nanosecond;
-	int			offset;			/* of the zone it is shown in, seconds east */
+	int64 epoch; /* seconds since 1970 */
+	int nanosecond;
+	int offset; /* of the zone it is shown in, seconds east */
 	/* in that zone */
-	int64		year;
-	int			month;			/* 1 .. 12 */
-	int			day;
-	int			hour;
-	int			minute;
-	int			second;
-	int			weekday;		/* Sunday is 0 */
-	int			yearday;		/* from 0 */
+	int64 year;
+	int month; /* 1 .. 12 */
+	int day;
+	int hour;
+	int minute;
+	int second;
+	int weekday; /* Sunday is 0 */
+	int yearday; /* from 0 */
 } Moment;
 
 typedef struct Reader
@@ -43,14 +43,16 @@ typedef struct Reader
 	const char *end;
 } Reader;
 
-#define MAX_EPOCH	INT64CONST(253402300799)	/* the end of year 9999 */
-#define MIN_EPOCH	INT64CONST(-62135596800)	/* the start of year 1 */
+#define MAX_EPOCH INT64CONST(253402300799) /* the end of year 9999 */
+#define MIN_EPOCH INT64CONST(-62135596800) /* the start of year 1 */
 
-static const char *const months[] = {"January", "February", "March", "April",
-	"May", "June", "July", "August", "September", "October", "November",
-"December"};
-static const char *const weekdays[] = {"Sunday", "Monday", "Tuesday",
-"Wednesday", "Thursday", "Friday", "Saturday"};
+static const char *const months[] = { "January", "February", "March",
+									  "April",	 "May",		 "June",
+									  "July",	 "August",	 "September",
+									  "October", "November", "December" };
+static const char *const weekdays[] = { "Sunday",	 "Monday",	 "Tuesday",
+										"Wednesday", "Thursday", "Friday",
+										"Saturday" };
 
 /* ---- calendar ---- */
 
@@ -58,10 +60,10 @@ static const char *const weekdays[] = {"Sunday", "Monday", "Tuesday",
 static int64
 days_from_civil(int64 year, int month, int day)
 {
-	int64		y = month <= 2 ? year - 1 : year;
-	int64		era = (y >= 0 ? y : y - 399) / 400;
-	int64		yoe = y - era * 400;
-	int64		doy = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+	int64 y = month <= 2 ? year - 1 : year;
+	int64 era = (y >= 0 ? y : y - 399) / 400;
+	int64 yoe = y - era * 400;
+	int64 doy = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
 
 	return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
 }
@@ -75,7 +77,9 @@ is_leap(int64 year)
 static int
 days_in_month(int64 year, int month)
 {
-	static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+	static const int days[] = {
+		31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31
+	};
 
 	return month == 2 && is_leap(year) ? 29 : days[month - 1];
 }
@@ -84,15 +88,15 @@ days_in_month(int64 year, int month)
 static void
 localize(Moment *m)
 {
-	int64		local = m->epoch + m->offset;
-	int64		days = local >= 0 ? local / 86400 : -((86399 - local) / 86400);
-	int			rest = local - days * 86400;
-	int64		z = days + 719468;
-	int64		era = z / 146097;	/* years are after 0, so z > 0 */
-	int64		doe = z - era * 146097;
-	int64		yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-	int64		doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-	int			mp = (5 * doy + 2) / 153;
+	int64 local = m->epoch + m->offset;
+	int64 days = local >= 0 ? local / 86400 : -((86399 - local) / 86400);
+	int rest = local - days * 86400;
+	int64 z = days + 719468;
+	int64 era = z / 146097; /* years are after 0, so z > 0 */
+	int64 doe = z - era * 146097;
+	int64 yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+	int64 doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+	int mp = (5 * doy + 2) / 153;
 
 	m->day = doy - (153 * mp + 2) / 5 + 1;
 	m->month = mp < 10 ? mp + 3 : mp - 9;
@@ -126,7 +130,7 @@ read_char(Reader *r, char c)
 static bool
 read_digits(Reader *r, int min, int max, int *value)
 {
-	int			n = 0;
+	int n = 0;
 
 	*value = 0;
 	for (; n < max && r->p < r->end && isdigit((unsigned char) *r->p); n++)
@@ -139,7 +143,7 @@ static int
 read_word(Reader *r, const char *const *words, int n)
 {
 	const char *start = r->p;
-	int			len = 0;
+	int len = 0;
 
 	while (start + len < r->end && isalpha((unsigned char) start[len]))
 		len++;
@@ -161,7 +165,7 @@ read_word(Reader *r, const char *const *words, int n)
 static bool
 read_day(Reader *r, int *year, int *month, int *day)
 {
-	int			word;
+	int word;
 
 	read_word(r, weekdays, 7);
 	skip_spaces(r);
@@ -177,11 +181,11 @@ read_day(Reader *r, int *year, int *month, int *day)
 	}
 	if (r->end - r->p > 4 && (r->p[4] == '-' || r->p[4] == '/'))
 	{
-		char		separator = r->p[4];
+		char separator = r->p[4];
 
 		return read_digits(r, 4, 4, year) && read_char(r, separator) &&
-			read_digits(r, 1, 2, month) && read_char(r, separator) &&
-			read_digits(r, 1, 2, day);
+			   read_digits(r, 1, 2, month) && read_char(r, separator) &&
+			   read_digits(r, 1, 2, day);
 	}
 	if (!read_digits(r, 1, 2, day))
 		return false;
@@ -194,7 +198,7 @@ read_day(Reader *r, int *year, int *month, int *day)
 static bool
 read_time(Reader *r, Moment *m)
 {
-	int			value;
+	int value;
 
 	if (!read_digits(r, 1, 2, &m->hour) || !read_char(r, ':') ||
 		!read_digits(r, 2, 2, &m->minute))
@@ -217,15 +221,16 @@ read_time(Reader *r, Moment *m)
 static bool
 read_offset(Reader *r, int *offset)
 {
-	int			hours;
-	int			minutes = 0;
-	bool		west;
+	int hours;
+	int minutes = 0;
+	bool west;
 
 	*offset = 0;
 	skip_spaces(r);
 	if (r->p == r->end || read_char(r, 'Z'))
 		return true;
-	if (r->end - r->p >= 3 && (memcmp(r->p, "UTC", 3) == 0 || memcmp(r->p, "GMT", 3) == 0))
+	if (r->end - r->p >= 3 &&
+		(memcmp(r->p, "UTC", 3) == 0 || memcmp(r->p, "GMT", 3) == 0))
 	{
 		r->p += 3;
 		return true;
@@ -246,8 +251,8 @@ read_offset(Reader *r, int *offset)
 static bool
 read_text(const LiquidValue *v, Moment *m)
 {
-	Reader		r = {v->u.string, v->u.string + v->len};
-	int			year;
+	Reader r = { v->u.string, v->u.string + v->len };
+	int year;
 
 	skip_spaces(&r);
 	while (r.end > r.p && pgj_liquid_is_space(r.end[-1]))
@@ -262,14 +267,14 @@ read_text(const LiquidValue *v, Moment *m)
 	if (!read_offset(&r, &m->offset) || r.p != r.end)
 		return false;
 	m->epoch = days_from_civil(year, m->month, m->day) * 86400 +
-		m->hour * 3600 + m->minute * 60 + m->second - m->offset;
+			   m->hour * 3600 + m->minute * 60 + m->second - m->offset;
 	return true;
 }
 
 static bool
 read_moment(LiquidState *st, LiquidValue v, Moment *m)
 {
-	bool		digits = v.type == LIQUID_STRING && v.len > 0;
+	bool digits = v.type == LIQUID_STRING && v.len > 0;
 
 	memset(m, 0, sizeof(*m));
 	if (v.type == LIQUID_STRING &&
@@ -277,9 +282,10 @@ read_moment(LiquidState *st, LiquidValue v, Moment *m)
 		 (v.len == 5 && memcmp(v.u.string, "today", 5) == 0)))
 	{
 		if (!pgj_liquid_variable(st, "now", 3, &v) || v.type == LIQUID_NIL)
-			pgj_liquid_error(LIQUID_INVALID, st->template->source, st->at,
-							 "A template has no clock; pass the time as \"now\" among its data.",
-							 "template asks for the time, which its data does not hold");
+			pgj_liquid_error(
+				LIQUID_INVALID, st->template->source, st->at,
+				"A template has no clock; pass the time as \"now\" among its data.",
+				"template asks for the time, which its data does not hold");
 		digits = v.type == LIQUID_STRING && v.len > 0;
 	}
 	for (int i = 0; digits && i < v.len; i++)
@@ -299,18 +305,18 @@ read_moment(LiquidState *st, LiquidValue v, Moment *m)
 
 typedef struct Directive
 {
-	char		pad;			/* '0', ' ' or 0: none */
-	bool		pad_set;
-	bool		upper;
-	bool		colon;
-	int			width;
+	char pad; /* '0', ' ' or 0: none */
+	bool pad_set;
+	bool upper;
+	bool colon;
+	int width;
 } Directive;
 
 static void
 put_number(LiquidState *st, LiquidBuffer *buf, const Directive *d, int64 value,
 		   int width, char pad)
 {
-	char		s[64];
+	char s[64];
 
 	if (d->pad_set)
 		pad = d->pad;
@@ -326,11 +332,12 @@ put_number(LiquidState *st, LiquidBuffer *buf, const Directive *d, int64 value,
 }
 
 static void
-put_word(LiquidState *st, LiquidBuffer *buf, const Directive *d, const char *word, int len)
+put_word(LiquidState *st, LiquidBuffer *buf, const Directive *d,
+		 const char *word, int len)
 {
 	for (int i = 0; i < len && word[i]; i++)
 	{
-		char		c = d->upper ? pg_ascii_toupper(word[i]) : word[i];
+		char c = d->upper ? pg_ascii_toupper(word[i]) : word[i];
 
 		pgj_liquid_append(st, buf, &c, 1);
 	}
@@ -339,8 +346,8 @@ put_word(LiquidState *st, LiquidBuffer *buf, const Directive *d, const char *wor
 static void
 put_offset(LiquidState *st, LiquidBuffer *buf, int offset, bool colon)
 {
-	char		s[32];
-	int			minutes = abs(offset) / 60;
+	char s[32];
+	int minutes = abs(offset) / 60;
 
 	snprintf(s, sizeof(s), "%c%02d%s%02d", offset < 0 ? '-' : '+', minutes / 60,
 			 colon ? ":" : "", minutes % 60);
@@ -350,7 +357,7 @@ put_offset(LiquidState *st, LiquidBuffer *buf, int offset, bool colon)
 static void
 put_fraction(LiquidState *st, LiquidBuffer *buf, int nanosecond, int digits)
 {
-	char		s[16];
+	char s[16];
 
 	snprintf(s, sizeof(s), "%09d", nanosecond);
 	pgj_liquid_append(st, buf, s, Min(digits, 9));
@@ -360,7 +367,7 @@ put_fraction(LiquidState *st, LiquidBuffer *buf, int nanosecond, int digits)
 static int
 iso_week(const Moment *m, int64 *year)
 {
-	int			thursday = m->yearday + 3 - (m->weekday + 6) % 7;
+	int thursday = m->yearday + 3 - (m->weekday + 6) % 7;
 
 	*year = m->year;
 	if (thursday < 0)
@@ -381,10 +388,11 @@ static void format_date(LiquidState *st, LiquidBuffer *buf, const Moment *m,
 
 /* Returns false for a letter that means nothing. */
 static bool
-put_directive(LiquidState *st, LiquidBuffer *buf, const Moment *m, const Directive *d, char c)
+put_directive(LiquidState *st, LiquidBuffer *buf, const Moment *m,
+			  const Directive *d, char c)
 {
-	int			hour12 = m->hour % 12 == 0 ? 12 : m->hour % 12;
-	int64		iso_year;
+	int hour12 = m->hour % 12 == 0 ? 12 : m->hour % 12;
+	int64 iso_year;
 
 	switch (c)
 	{
@@ -462,7 +470,8 @@ put_directive(LiquidState *st, LiquidBuffer *buf, const Moment *m, const Directi
 			put_number(st, buf, d, (m->yearday + 7 - m->weekday) / 7, 2, '0');
 			break;
 		case 'W':
-			put_number(st, buf, d, (m->yearday + 7 - (m->weekday + 6) % 7) / 7, 2, '0');
+			put_number(st, buf, d, (m->yearday + 7 - (m->weekday + 6) % 7) / 7,
+					   2, '0');
 			break;
 		case 'V':
 			put_number(st, buf, d, iso_week(m, &iso_year), 2, '0');
@@ -519,12 +528,13 @@ put_directive(LiquidState *st, LiquidBuffer *buf, const Moment *m, const Directi
 }
 
 static void
-format_date(LiquidState *st, LiquidBuffer *buf, const Moment *m, const char *f, int len)
+format_date(LiquidState *st, LiquidBuffer *buf, const Moment *m, const char *f,
+			int len)
 {
 	for (int i = 0; i < len; i++)
 	{
-		int			start = i;
-		Directive	d;
+		int start = i;
+		Directive d;
 
 		if (f[i] != '%')
 		{
@@ -554,17 +564,18 @@ format_date(LiquidState *st, LiquidBuffer *buf, const Moment *m, const char *f, 
 
 /* variant 0: date: format; 1: time_zone: name */
 void
-pgj_liquid_date_filter(LiquidState *st, const LiquidCall *call, LiquidValue *value,
-					   const LiquidValue *args, int nargs)
+pgj_liquid_date_filter(LiquidState *st, const LiquidCall *call,
+					   LiquidValue *value, const LiquidValue *args, int nargs)
 {
 	LiquidValue arg = pgj_liquid_text(st, &args[0]);
 	LiquidBuffer buf;
 	LiquidBuffer zone;
-	Moment		m;
+	Moment m;
 
 	memset(&buf, 0, sizeof(buf));
 	memset(&zone, 0, sizeof(zone));
-	if (arg.len == 0 || value->type == LIQUID_NIL || !read_moment(st, *value, &m))
+	if (arg.len == 0 || value->type == LIQUID_NIL ||
+		!read_moment(st, *value, &m))
 		return;
 	if (call->filter->variant == 0)
 		format_date(st, &buf, &m, arg.u.string, arg.len);

@@ -28,8 +28,8 @@ pgj_liquid_same(const char *s, int len, const char *word)
 static int
 distance(const char *a, int alen, const char *b)
 {
-	int			blen = strlen(b);
-	int			row[32];
+	int blen = strlen(b);
+	int row[32];
 
 	if (alen > 30 || blen > 30)
 		return 100;
@@ -37,13 +37,13 @@ distance(const char *a, int alen, const char *b)
 		row[j] = j;
 	for (int i = 1; i <= alen; i++)
 	{
-		int			diagonal = row[0];
+		int diagonal = row[0];
 
 		row[0] = i;
 		for (int j = 1; j <= blen; j++)
 		{
-			int			above = row[j];
-			int			best = diagonal + (a[i - 1] != b[j - 1]);
+			int above = row[j];
+			int best = diagonal + (a[i - 1] != b[j - 1]);
 
 			best = Min(best, above + 1);
 			best = Min(best, row[j - 1] + 1);
@@ -55,10 +55,10 @@ distance(const char *a, int alen, const char *b)
 }
 
 void
-pgj_liquid_consider(const char *name, int len, const char *candidate, const char **best,
-		 int *score)
+pgj_liquid_consider(const char *name, int len, const char *candidate,
+					const char **best, int *score)
 {
-	int			d = distance(name, len, candidate);
+	int d = distance(name, len, candidate);
 
 	if (d < *score)
 	{
@@ -81,11 +81,12 @@ static void
 unknown_filter(Parser *ps, const Token *t)
 {
 	const char *best = NULL;
-	int			score = 100;
+	int score = 100;
 
 	for (const LiquidFilter *f = pgj_liquid_filters; f->name; f++)
 		pgj_liquid_consider(t->s, t->len, f->name, &best, &score);
-	syntax_error(ps, t->at, pgj_liquid_nearest_hint("filter", t->len, best, score),
+	syntax_error(ps, t->at,
+				 pgj_liquid_nearest_hint("filter", t->len, best, score),
 				 "template has no filter \"%.*s\"", t->len, t->s);
 }
 
@@ -131,16 +132,15 @@ scan_compare(Parser *ps, Token *t)
 	static const struct
 	{
 		const char *text;
-		LiquidOp	op;
-	}			ops[] = {
-		{"==", LIQUID_OP_EQ}, {"!=", LIQUID_OP_NE}, {"<>", LIQUID_OP_NE},
-		{"<=", LIQUID_OP_LE}, {">=", LIQUID_OP_GE}, {"<", LIQUID_OP_LT},
-		{">", LIQUID_OP_GT}
-	};
+		LiquidOp op;
+	} ops[] = { { "==", LIQUID_OP_EQ }, { "!=", LIQUID_OP_NE },
+				{ "<>", LIQUID_OP_NE }, { "<=", LIQUID_OP_LE },
+				{ ">=", LIQUID_OP_GE }, { "<", LIQUID_OP_LT },
+				{ ">", LIQUID_OP_GT } };
 
 	for (int i = 0; i < lengthof(ops); i++)
 	{
-		int			len = strlen(ops[i].text);
+		int len = strlen(ops[i].text);
 
 		if (ps->end - ps->p >= len && memcmp(ps->p, ops[i].text, len) == 0)
 		{
@@ -156,8 +156,8 @@ scan_compare(Parser *ps, Token *t)
 void
 pgj_liquid_next_token(Parser *ps)
 {
-	Token	   *t = &ps->tok;
-	char		c;
+	Token *t = &ps->tok;
+	char c;
 
 	while (ps->p < ps->end && pgj_liquid_is_space(*ps->p))
 		ps->p++;
@@ -177,15 +177,16 @@ pgj_liquid_next_token(Parser *ps)
 		if (ps->p < ps->end && *ps->p == '?')
 			ps->p++;
 	}
-	else if (isdigit((unsigned char) c) ||
-			 (c == '-' && ps->p + 1 < ps->end && isdigit((unsigned char) ps->p[1])))
+	else if (isdigit((unsigned char) c) || (c == '-' && ps->p + 1 < ps->end &&
+											isdigit((unsigned char) ps->p[1])))
 		scan_number(ps, t);
 	else if (c == '\'' || c == '"')
 	{
 		const char *close = memchr(ps->p + 1, c, ps->end - ps->p - 1);
 
 		if (close == NULL)
-			syntax_error(ps, t->at, NULL, "template has an unterminated string");
+			syntax_error(ps, t->at, NULL,
+						 "template has an unterminated string");
 		t->kind = T_STRING;
 		t->s++;
 		t->len = close - t->s;
@@ -208,9 +209,11 @@ void
 pgj_liquid_unexpected(Parser *ps)
 {
 	if (ps->tok.kind == T_END)
-		syntax_error(ps, ps->tok.at, NULL, "template has an incomplete expression");
-	syntax_error(ps, ps->tok.at, NULL, "syntax error in template at or near \"%.*s\"",
-				 ps->tok.len, ps->tok.s);
+		syntax_error(ps, ps->tok.at, NULL,
+					 "template has an incomplete expression");
+	syntax_error(ps, ps->tok.at, NULL,
+				 "syntax error in template at or near \"%.*s\"", ps->tok.len,
+				 ps->tok.s);
 }
 
 bool
@@ -238,7 +241,8 @@ pgj_liquid_expect_char(Parser *ps, char c)
 bool
 pgj_liquid_at_word(Parser *ps, const char *word)
 {
-	return ps->tok.kind == T_NAME && pgj_liquid_same(ps->tok.s, ps->tok.len, word);
+	return ps->tok.kind == T_NAME &&
+		   pgj_liquid_same(ps->tok.s, ps->tok.len, word);
 }
 
 void
@@ -253,7 +257,8 @@ pgj_liquid_enter(Parser *ps, int at)
 {
 	if (++ps->depth > LIQUID_MAX_NESTING)
 		pgj_liquid_error(LIQUID_LIMIT, ps->source, at, NULL,
-						 "template is nested more than %d levels deep", LIQUID_MAX_NESTING);
+						 "template is nested more than %d levels deep",
+						 LIQUID_MAX_NESTING);
 }
 
 /* ---- expressions ---- */
@@ -375,7 +380,7 @@ static void
 parse_argument(Parser *ps, LiquidCall *call)
 {
 	const char *save_p = ps->p;
-	Token		save = ps->tok;
+	Token save = ps->tok;
 
 	if (ps->tok.kind == T_NAME)
 	{
@@ -384,7 +389,8 @@ parse_argument(Parser *ps, LiquidCall *call)
 		{
 			if (!pgj_liquid_same(save.s, save.len, "allow_false") ||
 				strcmp(call->filter->name, "default") != 0)
-				syntax_error(ps, save.at, NULL, "filter \"%s\" has no argument \"%.*s\"",
+				syntax_error(ps, save.at, NULL,
+							 "filter \"%s\" has no argument \"%.*s\"",
 							 call->filter->name, save.len, save.s);
 			call->allow_false = pgj_liquid_parse_expr(ps);
 			return;
@@ -395,8 +401,9 @@ parse_argument(Parser *ps, LiquidCall *call)
 	if (call->nargs >= call->filter->max_args)
 		syntax_error(ps, ps->tok.at, NULL, "filter \"%s\" takes %s",
 					 call->filter->name,
-					 call->filter->max_args == 0 ? "no argument" :
-					 call->filter->max_args == 1 ? "only one argument" : "only two arguments");
+					 call->filter->max_args == 0   ? "no argument"
+					 : call->filter->max_args == 1 ? "only one argument"
+												   : "only two arguments");
 	call->args[call->nargs++] = pgj_liquid_parse_expr(ps);
 }
 
@@ -404,7 +411,7 @@ static LiquidCall *
 parse_call(Parser *ps)
 {
 	LiquidCall *call = palloc0(sizeof(LiquidCall));
-	Token		name = ps->tok;
+	Token name = ps->tok;
 
 	if (name.kind != T_NAME)
 		pgj_liquid_unexpected(ps);
@@ -421,9 +428,9 @@ parse_call(Parser *ps)
 		} while (pgj_liquid_accept_char(ps, ','));
 	}
 	if (call->nargs < call->filter->min_args)
-		syntax_error(ps, call->at, NULL, "filter \"%s\" needs %s",
-					 call->filter->name,
-					 call->filter->min_args == 1 ? "an argument" : "two arguments");
+		syntax_error(
+			ps, call->at, NULL, "filter \"%s\" needs %s", call->filter->name,
+			call->filter->min_args == 1 ? "an argument" : "two arguments");
 	return call;
 }
 
@@ -476,13 +483,13 @@ pgj_liquid_parse_condition(Parser *ps)
 }
 
 void
-pgj_liquid_error(LiquidError error, const char *source, int at, const char *hint,
-				 const char *format,...)
+pgj_liquid_error(LiquidError error, const char *source, int at,
+				 const char *hint, const char *format, ...)
 {
-	int			line = 1;
-	int			column = 1;
-	char		message[512];
-	va_list		args;
+	int line = 1;
+	int column = 1;
+	char message[512];
+	va_list args;
 
 	for (int i = 0; i < at; i++)
 	{
@@ -492,7 +499,7 @@ pgj_liquid_error(LiquidError error, const char *source, int at, const char *hint
 			column = 1;
 		}
 		else if ((source[i] & 0xC0) != 0x80)
-			column++;			/* in characters, if this is UTF-8 */
+			column++; /* in characters, if this is UTF-8 */
 	}
 	va_start(args, format);
 	vsnprintf(message, sizeof(message), format, args);
@@ -500,7 +507,7 @@ pgj_liquid_error(LiquidError error, const char *source, int at, const char *hint
 	/* do not leave half a character at the end of a cut message */
 	if (strlen(message) == sizeof(message) - 1)
 	{
-		int			n = sizeof(message) - 1;
+		int n = sizeof(message) - 1;
 
 		while (n > 0 && IS_HIGHBIT_SET(message[n - 1]))
 			n--;

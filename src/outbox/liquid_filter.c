@@ -19,15 +19,26 @@
 
 enum
 {
-	NUMBER_PLUS, NUMBER_MINUS, NUMBER_TIMES, NUMBER_DIVIDE, NUMBER_MODULO,
-	NUMBER_AT_LEAST, NUMBER_AT_MOST,
-	NUMBER_ABS, NUMBER_CEIL, NUMBER_FLOOR, NUMBER_ROUND,
-	LIST_FIRST, LIST_LAST,
-	LIST_SORT, LIST_SORT_NATURAL
+	NUMBER_PLUS,
+	NUMBER_MINUS,
+	NUMBER_TIMES,
+	NUMBER_DIVIDE,
+	NUMBER_MODULO,
+	NUMBER_AT_LEAST,
+	NUMBER_AT_MOST,
+	NUMBER_ABS,
+	NUMBER_CEIL,
+	NUMBER_FLOOR,
+	NUMBER_ROUND,
+	LIST_FIRST,
+	LIST_LAST,
+	LIST_SORT,
+	LIST_SORT_NATURAL
 };
 
-#define filter_error(st, ...) \
-	pgj_liquid_error(LIQUID_INVALID, (st)->template->source, (st)->at, NULL, __VA_ARGS__)
+#define filter_error(st, ...)                                                \
+	pgj_liquid_error(LIQUID_INVALID, (st)->template->source, (st)->at, NULL, \
+					 __VA_ARGS__)
 
 /* ---- numbers ---- */
 
@@ -35,7 +46,7 @@ enum
 static double
 tidy(double d)
 {
-	char		s[64];
+	char s[64];
 
 	snprintf(s, sizeof(s), "%.15g", d);
 	return strtod(s, NULL);
@@ -50,8 +61,8 @@ to_double(const LiquidValue *v)
 static LiquidValue
 integer_arithmetic(LiquidState *st, int variant, int64 a, int64 b)
 {
-	int64		r;
-	bool		overflow;
+	int64 r;
+	bool overflow;
 
 	switch (variant)
 	{
@@ -106,8 +117,8 @@ filter_arithmetic(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 {
 	LiquidValue a = pgj_liquid_number(value);
 	LiquidValue b = pgj_liquid_number(&args[0]);
-	int			variant = call->filter->variant;
-	int			order;
+	int variant = call->filter->variant;
+	int order;
 
 	if (variant == NUMBER_AT_LEAST || variant == NUMBER_AT_MOST)
 	{
@@ -134,7 +145,7 @@ to_integer(LiquidState *st, double d)
 static double
 round_to(double d, int64 places)
 {
-	double		scale;
+	double scale;
 
 	if (places > 15)
 		return d;
@@ -149,8 +160,8 @@ filter_number(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 			  const LiquidValue *args, int nargs)
 {
 	LiquidValue a = pgj_liquid_number(value);
-	int64		places = nargs > 0 ? pgj_liquid_loose_integer(&args[0]) : 0;
-	double		d = to_double(&a);
+	int64 places = nargs > 0 ? pgj_liquid_loose_integer(&args[0]) : 0;
+	double d = to_double(&a);
 
 	*value = a;
 	switch (call->filter->variant)
@@ -183,9 +194,9 @@ filter_fixed(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 			 const LiquidValue *args, int nargs)
 {
 	LiquidValue a = pgj_liquid_number(value);
-	int64		places = nargs > 0 ? pgj_liquid_integer(st, &args[0]) : 2;
+	int64 places = nargs > 0 ? pgj_liquid_integer(st, &args[0]) : 2;
 	LiquidBuffer buf;
-	char		s[400];
+	char s[400];
 
 	if (places < 0 || places > 15)
 		filter_error(st, "filter \"fixed\" needs between 0 and 15 places");
@@ -194,10 +205,12 @@ filter_fixed(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 	{
 		snprintf(s, sizeof(s), INT64_FORMAT, a.u.integer);
 		if (places > 0)
-			snprintf(s + strlen(s), sizeof(s) - strlen(s), ".%0*d", (int) places, 0);
+			snprintf(s + strlen(s), sizeof(s) - strlen(s), ".%0*d",
+					 (int) places, 0);
 	}
 	else if (fabs(a.u.decimal.number) < 1e300)
-		snprintf(s, sizeof(s), "%.*f", (int) places, round_to(to_double(&a), places));
+		snprintf(s, sizeof(s), "%.*f", (int) places,
+				 round_to(to_double(&a), places));
 	else
 		filter_error(st, "template computes a number out of range");
 	pgj_liquid_append(st, &buf, s, strlen(s));
@@ -210,11 +223,13 @@ filter_delimiter(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 				 const LiquidValue *args, int nargs)
 {
 	LiquidValue text = pgj_liquid_text(st, value);
-	LiquidValue comma = nargs > 0 ? pgj_liquid_text(st, &args[0]) : pgj_liquid_string(",", 1);
-	LiquidValue point = nargs > 1 ? pgj_liquid_text(st, &args[1]) : pgj_liquid_string(".", 1);
+	LiquidValue comma =
+		nargs > 0 ? pgj_liquid_text(st, &args[0]) : pgj_liquid_string(",", 1);
+	LiquidValue point =
+		nargs > 1 ? pgj_liquid_text(st, &args[1]) : pgj_liquid_string(".", 1);
 	const char *s = text.u.string;
-	int			start = text.len > 0 && s[0] == '-';
-	int			digits = start;
+	int start = text.len > 0 && s[0] == '-';
+	int digits = start;
 	LiquidBuffer buf;
 
 	while (digits < text.len && s[digits] >= '0' && s[digits] <= '9')
@@ -243,8 +258,8 @@ filter_delimiter(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 typedef struct List
 {
 	LiquidValue *items;
-	int			n;
-	int			size;
+	int n;
+	int size;
 } List;
 
 static void
@@ -252,7 +267,7 @@ list_add(LiquidState *st, List *list, const LiquidValue *v)
 {
 	if (list->n == list->size)
 	{
-		int			size = Max(16, 2 * list->size);
+		int size = Max(16, 2 * list->size);
 		LiquidValue *items = pgj_liquid_alloc(st, size * sizeof(LiquidValue));
 
 		if (list->n > 0)
@@ -284,12 +299,13 @@ flatten(LiquidState *st, List *list, const LiquidValue *v, int depth)
 static List
 to_list(LiquidState *st, const LiquidValue *v)
 {
-	List		list;
+	List list;
 
 	memset(&list, 0, sizeof(list));
 	if (v->type == LIQUID_ARRAY || v->type == LIQUID_RANGE)
 		flatten(st, &list, v, 0);
-	else if (v->type != LIQUID_NIL && v->type != LIQUID_EMPTY && v->type != LIQUID_BLANK)
+	else if (v->type != LIQUID_NIL && v->type != LIQUID_EMPTY &&
+			 v->type != LIQUID_BLANK)
 		list_add(st, &list, v);
 	return list;
 }
@@ -302,7 +318,8 @@ from_list(const List *list)
 
 /* item.property, where the item has to be an object */
 static LiquidValue
-property_of(LiquidState *st, const LiquidValue *item, const LiquidValue *property)
+property_of(LiquidState *st, const LiquidValue *item,
+			const LiquidValue *property)
 {
 	LiquidValue found = pgj_liquid_nil();
 	LiquidValue key;
@@ -310,17 +327,20 @@ property_of(LiquidState *st, const LiquidValue *item, const LiquidValue *propert
 	if (item->type != LIQUID_OBJECT)
 		filter_error(st, "template asks for a property of what is no object");
 	key = pgj_liquid_text(st, property);
-	if (item->u.list.source->get(item->u.list.handle, key.u.string, key.len, &found))
+	if (item->u.list.source->get(item->u.list.handle, key.u.string, key.len,
+								 &found))
 		pgj_liquid_got(st, &found);
 	return found;
 }
 
 /* The property that the filter's first argument names, or the item itself. */
 static LiquidValue
-chosen(LiquidState *st, const LiquidValue *item, const LiquidValue *args, int nargs)
+chosen(LiquidState *st, const LiquidValue *item, const LiquidValue *args,
+	   int nargs)
 {
-	return nargs > 0 && args[0].type != LIQUID_NIL ?
-		property_of(st, item, &args[0]) : *item;
+	return nargs > 0 && args[0].type != LIQUID_NIL
+			   ? property_of(st, item, &args[0])
+			   : *item;
 }
 
 static void
@@ -341,9 +361,9 @@ static void
 filter_end(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 		   const LiquidValue *args, int nargs)
 {
-	bool		last = call->filter->variant == LIST_LAST;
+	bool last = call->filter->variant == LIST_LAST;
 	LiquidValue pairs;
-	int64		n;
+	int64 n;
 
 	if (value->type == LIQUID_OBJECT && !last)
 	{
@@ -351,15 +371,17 @@ filter_end(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 		*value = pairs;
 	}
 	n = value->type == LIQUID_OBJECT ? 0 : pgj_liquid_count(value);
-	*value = n == 0 ? pgj_liquid_nil() : pgj_liquid_item(st, value, last ? n - 1 : 0);
+	*value = n == 0 ? pgj_liquid_nil()
+					: pgj_liquid_item(st, value, last ? n - 1 : 0);
 }
 
 static void
 filter_join(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 			const LiquidValue *args, int nargs)
 {
-	List		list = to_list(st, value);
-	LiquidValue glue = nargs > 0 ? pgj_liquid_text(st, &args[0]) : pgj_liquid_string(" ", 1);
+	List list = to_list(st, value);
+	LiquidValue glue =
+		nargs > 0 ? pgj_liquid_text(st, &args[0]) : pgj_liquid_string(" ", 1);
 	LiquidBuffer buf;
 
 	memset(&buf, 0, sizeof(buf));
@@ -376,7 +398,7 @@ static void
 filter_reverse(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 			   const LiquidValue *args, int nargs)
 {
-	List		list = to_list(st, value);
+	List list = to_list(st, value);
 
 	for (int i = 0; i < list.n / 2; i++)
 	{
@@ -392,7 +414,7 @@ static void
 filter_concat(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 			  const LiquidValue *args, int nargs)
 {
-	List		list = to_list(st, value);
+	List list = to_list(st, value);
 
 	if (args[0].type != LIQUID_ARRAY && args[0].type != LIQUID_RANGE)
 		filter_error(st, "filter \"concat\" needs a list");
@@ -409,7 +431,7 @@ static void
 filter_map(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 		   const LiquidValue *args, int nargs)
 {
-	List		list = to_list(st, value);
+	List list = to_list(st, value);
 
 	for (int i = 0; i < list.n; i++)
 		list.items[i] = property_of(st, &list.items[i], &args[0]);
@@ -420,8 +442,8 @@ static void
 filter_compact(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 			   const LiquidValue *args, int nargs)
 {
-	List		list = to_list(st, value);
-	int			kept = 0;
+	List list = to_list(st, value);
+	int kept = 0;
 
 	for (int i = 0; i < list.n; i++)
 	{
@@ -438,14 +460,14 @@ static void
 filter_uniq(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 			const LiquidValue *args, int nargs)
 {
-	List		list = to_list(st, value);
+	List list = to_list(st, value);
 	LiquidValue *seen = pgj_liquid_alloc(st, list.n * sizeof(LiquidValue));
-	int			kept = 0;
+	int kept = 0;
 
 	for (int i = 0; i < list.n; i++)
 	{
 		LiquidValue v = chosen(st, &list.items[i], args, nargs);
-		int			j;
+		int j;
 
 		for (j = 0; j < kept && !pgj_liquid_equal(st, &v, &seen[j], 0); j++)
 			;
@@ -463,15 +485,16 @@ static void
 filter_where(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 			 const LiquidValue *args, int nargs)
 {
-	List		list = to_list(st, value);
-	int			kept = 0;
+	List list = to_list(st, value);
+	int kept = 0;
 
 	for (int i = 0; i < list.n; i++)
 	{
 		LiquidValue v = property_of(st, &list.items[i], &args[0]);
 
-		if (nargs < 2 || args[1].type == LIQUID_NIL ? pgj_liquid_truth(&v)
-			: pgj_liquid_equal(st, &v, &args[1], 0))
+		if (nargs < 2 || args[1].type == LIQUID_NIL
+				? pgj_liquid_truth(&v)
+				: pgj_liquid_equal(st, &v, &args[1], 0))
 			list.items[kept++] = list.items[i];
 	}
 	list.n = kept;
@@ -482,7 +505,7 @@ static void
 filter_sum(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 		   const LiquidValue *args, int nargs)
 {
-	List		list = to_list(st, value);
+	List list = to_list(st, value);
 	LiquidValue sum = pgj_liquid_int(0);
 
 	for (int i = 0; i < list.n; i++)
@@ -491,9 +514,11 @@ filter_sum(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 
 		v = pgj_liquid_number(&v);
 		if (sum.type == LIQUID_INT && v.type == LIQUID_INT)
-			sum = integer_arithmetic(st, NUMBER_PLUS, sum.u.integer, v.u.integer);
+			sum =
+				integer_arithmetic(st, NUMBER_PLUS, sum.u.integer, v.u.integer);
 		else
-			sum = decimal_arithmetic(st, NUMBER_PLUS, to_double(&sum), to_double(&v));
+			sum = decimal_arithmetic(st, NUMBER_PLUS, to_double(&sum),
+									 to_double(&v));
 	}
 	*value = sum;
 }
@@ -512,8 +537,8 @@ compare_natural(LiquidState *st, const LiquidValue *a, const LiquidValue *b)
 
 	for (int i = 0; i < Min(x.len, y.len); i++)
 	{
-		int			c = (unsigned char) pg_ascii_tolower(x.u.string[i]) -
-		(unsigned char) pg_ascii_tolower(y.u.string[i]);
+		int c = (unsigned char) pg_ascii_tolower(x.u.string[i]) -
+				(unsigned char) pg_ascii_tolower(y.u.string[i]);
 
 		if (c != 0)
 			return c;
@@ -523,9 +548,10 @@ compare_natural(LiquidState *st, const LiquidValue *a, const LiquidValue *b)
 
 /* nil comes last */
 static int
-compare_items(LiquidState *st, const SortItem *a, const SortItem *b, bool natural)
+compare_items(LiquidState *st, const SortItem *a, const SortItem *b,
+			  bool natural)
 {
-	int			order = 0;
+	int order = 0;
 
 	pgj_liquid_work(st, 1);
 	if (a->key.type == LIQUID_NIL || b->key.type == LIQUID_NIL)
@@ -539,11 +565,12 @@ compare_items(LiquidState *st, const SortItem *a, const SortItem *b, bool natura
 
 /* Stable merge sort; the C library's qsort must not be left by an error. */
 static void
-sort_items(LiquidState *st, SortItem *items, SortItem *spare, int n, bool natural)
+sort_items(LiquidState *st, SortItem *items, SortItem *spare, int n,
+		   bool natural)
 {
-	int			half = n / 2;
-	int			i = 0;
-	int			j = half;
+	int half = n / 2;
+	int i = 0;
+	int j = half;
 
 	if (n < 2)
 		return;
@@ -551,7 +578,8 @@ sort_items(LiquidState *st, SortItem *items, SortItem *spare, int n, bool natura
 	sort_items(st, items + half, spare, n - half, natural);
 	for (int k = 0; k < n; k++)
 	{
-		if (i < half && (j == n || compare_items(st, &items[i], &items[j], natural) <= 0))
+		if (i < half &&
+			(j == n || compare_items(st, &items[i], &items[j], natural) <= 0))
 			spare[k] = items[i++];
 		else
 			spare[k] = items[j++];
@@ -563,16 +591,17 @@ static void
 filter_sort(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 			const LiquidValue *args, int nargs)
 {
-	List		list = to_list(st, value);
-	SortItem   *items = pgj_liquid_alloc(st, list.n * sizeof(SortItem));
-	SortItem   *spare = pgj_liquid_alloc(st, list.n * sizeof(SortItem));
+	List list = to_list(st, value);
+	SortItem *items = pgj_liquid_alloc(st, list.n * sizeof(SortItem));
+	SortItem *spare = pgj_liquid_alloc(st, list.n * sizeof(SortItem));
 
 	for (int i = 0; i < list.n; i++)
 	{
 		items[i].item = list.items[i];
 		items[i].key = chosen(st, &list.items[i], args, nargs);
 	}
-	sort_items(st, items, spare, list.n, call->filter->variant == LIST_SORT_NATURAL);
+	sort_items(st, items, spare, list.n,
+			   call->filter->variant == LIST_SORT_NATURAL);
 	for (int i = 0; i < list.n; i++)
 		list.items[i] = items[i].item;
 	*value = from_list(&list);
@@ -582,11 +611,13 @@ static void
 filter_slice(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 			 const LiquidValue *args, int nargs)
 {
-	int64		from = pgj_liquid_integer(st, &args[0]);
-	int64		want = nargs > 1 && args[1].type != LIQUID_NIL ? pgj_liquid_integer(st, &args[1]) : 1;
+	int64 from = pgj_liquid_integer(st, &args[0]);
+	int64 want = nargs > 1 && args[1].type != LIQUID_NIL
+					 ? pgj_liquid_integer(st, &args[1])
+					 : 1;
 	LiquidValue size = *value;
-	int64		n;
-	List		list;
+	int64 n;
+	List list;
 
 	if (value->type != LIQUID_ARRAY && value->type != LIQUID_RANGE)
 	{
@@ -604,13 +635,15 @@ filter_slice(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 	want = Min(want, n - from);
 	if (value->type == LIQUID_STRING)
 	{
-		int			start = 0;
-		int			end;
+		int start = 0;
+		int end;
 
 		for (; from > 0; from--)
-			start += pgj_liquid_char_len(st, value->u.string + start, value->len - start);
+			start += pgj_liquid_char_len(st, value->u.string + start,
+										 value->len - start);
 		for (end = start; want > 0; want--)
-			end += pgj_liquid_char_len(st, value->u.string + end, value->len - end);
+			end += pgj_liquid_char_len(st, value->u.string + end,
+									   value->len - end);
 		*value = pgj_liquid_string(value->u.string + start, end - start);
 		return;
 	}
@@ -630,13 +663,14 @@ static void
 filter_default(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 			   const LiquidValue *args, int nargs)
 {
-	bool		is_false = value->type == LIQUID_BOOL && !value->u.boolean;
+	bool is_false = value->type == LIQUID_BOOL && !value->u.boolean;
 	LiquidValue empty = pgj_liquid_nil();
 
 	if (is_false && pgj_liquid_truth(&args[LIQUID_MAX_ARGS]))
 		return;
 	empty.type = LIQUID_EMPTY;
-	if (is_false || value->type == LIQUID_NIL || pgj_liquid_equal(st, value, &empty, 0))
+	if (is_false || value->type == LIQUID_NIL ||
+		pgj_liquid_equal(st, value, &empty, 0))
 		*value = nargs > 0 ? args[0] : pgj_liquid_string("", 0);
 }
 
@@ -652,63 +686,63 @@ filter_json(LiquidState *st, const LiquidCall *call, LiquidValue *value,
 }
 
 const LiquidFilter pgj_liquid_filters[] = {
-	{"abs", 0, 0, filter_number, NUMBER_ABS},
-	{"append", 1, 1, pgj_liquid_text_filter, TEXT_APPEND},
-	{"at_least", 1, 1, filter_arithmetic, NUMBER_AT_LEAST},
-	{"at_most", 1, 1, filter_arithmetic, NUMBER_AT_MOST},
-	{"capitalize", 0, 0, pgj_liquid_text_filter, TEXT_CAPITALIZE},
-	{"ceil", 0, 0, filter_number, NUMBER_CEIL},
-	{"compact", 0, 1, filter_compact},
-	{"concat", 1, 1, filter_concat},
-	{"date", 1, 1, pgj_liquid_date_filter, 0},
-	{"default", 0, 1, filter_default},
-	{"divided_by", 1, 1, filter_arithmetic, NUMBER_DIVIDE},
-	{"downcase", 0, 0, pgj_liquid_text_filter, TEXT_DOWNCASE},
-	{"escape", 0, 0, pgj_liquid_text_filter, TEXT_ESCAPE},
-	{"escape_once", 0, 0, pgj_liquid_text_filter, TEXT_ESCAPE_ONCE},
-	{"first", 0, 0, filter_end, LIST_FIRST},
-	{"fixed", 0, 1, filter_fixed},
-	{"floor", 0, 0, filter_number, NUMBER_FLOOR},
-	{"join", 0, 1, filter_join},
-	{"json", 0, 0, filter_json},
-	{"last", 0, 0, filter_end, LIST_LAST},
-	{"lstrip", 0, 0, pgj_liquid_text_filter, TEXT_LSTRIP},
-	{"map", 1, 1, filter_map},
-	{"minus", 1, 1, filter_arithmetic, NUMBER_MINUS},
-	{"modulo", 1, 1, filter_arithmetic, NUMBER_MODULO},
-	{"newline_to_br", 0, 0, pgj_liquid_text_filter, TEXT_NEWLINE_TO_BR},
-	{"number_with_delimiter", 0, 2, filter_delimiter},
-	{"plus", 1, 1, filter_arithmetic, NUMBER_PLUS},
-	{"prepend", 1, 1, pgj_liquid_text_filter, TEXT_PREPEND},
-	{"raw", 0, 0, pgj_liquid_text_filter, TEXT_RAW},
-	{"remove", 1, 1, pgj_liquid_text_filter, TEXT_REMOVE},
-	{"remove_first", 1, 1, pgj_liquid_text_filter, TEXT_REMOVE_FIRST},
-	{"remove_last", 1, 1, pgj_liquid_text_filter, TEXT_REMOVE_LAST},
-	{"replace", 1, 2, pgj_liquid_text_filter, TEXT_REPLACE},
-	{"replace_first", 1, 2, pgj_liquid_text_filter, TEXT_REPLACE_FIRST},
-	{"replace_last", 2, 2, pgj_liquid_text_filter, TEXT_REPLACE_LAST},
-	{"reverse", 0, 0, filter_reverse},
-	{"round", 0, 1, filter_number, NUMBER_ROUND},
-	{"rstrip", 0, 0, pgj_liquid_text_filter, TEXT_RSTRIP},
-	{"size", 0, 0, filter_size},
-	{"slice", 1, 2, filter_slice},
-	{"sort", 0, 1, filter_sort, LIST_SORT},
-	{"sort_natural", 0, 1, filter_sort, LIST_SORT_NATURAL},
-	{"split", 1, 1, pgj_liquid_text_filter, TEXT_SPLIT},
-	{"strip", 0, 0, pgj_liquid_text_filter, TEXT_STRIP},
-	{"strip_html", 0, 0, pgj_liquid_text_filter, TEXT_STRIP_HTML},
-	{"strip_newlines", 0, 0, pgj_liquid_text_filter, TEXT_STRIP_NEWLINES},
-	{"sum", 0, 1, filter_sum},
-	{"time_zone", 1, 1, pgj_liquid_date_filter, 1},
-	{"times", 1, 1, filter_arithmetic, NUMBER_TIMES},
-	{"truncate", 0, 2, pgj_liquid_text_filter, TEXT_TRUNCATE},
-	{"truncatewords", 0, 2, pgj_liquid_text_filter, TEXT_TRUNCATEWORDS},
-	{"uniq", 0, 1, filter_uniq},
-	{"upcase", 0, 0, pgj_liquid_text_filter, TEXT_UPCASE},
-	{"url_decode", 0, 0, pgj_liquid_text_filter, TEXT_URL_DECODE},
-	{"url_encode", 0, 0, pgj_liquid_text_filter, TEXT_URL_ENCODE},
-	{"where", 1, 2, filter_where},
-	{NULL}
+	{ "abs", 0, 0, filter_number, NUMBER_ABS },
+	{ "append", 1, 1, pgj_liquid_text_filter, TEXT_APPEND },
+	{ "at_least", 1, 1, filter_arithmetic, NUMBER_AT_LEAST },
+	{ "at_most", 1, 1, filter_arithmetic, NUMBER_AT_MOST },
+	{ "capitalize", 0, 0, pgj_liquid_text_filter, TEXT_CAPITALIZE },
+	{ "ceil", 0, 0, filter_number, NUMBER_CEIL },
+	{ "compact", 0, 1, filter_compact },
+	{ "concat", 1, 1, filter_concat },
+	{ "date", 1, 1, pgj_liquid_date_filter, 0 },
+	{ "default", 0, 1, filter_default },
+	{ "divided_by", 1, 1, filter_arithmetic, NUMBER_DIVIDE },
+	{ "downcase", 0, 0, pgj_liquid_text_filter, TEXT_DOWNCASE },
+	{ "escape", 0, 0, pgj_liquid_text_filter, TEXT_ESCAPE },
+	{ "escape_once", 0, 0, pgj_liquid_text_filter, TEXT_ESCAPE_ONCE },
+	{ "first", 0, 0, filter_end, LIST_FIRST },
+	{ "fixed", 0, 1, filter_fixed },
+	{ "floor", 0, 0, filter_number, NUMBER_FLOOR },
+	{ "join", 0, 1, filter_join },
+	{ "json", 0, 0, filter_json },
+	{ "last", 0, 0, filter_end, LIST_LAST },
+	{ "lstrip", 0, 0, pgj_liquid_text_filter, TEXT_LSTRIP },
+	{ "map", 1, 1, filter_map },
+	{ "minus", 1, 1, filter_arithmetic, NUMBER_MINUS },
+	{ "modulo", 1, 1, filter_arithmetic, NUMBER_MODULO },
+	{ "newline_to_br", 0, 0, pgj_liquid_text_filter, TEXT_NEWLINE_TO_BR },
+	{ "number_with_delimiter", 0, 2, filter_delimiter },
+	{ "plus", 1, 1, filter_arithmetic, NUMBER_PLUS },
+	{ "prepend", 1, 1, pgj_liquid_text_filter, TEXT_PREPEND },
+	{ "raw", 0, 0, pgj_liquid_text_filter, TEXT_RAW },
+	{ "remove", 1, 1, pgj_liquid_text_filter, TEXT_REMOVE },
+	{ "remove_first", 1, 1, pgj_liquid_text_filter, TEXT_REMOVE_FIRST },
+	{ "remove_last", 1, 1, pgj_liquid_text_filter, TEXT_REMOVE_LAST },
+	{ "replace", 1, 2, pgj_liquid_text_filter, TEXT_REPLACE },
+	{ "replace_first", 1, 2, pgj_liquid_text_filter, TEXT_REPLACE_FIRST },
+	{ "replace_last", 2, 2, pgj_liquid_text_filter, TEXT_REPLACE_LAST },
+	{ "reverse", 0, 0, filter_reverse },
+	{ "round", 0, 1, filter_number, NUMBER_ROUND },
+	{ "rstrip", 0, 0, pgj_liquid_text_filter, TEXT_RSTRIP },
+	{ "size", 0, 0, filter_size },
+	{ "slice", 1, 2, filter_slice },
+	{ "sort", 0, 1, filter_sort, LIST_SORT },
+	{ "sort_natural", 0, 1, filter_sort, LIST_SORT_NATURAL },
+	{ "split", 1, 1, pgj_liquid_text_filter, TEXT_SPLIT },
+	{ "strip", 0, 0, pgj_liquid_text_filter, TEXT_STRIP },
+	{ "strip_html", 0, 0, pgj_liquid_text_filter, TEXT_STRIP_HTML },
+	{ "strip_newlines", 0, 0, pgj_liquid_text_filter, TEXT_STRIP_NEWLINES },
+	{ "sum", 0, 1, filter_sum },
+	{ "time_zone", 1, 1, pgj_liquid_date_filter, 1 },
+	{ "times", 1, 1, filter_arithmetic, NUMBER_TIMES },
+	{ "truncate", 0, 2, pgj_liquid_text_filter, TEXT_TRUNCATE },
+	{ "truncatewords", 0, 2, pgj_liquid_text_filter, TEXT_TRUNCATEWORDS },
+	{ "uniq", 0, 1, filter_uniq },
+	{ "upcase", 0, 0, pgj_liquid_text_filter, TEXT_UPCASE },
+	{ "url_decode", 0, 0, pgj_liquid_text_filter, TEXT_URL_DECODE },
+	{ "url_encode", 0, 0, pgj_liquid_text_filter, TEXT_URL_ENCODE },
+	{ "where", 1, 2, filter_where },
+	{ NULL }
 };
 
 const LiquidFilter *

@@ -22,12 +22,12 @@
 
 #include "outbox/liquid_parse.h"
 
-typedef void (*TagFn) (Parser *ps, LiquidNode *node);
+typedef void (*TagFn)(Parser *ps, LiquidNode *node);
 
 typedef struct Tag
 {
 	const char *name;
-	TagFn		parse;			/* NULL: belongs to a block */
+	TagFn parse; /* NULL: belongs to a block */
 	LiquidNodeKind kind;
 } Tag;
 
@@ -43,23 +43,28 @@ static void parse_jump(Parser *ps, LiquidNode *node);
 static void parse_comment(Parser *ps, LiquidNode *node);
 static void parse_raw(Parser *ps, LiquidNode *node);
 
-static const Tag tags[] = {
-	{"if", parse_if, LIQUID_NODE_IF},
-	{"unless", parse_if, LIQUID_NODE_IF},
-	{"case", parse_case, LIQUID_NODE_CASE},
-	{"for", parse_for, LIQUID_NODE_FOR},
-	{"assign", parse_assign, LIQUID_NODE_ASSIGN},
-	{"capture", parse_capture, LIQUID_NODE_CAPTURE},
-	{"echo", parse_echo, LIQUID_NODE_OUTPUT},
-	{"break", parse_jump, LIQUID_NODE_BREAK},
-	{"continue", parse_jump, LIQUID_NODE_CONTINUE},
-	{"comment", parse_comment, LIQUID_NODE_TEXT},
-	{"raw", parse_raw, LIQUID_NODE_TEXT},
-	{"elsif", NULL}, {"else", NULL}, {"when", NULL}, {"endif", NULL},
-	{"endunless", NULL}, {"endcase", NULL}, {"endfor", NULL},
-	{"endcapture", NULL}, {"endcomment", NULL}, {"endraw", NULL},
-	{NULL}
-};
+static const Tag tags[] = { { "if", parse_if, LIQUID_NODE_IF },
+							{ "unless", parse_if, LIQUID_NODE_IF },
+							{ "case", parse_case, LIQUID_NODE_CASE },
+							{ "for", parse_for, LIQUID_NODE_FOR },
+							{ "assign", parse_assign, LIQUID_NODE_ASSIGN },
+							{ "capture", parse_capture, LIQUID_NODE_CAPTURE },
+							{ "echo", parse_echo, LIQUID_NODE_OUTPUT },
+							{ "break", parse_jump, LIQUID_NODE_BREAK },
+							{ "continue", parse_jump, LIQUID_NODE_CONTINUE },
+							{ "comment", parse_comment, LIQUID_NODE_TEXT },
+							{ "raw", parse_raw, LIQUID_NODE_TEXT },
+							{ "elsif", NULL },
+							{ "else", NULL },
+							{ "when", NULL },
+							{ "endif", NULL },
+							{ "endunless", NULL },
+							{ "endcase", NULL },
+							{ "endfor", NULL },
+							{ "endcapture", NULL },
+							{ "endcomment", NULL },
+							{ "endraw", NULL },
+							{ NULL } };
 
 static void unknown_tag(Parser *ps) pg_attribute_noreturn();
 
@@ -67,15 +72,18 @@ static void
 unknown_tag(Parser *ps)
 {
 	const char *best = NULL;
-	int			score = 100;
+	int score = 100;
 	const char *hint;
 
 	for (const Tag *t = tags; t->name; t++)
 		pgj_liquid_consider(ps->tag, ps->tag_len, t->name, &best, &score);
 	hint = pgj_liquid_nearest_hint("tag", ps->tag_len, best, score);
-	syntax_error(ps, ps->tag - ps->source,
-				 hint ? hint : "Tags are if, unless, case, for, assign, capture, echo, comment and raw.",
-				 "template has no tag \"%.*s\"", ps->tag_len, ps->tag);
+	syntax_error(
+		ps, ps->tag - ps->source,
+		hint
+			? hint
+			: "Tags are if, unless, case, for, assign, capture, echo, comment and raw.",
+		"template has no tag \"%.*s\"", ps->tag_len, ps->tag);
 }
 
 /* ---- tags ---- */
@@ -110,11 +118,12 @@ settle_branches(LiquidNode *node)
 static void
 parse_if(Parser *ps, LiquidNode *node)
 {
-	static const char *const if_stops[] = {"elsif", "else", "endif", NULL};
-	static const char *const unless_stops[] = {"elsif", "else", "endunless", NULL};
-	bool		unless = pgj_liquid_same(ps->tag, ps->tag_len, "unless");
+	static const char *const if_stops[] = { "elsif", "else", "endif", NULL };
+	static const char *const unless_stops[] = { "elsif", "else", "endunless",
+												NULL };
+	bool unless = pgj_liquid_same(ps->tag, ps->tag_len, "unless");
 	LiquidBranch **tail = &node->branches;
-	bool		first = true;
+	bool first = true;
 
 	for (;;)
 	{
@@ -129,7 +138,8 @@ parse_if(Parser *ps, LiquidNode *node)
 		first = false;
 		parse_body(ps, &b->body, unless ? unless_stops : if_stops,
 				   unless ? "unless" : "if", node->at);
-		if (pgj_liquid_same(ps->tag, ps->tag_len, unless ? "endunless" : "endif"))
+		if (pgj_liquid_same(ps->tag, ps->tag_len,
+							unless ? "endunless" : "endif"))
 			break;
 	}
 	pgj_liquid_expect_end(ps);
@@ -139,7 +149,7 @@ parse_if(Parser *ps, LiquidNode *node)
 static void
 parse_when(Parser *ps, LiquidBranch *b)
 {
-	int			size = 4;
+	int size = 4;
 
 	b->when = palloc(size * sizeof(LiquidExpr *));
 	do
@@ -156,13 +166,13 @@ parse_when(Parser *ps, LiquidBranch *b)
 static void
 parse_case(Parser *ps, LiquidNode *node)
 {
-	static const char *const stops[] = {"when", "else", "endcase", NULL};
+	static const char *const stops[] = { "when", "else", "endcase", NULL };
 	LiquidBranch **tail = &node->branches;
-	LiquidBody	before;
+	LiquidBody before;
 
 	node->pipe.expr = pgj_liquid_parse_expr(ps);
 	pgj_liquid_expect_end(ps);
-	parse_body(ps, &before, stops, "case", node->at);	/* never rendered */
+	parse_body(ps, &before, stops, "case", node->at); /* never rendered */
 	while (!pgj_liquid_same(ps->tag, ps->tag_len, "endcase"))
 	{
 		LiquidBranch *b = palloc0(sizeof(LiquidBranch));
@@ -203,15 +213,17 @@ parse_for_options(Parser *ps, LiquidNode *node)
 			node->offset = pgj_liquid_parse_expr(ps);
 		}
 		else
-			syntax_error(ps, ps->tok.at, "Options are limit, offset and reversed.",
-						 "syntax error in tag \"for\" at or near \"%.*s\"", ps->tok.len, ps->tok.s);
+			syntax_error(ps, ps->tok.at,
+						 "Options are limit, offset and reversed.",
+						 "syntax error in tag \"for\" at or near \"%.*s\"",
+						 ps->tok.len, ps->tok.s);
 	}
 }
 
 static void
 parse_for(Parser *ps, LiquidNode *node)
 {
-	static const char *const stops[] = {"else", "endfor", NULL};
+	static const char *const stops[] = { "else", "endfor", NULL };
 	const char *after;
 
 	if (ps->tok.kind != T_NAME)
@@ -248,7 +260,7 @@ static void
 parse_target(Parser *ps, LiquidNode *node)
 {
 	if (ps->tok.kind == T_STRING || ps->tok.kind == T_INT)
-		 /* allowed by the reference, if hard to read back */ ;
+		/* allowed by the reference, if hard to read back */;
 	else if (ps->tok.kind != T_NAME || ps->tok.s[ps->tok.len - 1] == '?')
 		pgj_liquid_unexpected(ps);
 	node->text = ps->tok.s;
@@ -270,7 +282,7 @@ parse_assign(Parser *ps, LiquidNode *node)
 static void
 parse_capture(Parser *ps, LiquidNode *node)
 {
-	static const char *const stops[] = {"endcapture", NULL};
+	static const char *const stops[] = { "endcapture", NULL };
 
 	parse_target(ps, node);
 	pgj_liquid_expect_end(ps);
@@ -320,7 +332,8 @@ open_markup(Parser *ps, const char *closing)
 
 	ps->markup_at = ps->pos;
 	if (close == NULL)
-		syntax_error(ps, ps->pos, NULL, "template lacks the closing \"%s\"", closing);
+		syntax_error(ps, ps->pos, NULL, "template lacks the closing \"%s\"",
+					 closing);
 	ps->pos = close + 2 - ps->source;
 	if (p < close && *p == '-')
 		p++;
@@ -345,12 +358,13 @@ open_markup(Parser *ps, const char *closing)
 static void
 parse_comment(Parser *ps, LiquidNode *node)
 {
-	int			depth = 1;
-	bool		raw = false;
+	int depth = 1;
+	bool raw = false;
 
 	while (depth > 0)
 	{
-		const char *open = find(ps->source + ps->pos, ps->source + ps->len, "{%");
+		const char *open =
+			find(ps->source + ps->pos, ps->source + ps->len, "{%");
 
 		if (open == NULL || find(open + 2, ps->source + ps->len, "%}") == NULL)
 			syntax_error(ps, node->at, NULL, "tag \"comment\" is never closed");
@@ -397,7 +411,8 @@ parse_raw(Parser *ps, LiquidNode *node)
 	const char *open = start;
 
 	pgj_liquid_expect_end(ps);
-	while ((open = find(open, ps->source + ps->len, "{%")) != NULL && !at_endraw(ps, open))
+	while ((open = find(open, ps->source + ps->len, "{%")) != NULL &&
+		   !at_endraw(ps, open))
 		open += 2;
 	if (open == NULL)
 		syntax_error(ps, node->at, NULL, "tag \"raw\" is never closed");
@@ -419,7 +434,8 @@ check_inline_comment(Parser *ps)
 		while (p < ps->end && pgj_liquid_is_space(*p))
 			p++;
 		if (p < ps->end && *p != '#')
-			syntax_error(ps, p - ps->source, NULL, "each line of a comment must begin with \"#\"");
+			syntax_error(ps, p - ps->source, NULL,
+						 "each line of a comment must begin with \"#\"");
 	}
 }
 
@@ -449,7 +465,8 @@ parse_tag(Parser *ps, LiquidNode *node, const char *const *stops)
 		return true;
 	}
 	if (ps->tag_len == 0)
-		syntax_error(ps, ps->markup_at, NULL, "template has a tag without a name");
+		syntax_error(ps, ps->markup_at, NULL,
+					 "template has a tag without a name");
 	unknown_tag(ps);
 }
 
@@ -507,7 +524,8 @@ parse_body(Parser *ps, LiquidBody *body, const char *const *stops,
 		if (ps->pos >= ps->len)
 		{
 			if (stops)
-				syntax_error(ps, opener_at, NULL, "tag \"%s\" is never closed", opener);
+				syntax_error(ps, opener_at, NULL, "tag \"%s\" is never closed",
+							 opener);
 			break;
 		}
 		node = palloc0(sizeof(LiquidNode));
@@ -546,7 +564,7 @@ LiquidTemplate *
 pgj_liquid_parse(const char *source)
 {
 	LiquidTemplate *template = palloc0(sizeof(LiquidTemplate));
-	Parser		ps;
+	Parser ps;
 
 	memset(&ps, 0, sizeof(ps));
 	ps.source = source;

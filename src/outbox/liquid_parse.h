@@ -13,32 +13,39 @@
 
 typedef enum TokenKind
 {
-	T_END, T_NAME, T_INT, T_DECIMAL, T_STRING, T_DOTDOT, T_COMPARE, T_CHAR
+	T_END,
+	T_NAME,
+	T_INT,
+	T_DECIMAL,
+	T_STRING,
+	T_DOTDOT,
+	T_COMPARE,
+	T_CHAR
 } TokenKind;
 
 typedef struct Token
 {
-	TokenKind	kind;
-	int			at;
+	TokenKind kind;
+	int at;
 	const char *s;
-	int			len;
-	LiquidOp	op;
+	int len;
+	LiquidOp op;
 } Token;
 
 typedef struct Parser
 {
 	const char *source;
-	int			len;
-	int			pos;			/* next byte of the template */
-	bool		trim;			/* the last markup ended with "-" */
-	int			depth;
+	int len;
+	int pos;   /* next byte of the template */
+	bool trim; /* the last markup ended with "-" */
+	int depth;
 	/* the markup at hand */
-	int			markup_at;		/* offset of its braces */
-	const char *tag;			/* name of the tag, NULL: an output */
-	int			tag_len;
-	const char *p;				/* rest of the markup */
+	int markup_at;	 /* offset of its braces */
+	const char *tag; /* name of the tag, NULL: an output */
+	int tag_len;
+	const char *p; /* rest of the markup */
 	const char *end;
-	Token		tok;			/* current token of it */
+	Token tok; /* current token of it */
 } Parser;
 
 #define syntax_error(ps, at, hint, ...) \
@@ -47,8 +54,9 @@ typedef struct Parser
 extern bool pgj_liquid_same(const char *s, int len, const char *word);
 
 /* Hints: the candidate nearest to a misspelt name. */
-extern void pgj_liquid_consider(const char *name, int len, const char *candidate,
-								const char **best, int *score);
+extern void pgj_liquid_consider(const char *name, int len,
+								const char *candidate, const char **best,
+								int *score);
 extern const char *pgj_liquid_nearest_hint(const char *what, int len,
 										   const char *best, int score);
 
@@ -69,4 +77,4 @@ extern LiquidExpr *pgj_liquid_parse_expr(Parser *ps);
 extern void pgj_liquid_parse_pipe(Parser *ps, LiquidPipe *pipe);
 extern LiquidCondition *pgj_liquid_parse_condition(Parser *ps);
 
-#endif							/* PGJ_LIQUID_PARSE_H */
+#endif /* PGJ_LIQUID_PARSE_H */

@@ -36,7 +36,8 @@ pgj_liquid_charge(LiquidState *st, size_t size)
 {
 	if (size > LIQUID_MAX_MEMORY - st->memory)
 		pgj_liquid_error(LIQUID_LIMIT, st->template->source, st->at, NULL,
-						 "template needs more than %d bytes of memory", LIQUID_MAX_MEMORY);
+						 "template needs more than %d bytes of memory",
+						 LIQUID_MAX_MEMORY);
 	st->memory += size;
 }
 
@@ -65,11 +66,12 @@ pgj_liquid_append(LiquidState *st, LiquidBuffer *buf, const char *s, int len)
 		return;
 	if (len > LIQUID_MAX_OUTPUT - buf->len)
 		pgj_liquid_error(LIQUID_LIMIT, st->template->source, st->at, NULL,
-						 "template writes more than %d bytes", LIQUID_MAX_OUTPUT);
+						 "template writes more than %d bytes",
+						 LIQUID_MAX_OUTPUT);
 	if (buf->len + len + 1 > buf->size)
 	{
-		int			size = Max(2 * buf->size, Max(256, buf->len + len + 1));
-		char	   *data;
+		int size = Max(2 * buf->size, Max(256, buf->len + len + 1));
+		char *data;
 
 		/* the old block is given back, so it does not count */
 		if (buf->data)
@@ -99,7 +101,7 @@ is_named(const char *name, int len, const char *other, int other_len)
 static LiquidVariable *
 find_in(LiquidState *st, LiquidVariable *list, const char *name, int len)
 {
-	int			hops = 0;
+	int hops = 0;
 
 	for (; list && !is_named(name, len, list->name, list->len); hops++)
 		list = list->next;
@@ -108,7 +110,8 @@ find_in(LiquidState *st, LiquidVariable *list, const char *name, int len)
 }
 
 static void
-set_in(LiquidState *st, LiquidVariable **list, const char *name, int len, LiquidValue value)
+set_in(LiquidState *st, LiquidVariable **list, const char *name, int len,
+	   LiquidValue value)
 {
 	LiquidVariable *v = find_in(st, *list, name, len);
 
@@ -124,7 +127,8 @@ set_in(LiquidState *st, LiquidVariable **list, const char *name, int len, Liquid
 }
 
 bool
-pgj_liquid_variable(LiquidState *st, const char *name, int len, LiquidValue *out)
+pgj_liquid_variable(LiquidState *st, const char *name, int len,
+					LiquidValue *out)
 {
 	LiquidVariable *v;
 
@@ -208,8 +212,10 @@ eval(LiquidState *st, const LiquidExpr *e)
 	v = pgj_liquid_nil();
 	v.type = LIQUID_RANGE;
 	/* far inside int64, so that counts and indexes cannot overflow */
-	v.u.range.low = Max(Min(pgj_liquid_loose_integer(&low), PG_INT64_MAX / 4), PG_INT64_MIN / 4);
-	v.u.range.high = Max(Min(pgj_liquid_loose_integer(&high), PG_INT64_MAX / 4), PG_INT64_MIN / 4);
+	v.u.range.low = Max(Min(pgj_liquid_loose_integer(&low), PG_INT64_MAX / 4),
+						PG_INT64_MIN / 4);
+	v.u.range.high = Max(Min(pgj_liquid_loose_integer(&high), PG_INT64_MAX / 4),
+						 PG_INT64_MIN / 4);
 	return v;
 }
 
@@ -224,7 +230,7 @@ eval_pipe(LiquidState *st, const LiquidPipe *pipe)
 	for (const LiquidCall *call = pipe->calls; call; call = call->next)
 	{
 		LiquidValue args[LIQUID_MAX_ARGS + 1];
-		int			nargs = call->nargs;
+		int nargs = call->nargs;
 
 		memset(args, 0, sizeof(args));
 		for (int i = 0; i < nargs; i++)
@@ -249,7 +255,8 @@ contains(LiquidState *st, const LiquidValue *left, const LiquidValue *right)
 	{
 		text = pgj_liquid_text(st, right);
 		pgj_liquid_work(st, left->len / 64);
-		return text.len == 0 || memmem(left->u.string, left->len, text.u.string, text.len) != NULL;
+		return text.len == 0 || memmem(left->u.string, left->len, text.u.string,
+									   text.len) != NULL;
 	}
 	if (left->type == LIQUID_OBJECT)
 	{
@@ -262,8 +269,9 @@ contains(LiquidState *st, const LiquidValue *left, const LiquidValue *right)
 		return true;
 	}
 	if (left->type == LIQUID_RANGE)
-		return right->type == LIQUID_INT && right->u.integer >= left->u.range.low &&
-			right->u.integer <= left->u.range.high;
+		return right->type == LIQUID_INT &&
+			   right->u.integer >= left->u.range.low &&
+			   right->u.integer <= left->u.range.high;
 	if (left->type != LIQUID_ARRAY)
 		return false;
 	for (int64 i = 0; i < pgj_liquid_count(left); i++)
@@ -281,7 +289,7 @@ eval_comparison(LiquidState *st, const LiquidCondition *c)
 {
 	LiquidValue left = eval(st, c->left);
 	LiquidValue right;
-	int			order;
+	int order;
 
 	if (c->op == LIQUID_OP_TRUTH)
 		return pgj_liquid_truth(&left);
@@ -314,7 +322,7 @@ eval_condition(LiquidState *st, const LiquidCondition *c)
 {
 	for (;; c = c->next)
 	{
-		bool		truth = eval_comparison(st, c);
+		bool truth = eval_comparison(st, c);
 
 		if (c->next == NULL || truth != c->is_and)
 			return truth;
@@ -344,7 +352,8 @@ render_if(LiquidState *st, const LiquidNode *node)
 {
 	for (const LiquidBranch *b = node->branches; b; b = b->next)
 	{
-		if (b->condition == NULL || eval_condition(st, b->condition) != b->negate)
+		if (b->condition == NULL ||
+			eval_condition(st, b->condition) != b->negate)
 			return render_body(st, &b->body);
 	}
 	return FLOW_NEXT;
@@ -355,10 +364,11 @@ static Flow
 render_case(LiquidState *st, const LiquidNode *node)
 {
 	LiquidValue subject = eval(st, node->pipe.expr);
-	bool		matched = false;
-	Flow		flow = FLOW_NEXT;
+	bool matched = false;
+	Flow flow = FLOW_NEXT;
 
-	for (const LiquidBranch *b = node->branches; b && flow == FLOW_NEXT; b = b->next)
+	for (const LiquidBranch *b = node->branches; b && flow == FLOW_NEXT;
+		 b = b->next)
 	{
 		if (b->when == NULL && matched)
 			continue;
@@ -413,8 +423,8 @@ static LiquidVariable *
 loop_position(LiquidState *st, const LiquidNode *node)
 {
 	LiquidValue zero = pgj_liquid_int(0);
-	int			len = node->len + 1 + node->collection_len;
-	char	   *name = pgj_liquid_alloc(st, len + 1);
+	int len = node->len + 1 + node->collection_len;
+	char *name = pgj_liquid_alloc(st, len + 1);
 
 	memcpy(name, node->text, node->len);
 	name[node->len] = '-';
@@ -440,9 +450,11 @@ render_loop(LiquidState *st, const LiquidNode *node, const LiquidValue *items,
 		st->at = node->at;
 		if (++st->iterations > LIQUID_MAX_ITERATIONS)
 			pgj_liquid_error(LIQUID_LIMIT, st->template->source, node->at, NULL,
-							 "loops of the template run more than %d times", LIQUID_MAX_ITERATIONS);
+							 "loops of the template run more than %d times",
+							 LIQUID_MAX_ITERATIONS);
 		frame->index = i;
-		frame->value = pgj_liquid_item(st, items, node->reversed ? from + n - 1 - i : from + i);
+		frame->value = pgj_liquid_item(
+			st, items, node->reversed ? from + n - 1 - i : from + i);
 		if (render_body(st, &node->body) == FLOW_BREAK)
 			break;
 	}
@@ -455,9 +467,9 @@ render_for(LiquidState *st, const LiquidNode *node)
 {
 	LiquidValue items = loop_items(st, node);
 	LiquidVariable *position = loop_position(st, node);
-	int64		n = pgj_liquid_count(&items);
-	int64		from;
-	int64		limit;
+	int64 n = pgj_liquid_count(&items);
+	int64 from;
+	int64 limit;
 
 	if (node->offset_continue)
 		from = position->value.u.integer;
@@ -478,7 +490,7 @@ render_capture(LiquidState *st, const LiquidNode *node)
 	LiquidBuffer *outer = st->out;
 	LiquidBuffer buf;
 	LiquidValue v;
-	Flow		flow;
+	Flow flow;
 
 	memset(&buf, 0, sizeof(buf));
 	st->out = &buf;
@@ -502,7 +514,8 @@ render_node(LiquidState *st, const LiquidNode *node)
 			render_output(st, node);
 			return FLOW_NEXT;
 		case LIQUID_NODE_ASSIGN:
-			set_in(st, &st->variables, node->text, node->len, eval_pipe(st, &node->pipe));
+			set_in(st, &st->variables, node->text, node->len,
+				   eval_pipe(st, &node->pipe));
 			return FLOW_NEXT;
 		case LIQUID_NODE_IF:
 			return render_if(st, node);
@@ -525,7 +538,7 @@ render_body(LiquidState *st, const LiquidBody *body)
 {
 	for (const LiquidNode *node = body->first; node; node = node->next)
 	{
-		Flow		flow;
+		Flow flow;
 
 		st->at = node->at;
 		pgj_liquid_work(st, 1);
@@ -538,7 +551,8 @@ render_body(LiquidState *st, const LiquidBody *body)
 
 /* The text, in the current memory context.  data must be an object or nil. */
 char *
-pgj_liquid_render(const LiquidTemplate *template, LiquidValue data, bool html, bool utf8)
+pgj_liquid_render(const LiquidTemplate *template, LiquidValue data, bool html,
+				  bool utf8)
 {
 	LiquidState st;
 	LiquidBuffer out;

@@ -17,31 +17,45 @@
 
 #include "outbox/liquid.h"
 
-#define filter_error(st, ...) \
-	pgj_liquid_error(LIQUID_INVALID, (st)->template->source, (st)->at, NULL, __VA_ARGS__)
+#define filter_error(st, ...)                                                \
+	pgj_liquid_error(LIQUID_INVALID, (st)->template->source, (st)->at, NULL, \
+					 __VA_ARGS__)
 
 /* ---- case ---- */
 
 typedef struct CaseRange
 {
-	unsigned	first;			/* of the capitals */
-	unsigned	last;
-	int			offset;			/* to the small letter */
-	bool		alternate;		/* capital and small in turn, first a capital */
+	unsigned first; /* of the capitals */
+	unsigned last;
+	int offset;		/* to the small letter */
+	bool alternate; /* capital and small in turn, first a capital */
 } CaseRange;
 
 static const CaseRange case_ranges[] = {
-	{'A', 'Z', 32},
-	{0x00C0, 0x00D6, 32}, {0x00D8, 0x00DE, 32},
-	{0x0100, 0x012F, 1, true}, {0x0132, 0x0137, 1, true},
-	{0x0139, 0x0148, 1, true}, {0x014A, 0x0177, 1, true},
-	{0x0178, 0x0178, -121}, {0x0179, 0x017E, 1, true},
-	{0x0218, 0x021B, 1, true},
-	{0x0386, 0x0386, 38}, {0x0388, 0x038A, 37}, {0x038C, 0x038C, 64},
-	{0x038E, 0x038F, 63}, {0x0391, 0x03A1, 32}, {0x03A3, 0x03AB, 32},
-	{0x0400, 0x040F, 80}, {0x0410, 0x042F, 32}, {0x0460, 0x0481, 1, true},
-	{0x048A, 0x04BF, 1, true}, {0x04D0, 0x052F, 1, true},
-	{0x0531, 0x0556, 48}, {0x1E00, 0x1E95, 1, true}, {0x1EA0, 0x1EFF, 1, true},
+	{ 'A', 'Z', 32 },
+	{ 0x00C0, 0x00D6, 32 },
+	{ 0x00D8, 0x00DE, 32 },
+	{ 0x0100, 0x012F, 1, true },
+	{ 0x0132, 0x0137, 1, true },
+	{ 0x0139, 0x0148, 1, true },
+	{ 0x014A, 0x0177, 1, true },
+	{ 0x0178, 0x0178, -121 },
+	{ 0x0179, 0x017E, 1, true },
+	{ 0x0218, 0x021B, 1, true },
+	{ 0x0386, 0x0386, 38 },
+	{ 0x0388, 0x038A, 37 },
+	{ 0x038C, 0x038C, 64 },
+	{ 0x038E, 0x038F, 63 },
+	{ 0x0391, 0x03A1, 32 },
+	{ 0x03A3, 0x03AB, 32 },
+	{ 0x0400, 0x040F, 80 },
+	{ 0x0410, 0x042F, 32 },
+	{ 0x0460, 0x0481, 1, true },
+	{ 0x048A, 0x04BF, 1, true },
+	{ 0x04D0, 0x052F, 1, true },
+	{ 0x0531, 0x0556, 48 },
+	{ 0x1E00, 0x1E95, 1, true },
+	{ 0x1EA0, 0x1EFF, 1, true },
 };
 
 static unsigned
@@ -50,19 +64,19 @@ change_case(unsigned c, bool up)
 	for (int i = 0; i < lengthof(case_ranges); i++)
 	{
 		const CaseRange *r = &case_ranges[i];
-		int			shift = up && !r->alternate ? r->offset : 0;
+		int shift = up && !r->alternate ? r->offset : 0;
 
 		if (c < r->first + shift || c > r->last + shift)
 			continue;
 		if (r->alternate)
 		{
-			bool		is_capital = (c - r->first) % 2 == 0;
+			bool is_capital = (c - r->first) % 2 == 0;
 
 			return is_capital == up ? c : up ? c - 1 : c + 1;
 		}
 		return up ? c - r->offset : c + r->offset;
 	}
-	return up && c == 0x03C2 ? 0x03A3 : c;	/* final sigma */
+	return up && c == 0x03C2 ? 0x03A3 : c; /* final sigma */
 }
 
 /* Append the character s of n bytes in the other case. */
@@ -70,8 +84,8 @@ static void
 append_case(LiquidState *st, LiquidBuffer *buf, const char *s, int n, bool up)
 {
 	const unsigned char *u = (const unsigned char *) s;
-	unsigned	c;
-	char		out[3];
+	unsigned c;
+	char out[3];
 
 	if (n == 1 && u[0] < 0x80)
 	{
@@ -87,7 +101,8 @@ append_case(LiquidState *st, LiquidBuffer *buf, const char *s, int n, bool up)
 	}
 	else if (n == 3 && st->utf8)
 	{
-		c = change_case((u[0] & 0x0F) << 12 | (u[1] & 0x3F) << 6 | (u[2] & 0x3F), up);
+		c = change_case(
+			(u[0] & 0x0F) << 12 | (u[1] & 0x3F) << 6 | (u[2] & 0x3F), up);
 		out[0] = 0xE0 | c >> 12;
 		out[1] = 0x80 | (c >> 6 & 0x3F);
 		out[2] = 0x80 | (c & 0x3F);
@@ -98,12 +113,14 @@ append_case(LiquidState *st, LiquidBuffer *buf, const char *s, int n, bool up)
 }
 
 static void
-text_case(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text, int variant)
+text_case(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text,
+		  int variant)
 {
 	for (int i = 0; i < text->len;)
 	{
-		int			n = pgj_liquid_char_len(st, text->u.string + i, text->len - i);
-		bool		up = variant == TEXT_UPCASE || (variant == TEXT_CAPITALIZE && i == 0);
+		int n = pgj_liquid_char_len(st, text->u.string + i, text->len - i);
+		bool up =
+			variant == TEXT_UPCASE || (variant == TEXT_CAPITALIZE && i == 0);
 
 		append_case(st, buf, text->u.string + i, n, up);
 		i += n;
@@ -117,7 +134,8 @@ text_strip(LiquidValue text, bool left, bool right)
 {
 	while (left && text.len > 0 && pgj_liquid_is_space(*text.u.string))
 		text.u.string++, text.len--;
-	while (right && text.len > 0 && pgj_liquid_is_space(text.u.string[text.len - 1]))
+	while (right && text.len > 0 &&
+		   pgj_liquid_is_space(text.u.string[text.len - 1]))
 		text.len--;
 	return text;
 }
@@ -125,7 +143,7 @@ text_strip(LiquidValue text, bool left, bool right)
 static int64
 char_count(LiquidState *st, const LiquidValue *text)
 {
-	int64		n = 0;
+	int64 n = 0;
 
 	for (int i = 0; i < text->len; n++)
 		i += pgj_liquid_char_len(st, text->u.string + i, text->len - i);
@@ -136,9 +154,10 @@ static void
 text_truncate(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text,
 			  const LiquidValue *args, int nargs)
 {
-	int64		want = nargs > 0 ? pgj_liquid_integer(st, &args[0]) : 50;
-	LiquidValue end = nargs > 1 ? pgj_liquid_text(st, &args[1]) : pgj_liquid_string("...", 3);
-	int			cut = 0;
+	int64 want = nargs > 0 ? pgj_liquid_integer(st, &args[0]) : 50;
+	LiquidValue end =
+		nargs > 1 ? pgj_liquid_text(st, &args[1]) : pgj_liquid_string("...", 3);
+	int cut = 0;
 
 	if (char_count(st, text) <= want)
 	{
@@ -155,7 +174,7 @@ text_truncate(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text,
 static bool
 next_word(const LiquidValue *text, int *pos, LiquidValue *word)
 {
-	int			start;
+	int start;
 
 	while (*pos < text->len && pgj_liquid_is_space(text->u.string[*pos]))
 		(*pos)++;
@@ -170,11 +189,12 @@ static void
 text_truncatewords(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text,
 				   const LiquidValue *args, int nargs)
 {
-	int64		want = nargs > 0 ? pgj_liquid_integer(st, &args[0]) : 15;
-	LiquidValue end = nargs > 1 ? pgj_liquid_text(st, &args[1]) : pgj_liquid_string("...", 3);
+	int64 want = nargs > 0 ? pgj_liquid_integer(st, &args[0]) : 15;
+	LiquidValue end =
+		nargs > 1 ? pgj_liquid_text(st, &args[1]) : pgj_liquid_string("...", 3);
 	LiquidValue word;
-	int			pos = 0;
-	int64		words = 0;
+	int pos = 0;
+	int64 words = 0;
 
 	want = Max(want, 1);
 	while (words < want && next_word(text, &pos, &word))
@@ -198,7 +218,7 @@ text_truncatewords(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text,
 static char *
 backwards(LiquidState *st, const LiquidValue *v)
 {
-	char	   *s = pgj_liquid_alloc(st, v->len);
+	char *s = pgj_liquid_alloc(st, v->len);
 
 	for (int i = 0; i < v->len; i++)
 		s[i] = v->u.string[v->len - 1 - i];
@@ -207,7 +227,8 @@ backwards(LiquidState *st, const LiquidValue *v)
 
 /* Both backwards, so that the search for the last is linear, too. */
 static const char *
-find_text(LiquidState *st, const LiquidValue *text, const LiquidValue *what, bool last)
+find_text(LiquidState *st, const LiquidValue *text, const LiquidValue *what,
+		  bool last)
 {
 	const char *s;
 	const char *hit;
@@ -229,7 +250,7 @@ text_replace_all(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text,
 	/* nothing to find: it is found around every character */
 	while (what->len == 0 && s < end)
 	{
-		int			n = pgj_liquid_char_len(st, s, end - s);
+		int n = pgj_liquid_char_len(st, s, end - s);
 
 		pgj_liquid_append(st, buf, by->u.string, by->len);
 		pgj_liquid_append(st, buf, s, n);
@@ -254,13 +275,14 @@ text_replace_one(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text,
 				 const LiquidValue *what, const LiquidValue *by, bool last)
 {
 	const char *hit = find_text(st, text, what, last);
-	int			before = hit ? hit - text->u.string : text->len;
+	int before = hit ? hit - text->u.string : text->len;
 
 	pgj_liquid_append(st, buf, text->u.string, before);
 	if (hit)
 	{
 		pgj_liquid_append(st, buf, by->u.string, by->len);
-		pgj_liquid_append(st, buf, hit + what->len, text->len - before - what->len);
+		pgj_liquid_append(st, buf, hit + what->len,
+						  text->len - before - what->len);
 	}
 }
 
@@ -269,14 +291,16 @@ text_replace(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text,
 			 const LiquidValue *args, int nargs, int variant)
 {
 	LiquidValue what = pgj_liquid_text(st, &args[0]);
-	LiquidValue by = nargs > 1 ? pgj_liquid_text(st, &args[1]) : pgj_liquid_string("", 0);
+	LiquidValue by =
+		nargs > 1 ? pgj_liquid_text(st, &args[1]) : pgj_liquid_string("", 0);
 
 	pgj_liquid_work(st, text->len / 64);
 	if (variant == TEXT_REPLACE || variant == TEXT_REMOVE)
 		text_replace_all(st, buf, text, &what, &by);
 	else
 		text_replace_one(st, buf, text, &what, &by,
-						 variant == TEXT_REPLACE_LAST || variant == TEXT_REMOVE_LAST);
+						 variant == TEXT_REPLACE_LAST ||
+							 variant == TEXT_REMOVE_LAST);
 }
 
 /* ---- split ---- */
@@ -285,10 +309,10 @@ static LiquidValue
 text_split(LiquidState *st, const LiquidValue *text, const LiquidValue *by)
 {
 	LiquidValue *items = NULL;
-	int			n = 0;
-	int			size = 0;
-	int			pos = 0;
-	bool		words = by->len == 1 && by->u.string[0] == ' ';
+	int n = 0;
+	int size = 0;
+	int pos = 0;
+	bool words = by->len == 1 && by->u.string[0] == ' ';
 
 	while (pos < text->len)
 	{
@@ -302,8 +326,10 @@ text_split(LiquidState *st, const LiquidValue *text, const LiquidValue *by)
 		else
 		{
 			const char *s = text->u.string + pos;
-			const char *hit = by->len ? memmem(s, text->len - pos, by->u.string, by->len) : NULL;
-			int			len = text->len - pos;
+			const char *hit =
+				by->len ? memmem(s, text->len - pos, by->u.string, by->len)
+						: NULL;
+			int len = text->len - pos;
 
 			if (by->len == 0)
 				len = pgj_liquid_char_len(st, s, len);
@@ -314,7 +340,8 @@ text_split(LiquidState *st, const LiquidValue *text, const LiquidValue *by)
 		}
 		if (n == size)
 		{
-			LiquidValue *more = pgj_liquid_alloc(st, Max(16, 2 * size) * sizeof(LiquidValue));
+			LiquidValue *more =
+				pgj_liquid_alloc(st, Max(16, 2 * size) * sizeof(LiquidValue));
 
 			if (n > 0)
 				memcpy(more, items, n * sizeof(LiquidValue));
@@ -335,10 +362,10 @@ text_split(LiquidState *st, const LiquidValue *text, const LiquidValue *by)
 static bool
 is_entity(const char *s, int len)
 {
-	int			i = 1;
-	int			start;
-	bool		number = len > 2 && s[1] == '#';
-	bool		hex = number && (s[2] == 'x' || s[2] == 'X');
+	int i = 1;
+	int start;
+	bool number = len > 2 && s[1] == '#';
+	bool hex = number && (s[2] == 'x' || s[2] == 'X');
 
 	i += number + hex;
 	start = i;
@@ -353,9 +380,10 @@ is_entity(const char *s, int len)
 }
 
 void
-pgj_liquid_escape(LiquidState *st, LiquidBuffer *buf, const char *s, int len, bool once)
+pgj_liquid_escape(LiquidState *st, LiquidBuffer *buf, const char *s, int len,
+				  bool once)
 {
-	int			start = 0;
+	int start = 0;
 
 	for (int i = 0; i < len; i++)
 	{
@@ -398,7 +426,7 @@ text_url_encode(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text)
 	for (int i = 0; i < text->len; i++)
 	{
 		unsigned char c = (unsigned char) text->u.string[i];
-		char		code[3] = {'%', hex[c >> 4], hex[c & 15]};
+		char code[3] = { '%', hex[c >> 4], hex[c & 15] };
 
 		if (c == ' ')
 			pgj_liquid_append(st, buf, "+", 1);
@@ -426,7 +454,12 @@ is_valid_utf8(const char *s, int len)
 	for (int i = 0; i < len;)
 	{
 		unsigned char c = u[i];
-		int			n = c < 0x80 ? 1 : c < 0xC2 ? 0 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : c < 0xF5 ? 4 : 0;
+		int n = c < 0x80   ? 1
+				: c < 0xC2 ? 0
+				: c < 0xE0 ? 2
+				: c < 0xF0 ? 3
+				: c < 0xF5 ? 4
+						   : 0;
 
 		if (n == 0 || i + n > len)
 			return false;
@@ -447,18 +480,20 @@ is_valid_utf8(const char *s, int len)
 static void
 text_url_decode(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text)
 {
-	bool		ascii = true;
+	bool ascii = true;
 
 	for (int i = 0; i < text->len; i++)
 	{
-		char		c = text->u.string[i];
+		char c = text->u.string[i];
 
 		if (c == '+')
 			c = ' ';
-		else if (c == '%' && i + 2 < text->len && hex_digit(text->u.string[i + 1]) >= 0 &&
+		else if (c == '%' && i + 2 < text->len &&
+				 hex_digit(text->u.string[i + 1]) >= 0 &&
 				 hex_digit(text->u.string[i + 2]) >= 0)
 		{
-			c = (char) (hex_digit(text->u.string[i + 1]) << 4 | hex_digit(text->u.string[i + 2]));
+			c = (char) (hex_digit(text->u.string[i + 1]) << 4 |
+						hex_digit(text->u.string[i + 2]));
 			i += 2;
 			ascii = ascii && !IS_HIGHBIT_SET(c);
 			if (c == '\0')
@@ -481,12 +516,14 @@ html_length(const char *s, int len, bool *missing)
 	{
 		const char *open;
 		const char *close;
-	}			whole[] = {{"<script", "</script>"}, {"<style", "</style>"}, {"<!--", "-->"}};
+	} whole[] = { { "<script", "</script>" },
+				  { "<style", "</style>" },
+				  { "<!--", "-->" } };
 	const char *end;
 
 	for (int i = 0; i < lengthof(whole); i++)
 	{
-		int			n = strlen(whole[i].open);
+		int n = strlen(whole[i].open);
 
 		if (missing[i] || len < n || memcmp(s, whole[i].open, n) != 0)
 			continue;
@@ -502,14 +539,14 @@ html_length(const char *s, int len, bool *missing)
 static void
 text_strip_html(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text)
 {
-	bool		missing[3] = {false, false, false};
+	bool missing[3] = { false, false, false };
 
 	for (int i = 0; i < text->len;)
 	{
 		const char *s = text->u.string + i;
 		const char *tag = memchr(s, '<', text->len - i);
-		int			before = tag ? tag - s : text->len - i;
-		int			n;
+		int before = tag ? tag - s : text->len - i;
+		int n;
 
 		pgj_liquid_append(st, buf, s, before);
 		i += before;
@@ -526,13 +563,14 @@ text_strip_html(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text)
 }
 
 static void
-text_newlines(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text, const char *by)
+text_newlines(LiquidState *st, LiquidBuffer *buf, const LiquidValue *text,
+			  const char *by)
 {
-	int			start = 0;
+	int start = 0;
 
 	for (int i = 0; i < text->len; i++)
 	{
-		int			end = i;
+		int end = i;
 
 		if (text->u.string[i] != '\n')
 			continue;
@@ -569,14 +607,14 @@ text_newline_to_br(LiquidState *st, const LiquidValue *text)
 /* ---- all of them ---- */
 
 void
-pgj_liquid_text_filter(LiquidState *st, const LiquidCall *call, LiquidValue *value,
-					   const LiquidValue *args, int nargs)
+pgj_liquid_text_filter(LiquidState *st, const LiquidCall *call,
+					   LiquidValue *value, const LiquidValue *args, int nargs)
 {
 	LiquidValue text = pgj_liquid_text(st, value);
-	int			variant = call->filter->variant;
+	int variant = call->filter->variant;
 	LiquidValue arg;
 	LiquidBuffer buf;
-	bool		safe = false;
+	bool safe = false;
 
 	memset(&buf, 0, sizeof(buf));
 	switch (variant)
@@ -589,7 +627,8 @@ pgj_liquid_text_filter(LiquidState *st, const LiquidCall *call, LiquidValue *val
 		case TEXT_STRIP:
 		case TEXT_LSTRIP:
 		case TEXT_RSTRIP:
-			*value = text_strip(text, variant != TEXT_RSTRIP, variant != TEXT_LSTRIP);
+			*value = text_strip(text, variant != TEXT_RSTRIP,
+								variant != TEXT_LSTRIP);
 			return;
 		case TEXT_RAW:
 			*value = text;
@@ -626,7 +665,8 @@ pgj_liquid_text_filter(LiquidState *st, const LiquidCall *call, LiquidValue *val
 		case TEXT_ESCAPE:
 		case TEXT_ESCAPE_ONCE:
 			safe = true;
-			pgj_liquid_escape(st, &buf, text.u.string, text.len, variant == TEXT_ESCAPE_ONCE);
+			pgj_liquid_escape(st, &buf, text.u.string, text.len,
+							  variant == TEXT_ESCAPE_ONCE);
 			break;
 		case TEXT_URL_ENCODE:
 			text_url_encode(st, &buf, &text);

@@ -32,7 +32,7 @@ int
 pgj_liquid_char_len(const LiquidState *st, const char *s, int left)
 {
 	unsigned char c = (unsigned char) *s;
-	int			n = 1;
+	int n = 1;
 
 	if (st->utf8 && c >= 0xC0)
 		n = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
@@ -117,7 +117,8 @@ pgj_liquid_count(const LiquidValue *v)
 	switch (v->type)
 	{
 		case LIQUID_ARRAY:
-			return v->u.list.source ? v->u.list.source->count(v->u.list.handle) : v->len;
+			return v->u.list.source ? v->u.list.source->count(v->u.list.handle)
+									: v->len;
 		case LIQUID_OBJECT:
 			return v->u.list.source->count(v->u.list.handle);
 		case LIQUID_RANGE:
@@ -157,7 +158,7 @@ pgj_liquid_item(LiquidState *st, const LiquidValue *v, int64 n)
 LiquidValue
 pgj_liquid_pairs(LiquidState *st, const LiquidValue *object)
 {
-	int			n = object->u.list.source->count(object->u.list.handle);
+	int n = object->u.list.source->count(object->u.list.handle);
 	LiquidValue *flat = pgj_liquid_alloc(st, 2 * n * sizeof(LiquidValue));
 	LiquidValue *pairs = pgj_liquid_alloc(st, n * sizeof(LiquidValue));
 
@@ -177,7 +178,7 @@ static LiquidValue
 first_or_last(LiquidState *st, const LiquidValue *v, bool last)
 {
 	LiquidValue pairs;
-	int64		n;
+	int64 n;
 
 	if (v->type == LIQUID_OBJECT && last)
 		return pgj_liquid_nil();
@@ -195,14 +196,16 @@ first_or_last(LiquidState *st, const LiquidValue *v, bool last)
 static LiquidValue
 loop_member(LiquidState *st, const LiquidFrame *f, const char *name, int len)
 {
-	static const char *const names[] = {"index", "index0", "rindex", "rindex0",
-	"length", "first", "last", "name", "parentloop"};
+	static const char *const names[] = { "index",	"index0", "rindex",
+										 "rindex0", "length", "first",
+										 "last",	"name",	  "parentloop" };
 	LiquidValue v = pgj_liquid_nil();
-	int			i;
+	int i;
 
 	for (i = 0; i < lengthof(names); i++)
 	{
-		if (strlen(names[i]) == (size_t) len && memcmp(names[i], name, len) == 0)
+		if (strlen(names[i]) == (size_t) len &&
+			memcmp(names[i], name, len) == 0)
 			break;
 	}
 	switch (i)
@@ -222,15 +225,16 @@ loop_member(LiquidState *st, const LiquidFrame *f, const char *name, int len)
 		case 6:
 			return pgj_liquid_bool(f->index == f->length - 1);
 		case 7:
-			{
-				LiquidBuffer buf;
+		{
+			LiquidBuffer buf;
 
-				memset(&buf, 0, sizeof(buf));
-				pgj_liquid_append(st, &buf, f->node->text, f->node->len);
-				pgj_liquid_append(st, &buf, "-", 1);
-				pgj_liquid_append(st, &buf, f->node->collection, f->node->collection_len);
-				return pgj_liquid_take(&buf);
-			}
+			memset(&buf, 0, sizeof(buf));
+			pgj_liquid_append(st, &buf, f->node->text, f->node->len);
+			pgj_liquid_append(st, &buf, "-", 1);
+			pgj_liquid_append(st, &buf, f->node->collection,
+							  f->node->collection_len);
+			return pgj_liquid_take(&buf);
+		}
 		case 8:
 			if (f->parent)
 			{
@@ -246,7 +250,8 @@ loop_member(LiquidState *st, const LiquidFrame *f, const char *name, int len)
 static bool
 key_is(const LiquidValue *key, const char *word)
 {
-	return strlen(word) == (size_t) key->len && memcmp(key->u.string, word, key->len) == 0;
+	return strlen(word) == (size_t) key->len &&
+		   memcmp(key->u.string, word, key->len) == 0;
 }
 
 /*
@@ -264,7 +269,8 @@ pgj_liquid_lookup(LiquidState *st, const LiquidValue *v, const LiquidValue *key,
 	{
 		LiquidValue text = pgj_liquid_text(st, key);
 
-		if (v->u.list.source->get(v->u.list.handle, text.u.string, text.len, &found))
+		if (v->u.list.source->get(v->u.list.handle, text.u.string, text.len,
+								  &found))
 		{
 			pgj_liquid_got(st, &found);
 			return found;
@@ -273,8 +279,8 @@ pgj_liquid_lookup(LiquidState *st, const LiquidValue *v, const LiquidValue *key,
 	else if ((v->type == LIQUID_ARRAY || v->type == LIQUID_RANGE) &&
 			 (key->type == LIQUID_INT || key->type == LIQUID_DECIMAL))
 	{
-		int64		n = pgj_liquid_loose_integer(key);
-		int64		count = pgj_liquid_count(v);
+		int64 n = pgj_liquid_loose_integer(key);
+		int64 count = pgj_liquid_count(v);
 
 		if (n < 0)
 			n += count;
@@ -288,7 +294,7 @@ pgj_liquid_lookup(LiquidState *st, const LiquidValue *v, const LiquidValue *key,
 		return first_or_last(st, v, key_is(key, "last"));
 	if (key_is(key, "size") && v->type == LIQUID_STRING)
 	{
-		int64		n = 0;
+		int64 n = 0;
 
 		for (int i = 0; i < v->len; n++)
 			i += pgj_liquid_char_len(st, v->u.string + i, v->len - i);
@@ -296,7 +302,8 @@ pgj_liquid_lookup(LiquidState *st, const LiquidValue *v, const LiquidValue *key,
 		return pgj_liquid_int(n);
 	}
 	if (key_is(key, "size") &&
-		(v->type == LIQUID_ARRAY || v->type == LIQUID_OBJECT || v->type == LIQUID_RANGE))
+		(v->type == LIQUID_ARRAY || v->type == LIQUID_OBJECT ||
+		 v->type == LIQUID_RANGE))
 		return pgj_liquid_int(pgj_liquid_count(v));
 	return found;
 }
@@ -314,7 +321,8 @@ is_empty(const LiquidValue *v)
 {
 	if (v->type == LIQUID_STRING)
 		return v->len == 0;
-	return (v->type == LIQUID_ARRAY || v->type == LIQUID_OBJECT) && pgj_liquid_count(v) == 0;
+	return (v->type == LIQUID_ARRAY || v->type == LIQUID_OBJECT) &&
+		   pgj_liquid_count(v) == 0;
 }
 
 static bool
@@ -341,7 +349,7 @@ as_double(const LiquidValue *v)
 static int
 compare_bytes(const LiquidValue *a, const LiquidValue *b)
 {
-	int			c = memcmp(a->u.string, b->u.string, Min(a->len, b->len));
+	int c = memcmp(a->u.string, b->u.string, Min(a->len, b->len));
 
 	return c ? c : a->len - b->len;
 }
@@ -353,9 +361,10 @@ is_number(const LiquidValue *v)
 }
 
 static bool
-equal_lists(LiquidState *st, const LiquidValue *a, const LiquidValue *b, int depth)
+equal_lists(LiquidState *st, const LiquidValue *a, const LiquidValue *b,
+			int depth)
 {
-	int64		n = pgj_liquid_count(a);
+	int64 n = pgj_liquid_count(a);
 
 	if (n != pgj_liquid_count(b))
 		return false;
@@ -371,7 +380,8 @@ equal_lists(LiquidState *st, const LiquidValue *a, const LiquidValue *b, int dep
 }
 
 bool
-pgj_liquid_equal(LiquidState *st, const LiquidValue *a, const LiquidValue *b, int depth)
+pgj_liquid_equal(LiquidState *st, const LiquidValue *a, const LiquidValue *b,
+				 int depth)
 {
 	LiquidValue x;
 	LiquidValue y;
@@ -407,9 +417,11 @@ pgj_liquid_equal(LiquidState *st, const LiquidValue *a, const LiquidValue *b, in
 			return a->u.boolean == b->u.boolean;
 		case LIQUID_STRING:
 			pgj_liquid_work(st, a->len / 64);
-			return a->len == b->len && memcmp(a->u.string, b->u.string, a->len) == 0;
+			return a->len == b->len &&
+				   memcmp(a->u.string, b->u.string, a->len) == 0;
 		case LIQUID_RANGE:
-			return a->u.range.low == b->u.range.low && a->u.range.high == b->u.range.high;
+			return a->u.range.low == b->u.range.low &&
+				   a->u.range.high == b->u.range.high;
 		case LIQUID_ARRAY:
 			return equal_lists(st, a, b, depth);
 		case LIQUID_OBJECT:
@@ -427,14 +439,17 @@ pgj_liquid_equal(LiquidState *st, const LiquidValue *a, const LiquidValue *b, in
  * a text against a number is an error, for it is a mistake nobody would see.
  */
 bool
-pgj_liquid_order(LiquidState *st, const LiquidValue *a, const LiquidValue *b, int *result)
+pgj_liquid_order(LiquidState *st, const LiquidValue *a, const LiquidValue *b,
+				 int *result)
 {
 	if (is_number(a) && is_number(b))
 	{
 		if (a->type == LIQUID_INT && b->type == LIQUID_INT)
-			*result = (a->u.integer > b->u.integer) - (a->u.integer < b->u.integer);
+			*result =
+				(a->u.integer > b->u.integer) - (a->u.integer < b->u.integer);
 		else
-			*result = (as_double(a) > as_double(b)) - (as_double(a) < as_double(b));
+			*result =
+				(as_double(a) > as_double(b)) - (as_double(a) < as_double(b));
 		return true;
 	}
 	if (a->type == LIQUID_STRING && b->type == LIQUID_STRING)
@@ -443,7 +458,8 @@ pgj_liquid_order(LiquidState *st, const LiquidValue *a, const LiquidValue *b, in
 		*result = compare_bytes(a, b);
 		return true;
 	}
-	if ((is_number(a) && b->type == LIQUID_STRING) || (a->type == LIQUID_STRING && is_number(b)))
+	if ((is_number(a) && b->type == LIQUID_STRING) ||
+		(a->type == LIQUID_STRING && is_number(b)))
 		pgj_liquid_error(LIQUID_INVALID, st->template->source, st->at,
 						 "Make a number of the text with \"| plus: 0\".",
 						 "template compares a text with a number");
@@ -456,11 +472,11 @@ pgj_liquid_order(LiquidState *st, const LiquidValue *a, const LiquidValue *b, in
 static LiquidValue
 parse_number(const char *s, int len)
 {
-	char		buf[400];
-	int			n = 0;
-	bool		decimal = false;
-	int64		integer = 0;
-	bool		overflow = false;
+	char buf[400];
+	int n = 0;
+	bool decimal = false;
+	int64 integer = 0;
+	bool overflow = false;
 
 	while (len > 0 && pgj_liquid_is_space(*s))
 		s++, len--;
@@ -475,9 +491,10 @@ parse_number(const char *s, int len)
 		overflow |= __builtin_add_overflow(integer, s[n] - '0', &integer);
 		n++;
 	}
-	if (n + 1 < len && n > 0 && isdigit((unsigned char) s[n - 1]) && s[n] == '.')
+	if (n + 1 < len && n > 0 && isdigit((unsigned char) s[n - 1]) &&
+		s[n] == '.')
 	{
-		int			digits = n + 1;
+		int digits = n + 1;
 
 		while (digits < len && isdigit((unsigned char) s[digits]))
 			digits++;
@@ -530,11 +547,11 @@ pgj_liquid_loose_integer(const LiquidValue *v)
 int64
 pgj_liquid_integer(LiquidState *st, const LiquidValue *v)
 {
-	bool		ok = v->type == LIQUID_INT;
+	bool ok = v->type == LIQUID_INT;
 
 	if (v->type == LIQUID_STRING)
 	{
-		int			i = v->len > 0 && (v->u.string[0] == '-' || v->u.string[0] == '+');
+		int i = v->len > 0 && (v->u.string[0] == '-' || v->u.string[0] == '+');
 
 		ok = i < v->len;
 		for (; i < v->len; i++)
@@ -551,7 +568,7 @@ pgj_liquid_integer(LiquidState *st, const LiquidValue *v)
 static void
 write_decimal(LiquidState *st, LiquidBuffer *buf, const LiquidValue *v)
 {
-	char		s[64];
+	char s[64];
 
 	if (v->u.decimal.text)
 	{
@@ -565,7 +582,8 @@ write_decimal(LiquidState *st, LiquidBuffer *buf, const LiquidValue *v)
 		if (strtod(s, NULL) == v->u.decimal.number)
 			break;
 	}
-	if (strchr(s, 'e') && fabs(v->u.decimal.number) < 1e16 && fabs(v->u.decimal.number) >= 1e-4)
+	if (strchr(s, 'e') && fabs(v->u.decimal.number) < 1e16 &&
+		fabs(v->u.decimal.number) >= 1e-4)
 		snprintf(s, sizeof(s), "%.1f", v->u.decimal.number);
 	if (strpbrk(s, ".en") == NULL)
 		strcat(s, ".0");
@@ -574,9 +592,10 @@ write_decimal(LiquidState *st, LiquidBuffer *buf, const LiquidValue *v)
 
 /* Append v as {{ v }} shows it: lists are run together, nil is nothing. */
 void
-pgj_liquid_write(LiquidState *st, LiquidBuffer *buf, const LiquidValue *v, int depth)
+pgj_liquid_write(LiquidState *st, LiquidBuffer *buf, const LiquidValue *v,
+				 int depth)
 {
-	char		s[64];
+	char s[64];
 
 	if (depth > LIQUID_MAX_NESTING)
 		pgj_liquid_error(LIQUID_LIMIT, st->template->source, st->at, NULL,
@@ -633,8 +652,8 @@ pgj_liquid_text(LiquidState *st, const LiquidValue *v)
 static void
 json_string(LiquidState *st, LiquidBuffer *buf, const char *s, int len)
 {
-	char		code[8];
-	int			start = 0;
+	char code[8];
+	int start = 0;
 
 	pgj_liquid_append(st, buf, "\"", 1);
 	for (int i = 0; i < len; i++)
@@ -658,10 +677,11 @@ json_string(LiquidState *st, LiquidBuffer *buf, const char *s, int len)
 }
 
 void
-pgj_liquid_json(LiquidState *st, LiquidBuffer *buf, const LiquidValue *v, int depth)
+pgj_liquid_json(LiquidState *st, LiquidBuffer *buf, const LiquidValue *v,
+				int depth)
 {
 	LiquidValue list = *v;
-	bool		object = v->type == LIQUID_OBJECT;
+	bool object = v->type == LIQUID_OBJECT;
 
 	if (depth > LIQUID_MAX_NESTING)
 		pgj_liquid_error(LIQUID_LIMIT, st->template->source, st->at, NULL,

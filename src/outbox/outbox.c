@@ -29,7 +29,7 @@
 #include "wakeup.h"
 
 /* Between the parts of an idempotency key; in no sane part. */
-#define SEPARATOR	'\x1F'
+#define SEPARATOR '\x1F'
 
 /*
  * The journey goes in by name and the step by label where it has one: these
@@ -40,19 +40,20 @@ static char *
 idempotency_key(const Site *site, const MessageRow *row)
 {
 	StringInfoData text;
-	char	   *contact = pgj_key_to_text(site, row->contact);
-	char	   *utf8;
-	char	   *key;
+	char *contact = pgj_key_to_text(site, row->contact);
+	char *utf8;
+	char *key;
 
 	initStringInfo(&text);
 	appendStringInfo(&text, "%s%c%s%c%s%c%s%c%d%c", site->site_id, SEPARATOR,
-					 row->journey, SEPARATOR, contact, SEPARATOR, row->key, SEPARATOR,
-					 row->ordinal, SEPARATOR);
+					 row->journey, SEPARATOR, contact, SEPARATOR, row->key,
+					 SEPARATOR, row->ordinal, SEPARATOR);
 	if (row->label != NULL)
 		appendStringInfoString(&text, row->label);
 	else
 		appendStringInfo(&text, "%d", row->step_no);
-	appendStringInfo(&text, "%c%d%c%s", SEPARATOR, row->visit, SEPARATOR, row->channel);
+	appendStringInfo(&text, "%c%d%c%s", SEPARATOR, row->visit, SEPARATOR,
+					 row->channel);
 	utf8 = pg_server_to_any(text.data, text.len, PG_UTF8);
 	key = pgj_sha256_hex(utf8, strlen(utf8));
 	if (utf8 != text.data)
@@ -63,18 +64,21 @@ idempotency_key(const Site *site, const MessageRow *row)
 }
 
 static const char *const message_columns[] = {
-	"slice", "contact", "message_id", "decided_at", "idempotency_key", "enrollment_id", "journey_id", "version_id",
-	"step_no", "visit", "channel", "template", "topic", "priority", "expires_at", "status", "attempt", "claimed_at",
-	"finished_at"
+	"slice",		   "contact",		"message_id", "decided_at",
+	"idempotency_key", "enrollment_id", "journey_id", "version_id",
+	"step_no",		   "visit",			"channel",	  "template",
+	"topic",		   "priority",		"expires_at", "status",
+	"attempt",		   "claimed_at",	"finished_at"
 };
 
 static void
 insert_messages(const Site *site, MessageRow *rows, int n, bool assume_sent)
 {
-	Oid			ids = pgj_state_relation("message_id_seq");
-	AppendRows	log;
+	Oid ids = pgj_state_relation("message_id_seq");
+	AppendRows log;
 
-	pgj_append_init(&log, "message", message_columns, lengthof(message_columns), n);
+	pgj_append_init(&log, "message", message_columns, lengthof(message_columns),
+					n);
 	for (int i = 0; i < n; i++)
 	{
 		MessageRow *row = &rows[i];
@@ -95,9 +99,11 @@ insert_messages(const Site *site, MessageRow *rows, int n, bool assume_sent)
 		log.values[12][i] = CStringGetTextDatum(row->topic);
 		log.values[13][i] = Int32GetDatum(row->priority);
 		log.values[14][i] = TimestampTzGetDatum(row->expires_at);
-		log.values[15][i] = CStringGetTextDatum(assume_sent ? "sent" : "pending");
+		log.values[15][i] =
+			CStringGetTextDatum(assume_sent ? "sent" : "pending");
 		log.values[16][i] = Int32GetDatum(assume_sent ? 1 : 0);
-		log.values[17][i] = log.values[18][i] = TimestampTzGetDatum(row->decided_at);
+		log.values[17][i] = log.values[18][i] =
+			TimestampTzGetDatum(row->decided_at);
 		log.nulls[17][i] = log.nulls[18][i] = !assume_sent;
 	}
 	pgj_append(site, &log);
@@ -107,23 +113,19 @@ void
 pgj_outbox_offer(const Site *site, const OutboxRow *rows, int n)
 {
 	static KeptPlan plan = {
-		.sql = "INSERT INTO journey_state.outbox (slice, available_at, outbox_id, contact, message_id, decided_at, attempt) "
-		"SELECT r.slice, GREATEST(r.available_at, p.due_at), pg_catalog.nextval('journey_state.row_id_seq'), "
-		"r.contact, r.message_id, r.decided_at, r.attempt "
-		"FROM unnest($1, $2, $3, $4, $5, $6) AS r (slice, contact, message_id, decided_at, attempt, available_at) "
-		"LEFT JOIN (SELECT s.slice, "
-		"(SELECT g.due_at FROM journey_state.progress AS g WHERE g.slice OPERATOR(pg_catalog.=) s.slice "
-		"AND g.lane OPERATOR(pg_catalog.=) 'outbox' ORDER BY g.seq DESC LIMIT 1) AS due_at "
-		"FROM (SELECT DISTINCT u.slice FROM unnest($1) AS u (slice)) AS s) AS p "
-		"ON p.slice OPERATOR(pg_catalog.=) r.slice"
+		.sql =
+			"INSERT INTO journey_state.outbox (slice, available_at, outbox_id, contact, message_id, decided_at, attempt) "
+			"SELECT r.slice, GREATEST(r.available_at, p.due_at), pg_catalog.nextval('journey_state.row_id_seq'), "
+			"r.contact, r.message_id, r.decided_at, r.attempt "
+			"FROM unnest($1, $2, $3, $4, $5, $6) AS r (slice, contact, message_id, decided_at, attempt, available_at) "
+			"LEFT JOIN (SELECT s.slice, "
+			"(SELECT g.due_at FROM journey_state.progress AS g WHERE g.slice OPERATOR(pg_catalog.=) s.slice "
+			"AND g.lane OPERATOR(pg_catalog.=) 'outbox' ORDER BY g.seq DESC LIMIT 1) AS due_at "
+			"FROM (SELECT DISTINCT u.slice FROM unnest($1) AS u (slice)) AS s) AS p "
+			"ON p.slice OPERATOR(pg_catalog.=) r.slice"
 	};
-	Params		params;
-	Datum	   *slice,
-			   *contact,
-			   *message,
-			   *decided,
-			   *attempt,
-			   *available;
+	Params params;
+	Datum *slice, *contact, *message, *decided, *attempt, *available;
 
 	if (n == 0)
 		return;
@@ -151,7 +153,7 @@ pgj_outbox_offer(const Site *site, const OutboxRow *rows, int n)
 void
 pgj_outbox_put(const Site *site, MessageRow *rows, int n, bool assume_sent)
 {
-	OutboxRow  *offers;
+	OutboxRow *offers;
 
 	if (n == 0)
 		return;

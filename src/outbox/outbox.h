@@ -13,24 +13,24 @@
 
 typedef struct MessageRow
 {
-	Datum		contact;
-	int			slice;
-	int64		enrollment_id;
-	int			journey_id;
-	const char *journey;		/* name */
-	int			version_id;
-	const char *key;			/* enrollment key */
-	int			ordinal;		/* enrollment ordinal */
-	int			step_no;
-	const char *label;			/* step label or NULL */
-	int			visit;
+	Datum contact;
+	int slice;
+	int64 enrollment_id;
+	int journey_id;
+	const char *journey; /* name */
+	int version_id;
+	const char *key; /* enrollment key */
+	int ordinal;	 /* enrollment ordinal */
+	int step_no;
+	const char *label; /* step label or NULL */
+	int visit;
 	const char *channel;
 	const char *template;
 	const char *topic;
-	int			priority;
+	int priority;
 	TimestampTz decided_at;
 	TimestampTz expires_at;
-	int64		message_id;		/* out */
+	int64 message_id; /* out */
 } MessageRow;
 
 /*
@@ -50,14 +50,14 @@ extern void pgj_outbox_put(const Site *site, MessageRow *rows, int n,
  */
 typedef struct OutboxRow
 {
-	int			slice;
-	Datum		contact;
-	int64		message_id;
+	int slice;
+	Datum contact;
+	int64 message_id;
 	TimestampTz decided_at;
-	int			attempt;
+	int attempt;
 	TimestampTz available_at;
 } OutboxRow;
 
 extern void pgj_outbox_offer(const Site *site, const OutboxRow *rows, int n);
 
-#endif							/* PGJ_OUTBOX_H */
+#endif /* PGJ_OUTBOX_H */

@@ -29,18 +29,18 @@ PG_FUNCTION_INFO_V1(pgj_sql_preview);
 
 typedef struct Parts
 {
-	char	   *subject;
-	char	   *body;
-	char	   *html;			/* NULL: the template has none */
+	char *subject;
+	char *body;
+	char *html; /* NULL: the template has none */
 } Parts;
 
 typedef struct ReadContact
 {
 	const Site *site;
-	Datum		key;
+	Datum key;
 	TimestampTz at;
 	MemoryContext context;
-	Jsonb	   *data;			/* out; NULL: no such contact */
+	Jsonb *data; /* out; NULL: no such contact */
 } ReadContact;
 
 static void
@@ -55,20 +55,23 @@ static void
 read_contact(void *arg)
 {
 	ReadContact *rc = arg;
-	char	   *sql = psprintf("SELECT pg_catalog.to_jsonb(c.*) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object("
-							   "'event', '{\"properties\": {}}'::pg_catalog.jsonb, 'enrollment', '{}'::pg_catalog.jsonb, "
-							   "'message', '{}'::pg_catalog.jsonb, 'now', $2) "
-							   "FROM %s AS c WHERE c.%s = $1",
-							   rc->site->contact_name, rc->site->key_column);
-	Oid			types[2] = {rc->site->key_type, TIMESTAMPTZOID};
-	Datum		values[2] = {rc->key, TimestampTzGetDatum(rc->at)};
+	char *sql = psprintf(
+		"SELECT pg_catalog.to_jsonb(c.*) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object("
+		"'event', '{\"properties\": {}}'::pg_catalog.jsonb, 'enrollment', '{}'::pg_catalog.jsonb, "
+		"'message', '{}'::pg_catalog.jsonb, 'now', $2) "
+		"FROM %s AS c WHERE c.%s = $1",
+		rc->site->contact_name, rc->site->key_column);
+	Oid types[2] = { rc->site->key_type, TIMESTAMPTZOID };
+	Datum values[2] = { rc->key, TimestampTzGetDatum(rc->at) };
 
 	check_spi(SPI_connect(), SPI_OK_CONNECT);
-	check_spi(SPI_execute_with_args(sql, 2, types, values, NULL, true, 1), SPI_OK_SELECT);
+	check_spi(SPI_execute_with_args(sql, 2, types, values, NULL, true, 1),
+			  SPI_OK_SELECT);
 	if (SPI_processed > 0)
 	{
-		bool		isnull;
-		Datum		d = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+		bool isnull;
+		Datum d = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
+								&isnull);
 		MemoryContext old = MemoryContextSwitchTo(rc->context);
 
 		rc->data = DatumGetJsonbPCopy(d);
@@ -80,7 +83,8 @@ read_contact(void *arg)
 static char *
 column_text(MemoryContext context, int column)
 {
-	char	   *s = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column);
+	char *s =
+		SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column);
 
 	return s ? MemoryContextStrdup(context, s) : NULL;
 }
@@ -89,15 +93,17 @@ static void
 read_template(const char *name, Parts *parts)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Oid			type = TEXTOID;
-	Datum		value = CStringGetTextDatum(name);
+	Oid type = TEXTOID;
+	Datum value = CStringGetTextDatum(name);
 
 	check_spi(SPI_connect(), SPI_OK_CONNECT);
-	check_spi(SPI_execute_with_args("SELECT subject, body, html FROM journey.template WHERE name OPERATOR(pg_catalog.=) $1",
-									1, &type, &value, NULL, true, 1), SPI_OK_SELECT);
+	check_spi(
+		SPI_execute_with_args(
+			"SELECT subject, body, html FROM journey.template WHERE name OPERATOR(pg_catalog.=) $1",
+			1, &type, &value, NULL, true, 1),
+		SPI_OK_SELECT);
 	if (SPI_processed == 0)
-		ereport(ERROR,
-				errcode(ERRCODE_UNDEFINED_OBJECT),
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
 				errmsg("template \"%s\" does not exist", name));
 	parts->subject = column_text(context, 1);
 	parts->body = column_text(context, 2);
@@ -109,24 +115,25 @@ read_template(const char *name, Parts *parts)
 static char *
 argument_text(FunctionCallInfo fcinfo, int n)
 {
-	Oid			output;
-	bool		varlena;
+	Oid output;
+	bool varlena;
 
-	getTypeOutputInfo(get_fn_expr_argtype(fcinfo->flinfo, n), &output, &varlena);
+	getTypeOutputInfo(get_fn_expr_argtype(fcinfo->flinfo, n), &output,
+					  &varlena);
 	return OidOutputFunctionCall(output, PG_GETARG_DATUM(n));
 }
 
 static Jsonb *
 contact_data(const Site *site, const char *key, TimestampTz at)
 {
-	ReadContact rc = {site, pgj_key_from_text(site, key), at, CurrentMemoryContext, NULL};
-	ErrorData  *error = pgj_box_run(site, 0, 0, read_contact, &rc);
+	ReadContact rc = { site, pgj_key_from_text(site, key), at,
+					   CurrentMemoryContext, NULL };
+	ErrorData *error = pgj_box_run(site, 0, 0, read_contact, &rc);
 
 	if (error != NULL)
 		ReThrowError(error);
 	if (rc.data == NULL)
-		ereport(ERROR,
-				errcode(ERRCODE_NO_DATA_FOUND),
+		ereport(ERROR, errcode(ERRCODE_NO_DATA_FOUND),
 				errmsg("contact \"%s\" does not exist", key));
 	return rc.data;
 }
@@ -137,11 +144,11 @@ pgj_sql_preview(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	const Site *site = pgj_site();
-	SavedUser	saved;
-	Parts		parts;
-	Jsonb	   *data;
-	Datum		values[3];
-	bool		nulls[3];
+	SavedUser saved;
+	Parts parts;
+	Jsonb *data;
+	Datum values[3];
+	bool nulls[3];
 
 	pgj_require_member(site);
 	InitMaterializedSRF(fcinfo, 0);
@@ -149,7 +156,8 @@ pgj_sql_preview(PG_FUNCTION_ARGS)
 	/* an error on the way restores the user with its (sub)transaction */
 	saved = pgj_become_owner(site);
 	read_template(text_to_cstring(PG_GETARG_TEXT_PP(0)), &parts);
-	data = contact_data(site, argument_text(fcinfo, 1), PG_GETARG_TIMESTAMPTZ(2));
+	data =
+		contact_data(site, argument_text(fcinfo, 1), PG_GETARG_TIMESTAMPTZ(2));
 	pgj_become_caller(saved);
 
 	parts.subject = pgj_template_render(parts.subject, data, RENDER_HEADER);

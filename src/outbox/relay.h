@@ -15,6 +15,7 @@
  * session; with "current", also unless no other session has opened it since,
  * and none can until this transaction ends.
  */
-extern void pgj_relay_require(const Site *site, const char *relay, bool current);
+extern void pgj_relay_require(const Site *site, const char *relay,
+							  bool current);
 
-#endif							/* PGJ_RELAY_H */
+#endif /* PGJ_RELAY_H */

@@ -29,15 +29,15 @@
 
 PG_FUNCTION_INFO_V1(pgj_sql_render);
 
-#define CACHE_ENTRIES	64
-#define CACHE_SOURCE	(256 * 1024)	/* longer templates are not kept */
+#define CACHE_ENTRIES 64
+#define CACHE_SOURCE (256 * 1024) /* longer templates are not kept */
 
 typedef struct CacheEntry
 {
-	uint32		hash;
-	int			len;
-	uint64		used;
-	MemoryContext context;		/* NULL: free */
+	uint32 hash;
+	int len;
+	uint64 used;
+	MemoryContext context; /* NULL: free */
 	LiquidTemplate *template;
 } CacheEntry;
 
@@ -50,12 +50,11 @@ void
 pgj_liquid_throw(LiquidError error, int line, int column, const char *message,
 				 const char *hint)
 {
-	int			code = error == LIQUID_SYNTAX ? ERRCODE_SYNTAX_ERROR :
-	error == LIQUID_LIMIT ? ERRCODE_PROGRAM_LIMIT_EXCEEDED : ERRCODE_INVALID_PARAMETER_VALUE;
+	int code = error == LIQUID_SYNTAX  ? ERRCODE_SYNTAX_ERROR
+			   : error == LIQUID_LIMIT ? ERRCODE_PROGRAM_LIMIT_EXCEEDED
+									   : ERRCODE_INVALID_PARAMETER_VALUE;
 
-	ereport(ERROR,
-			errcode(code),
-			errmsg("%s", message),
+	ereport(ERROR, errcode(code), errmsg("%s", message),
 			errdetail("Line %d, column %d of the template.", line, column),
 			hint ? errhint("%s", hint) : 0);
 }
@@ -63,8 +62,8 @@ pgj_liquid_throw(LiquidError error, int line, int column, const char *message,
 bool
 pgj_liquid_zone_offset(const char *zone, int64 epoch, int *offset)
 {
-	pg_time_t	t = epoch;
-	pg_tz	   *tz;
+	pg_time_t t = epoch;
+	pg_tz *tz;
 	struct pg_tm *tm;
 
 	if (strlen(zone) > TZ_STRLEN_MAX || (tz = pg_tzset(zone)) == NULL)
@@ -89,7 +88,8 @@ jsonb_count(const void *handle)
 static void
 jsonb_item(const void *handle, int n, LiquidValue *out)
 {
-	JsonbValue *jv = getIthJsonbValueFromContainer((JsonbContainer *) handle, n);
+	JsonbValue *jv =
+		getIthJsonbValueFromContainer((JsonbContainer *) handle, n);
 
 	if (jv == NULL)
 		elog(ERROR, "jsonb array has no element %d", n);
@@ -100,9 +100,10 @@ jsonb_item(const void *handle, int n, LiquidValue *out)
 static bool
 jsonb_get(const void *handle, const char *key, int len, LiquidValue *out)
 {
-	JsonbValue	jv;
+	JsonbValue jv;
 
-	if (getKeyJsonValueFromContainer((JsonbContainer *) handle, key, len, &jv) == NULL)
+	if (getKeyJsonValueFromContainer((JsonbContainer *) handle, key, len,
+									 &jv) == NULL)
 		return false;
 	from_jsonb(&jv, out);
 	return true;
@@ -112,7 +113,7 @@ static void
 jsonb_pairs(const void *handle, LiquidValue *out)
 {
 	JsonbIterator *it = JsonbIteratorInit((JsonbContainer *) handle);
-	JsonbValue	jv;
+	JsonbValue jv;
 	JsonbIteratorToken token;
 
 	while ((token = JsonbIteratorNext(&it, &jv, true)) != WJB_DONE)
@@ -122,19 +123,19 @@ jsonb_pairs(const void *handle, LiquidValue *out)
 	}
 }
 
-static const LiquidSource jsonb_source = {
-	jsonb_count, jsonb_item, jsonb_get, jsonb_pairs
-};
+static const LiquidSource jsonb_source = { jsonb_count, jsonb_item, jsonb_get,
+										   jsonb_pairs };
 
 static void
 from_numeric(Numeric numeric, LiquidValue *out)
 {
-	Datum		d = NumericGetDatum(numeric);
-	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, d));
-	int			len = strlen(text);
-	int			start = text[0] == '-';
+	Datum d = NumericGetDatum(numeric);
+	char *text = DatumGetCString(DirectFunctionCall1(numeric_out, d));
+	int len = strlen(text);
+	int start = text[0] == '-';
 
-	if (len - start <= 18 && strspn(text + start, "0123456789") == (size_t) (len - start))
+	if (len - start <= 18 &&
+		strspn(text + start, "0123456789") == (size_t) (len - start))
 	{
 		*out = pgj_liquid_int(strtoll(text, NULL, 10));
 		pfree(text);
@@ -164,7 +165,9 @@ from_jsonb(const JsonbValue *jv, LiquidValue *out)
 			from_numeric(jv->val.numeric, out);
 			break;
 		case jbvBinary:
-			out->type = JsonContainerIsObject(jv->val.binary.data) ? LIQUID_OBJECT : LIQUID_ARRAY;
+			out->type = JsonContainerIsObject(jv->val.binary.data)
+							? LIQUID_OBJECT
+							: LIQUID_ARRAY;
 			out->u.list.source = &jsonb_source;
 			out->u.list.handle = jv->val.binary.data;
 			break;
@@ -178,8 +181,8 @@ from_jsonb(const JsonbValue *jv, LiquidValue *out)
 static LiquidTemplate *
 cached_parse(const char *source)
 {
-	int			len = strlen(source);
-	uint32		hash = DatumGetUInt32(hash_any((const unsigned char *) source, len));
+	int len = strlen(source);
+	uint32 hash = DatumGetUInt32(hash_any((const unsigned char *) source, len));
 	CacheEntry *oldest = &cache[0];
 	MemoryContext context;
 	MemoryContext saved;
@@ -233,17 +236,20 @@ pgj_template_check(const char *source)
 static void
 check_header(const char *text)
 {
-	bool		utf8 = GetDatabaseEncoding() == PG_UTF8;
+	bool utf8 = GetDatabaseEncoding() == PG_UTF8;
 
 	for (const unsigned char *p = (const unsigned char *) text; *p; p++)
 	{
-		bool		c1 = utf8 && p[0] == 0xC2 && p[1] >= 0x80 && p[1] <= 0x9F;
+		bool c1 = utf8 && p[0] == 0xC2 && p[1] >= 0x80 && p[1] <= 0x9F;
 
 		if (*p < 0x20 || *p == 0x7F || c1)
-			ereport(ERROR,
-					errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					errmsg("subject or header contains a control character (0x%02x)", c1 ? p[1] : p[0]),
-					errhint("Remove line breaks from the data, for example with the filter \"strip_newlines\"."));
+			ereport(
+				ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg(
+					"subject or header contains a control character (0x%02x)",
+					c1 ? p[1] : p[0]),
+				errhint(
+					"Remove line breaks from the data, for example with the filter \"strip_newlines\"."));
 	}
 }
 
@@ -254,7 +260,7 @@ pgj_template_render(const char *source, Jsonb *data, RenderContext context)
 	LiquidValue root = pgj_liquid_nil();
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext scratch;
-	char	   *text;
+	char *text;
 
 	if (JB_ROOT_IS_OBJECT(data))
 	{
@@ -262,7 +268,8 @@ pgj_template_render(const char *source, Jsonb *data, RenderContext context)
 		root.u.list.source = &jsonb_source;
 		root.u.list.handle = &data->root;
 	}
-	scratch = AllocSetContextCreate(caller, "pg_journey rendering", ALLOCSET_DEFAULT_SIZES);
+	scratch = AllocSetContextCreate(caller, "pg_journey rendering",
+									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(scratch);
 	text = pgj_liquid_render(template, root, context == RENDER_HTML,
 							 GetDatabaseEncoding() == PG_UTF8);
@@ -278,10 +285,10 @@ pgj_template_render(const char *source, Jsonb *data, RenderContext context)
 Datum
 pgj_sql_render(PG_FUNCTION_ARGS)
 {
-	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Jsonb	   *data = PG_GETARG_JSONB_P(1);
-	bool		html = PG_GETARG_BOOL(2);
+	char *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Jsonb *data = PG_GETARG_JSONB_P(1);
+	bool html = PG_GETARG_BOOL(2);
 
-	PG_RETURN_TEXT_P(cstring_to_text(pgj_template_render(source, data,
-														 html ? RENDER_HTML : RENDER_TEXT)));
+	PG_RETURN_TEXT_P(cstring_to_text(
+		pgj_template_render(source, data, html ? RENDER_HTML : RENDER_TEXT)));
 }

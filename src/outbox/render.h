@@ -12,9 +12,9 @@
 
 typedef enum RenderContext
 {
-	RENDER_HEADER,				/* no escaping; control characters are an error */
-	RENDER_TEXT,				/* no escaping */
-	RENDER_HTML					/* output is HTML-escaped unless "| raw" */
+	RENDER_HEADER, /* no escaping; control characters are an error */
+	RENDER_TEXT,   /* no escaping */
+	RENDER_HTML	   /* output is HTML-escaped unless "| raw" */
 } RenderContext;
 
 /* Throws 42601 with line and column when the template is malformed. */
@@ -27,4 +27,4 @@ extern void pgj_template_check(const char *source);
 extern char *pgj_template_render(const char *source, Jsonb *data,
 								 RenderContext context);
 
-#endif							/* PGJ_RENDER_H */
+#endif /* PGJ_RENDER_H */

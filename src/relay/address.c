@@ -19,20 +19,22 @@
 static bool
 is_alnum(unsigned char c)
 {
-	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+		   (c >= 'a' && c <= 'z');
 }
 
 static bool
 is_atext(unsigned char c)
 {
-	return is_alnum(c) || (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
+	return is_alnum(c) ||
+		   (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
 }
 
 /* labels of letters, digits and inner hyphens, joined by single dots */
 bool
 relay_address_domain_ok(const char *domain, size_t len)
 {
-	size_t		label = 0;
+	size_t label = 0;
 
 	if (len == 0 || len > 253)
 		return false;
@@ -60,7 +62,7 @@ relay_address_domain_ok(const char *domain, size_t len)
 static bool
 local_part_ok(const char *local, size_t len)
 {
-	bool		after_dot = true;
+	bool after_dot = true;
 
 	if (len == 0 || len > 64)
 		return false;
@@ -84,7 +86,7 @@ AddressFault
 relay_address_check(const char *address, size_t len)
 {
 	const char *at;
-	bool		non_ascii = false;
+	bool non_ascii = false;
 
 	if (len == 0)
 		return ADDRESS_EMPTY;
@@ -103,8 +105,7 @@ relay_address_check(const char *address, size_t len)
 	if (len > ADDRESS_MAX)
 		return ADDRESS_LONG;
 	at = memchr(address, '@', len);
-	if (at == NULL ||
-		!local_part_ok(address, (size_t) (at - address)) ||
+	if (at == NULL || !local_part_ok(address, (size_t) (at - address)) ||
 		!relay_address_domain_ok(at + 1, len - (size_t) (at - address) - 1))
 		return ADDRESS_SYNTAX;
 	return ADDRESS_OK;
@@ -135,7 +136,7 @@ relay_address_fault_text(AddressFault fault)
 static bool
 copy_display_name(const char *text, size_t len, char *out, size_t size)
 {
-	size_t		n = 0;
+	size_t n = 0;
 
 	while (len > 0 && text[0] == ' ')
 		text++, len--;
@@ -173,7 +174,7 @@ relay_address_mailbox(const char *text, Mailbox *mailbox)
 {
 	const char *open = strrchr(text, '<');
 	const char *address = text;
-	size_t		len = strlen(text);
+	size_t len = strlen(text);
 
 	for (const char *p = text; *p != '\0'; p++)
 		if ((unsigned char) *p < ' ' || *p == 0x7f)
@@ -184,7 +185,8 @@ relay_address_mailbox(const char *text, Mailbox *mailbox)
 	{
 		if (text[len - 1] != '>')
 			return false;
-		if (!copy_display_name(text, (size_t) (open - text), mailbox->name, sizeof(mailbox->name)))
+		if (!copy_display_name(text, (size_t) (open - text), mailbox->name,
+							   sizeof(mailbox->name)))
 			return false;
 		address = open + 1;
 		len = (size_t) (text + len - 1 - address);
@@ -199,13 +201,14 @@ relay_address_mailbox(const char *text, Mailbox *mailbox)
 static bool
 ipv6_ok(const char *host, size_t len)
 {
-	bool		colon = false;
+	bool colon = false;
 
 	for (size_t i = 0; i < len; i++)
 	{
 		if (host[i] == ':')
 			colon = true;
-		else if (strchr("0123456789abcdefABCDEF.", host[i]) == NULL || host[i] == '\0')
+		else if (strchr("0123456789abcdefABCDEF.", host[i]) == NULL ||
+				 host[i] == '\0')
 			return false;
 	}
 	return colon && len >= 2 && len < 46;
@@ -220,7 +223,7 @@ bool
 relay_address_endpoint(const char *url, Endpoint *endpoint)
 {
 	const char *p = url;
-	size_t		len;
+	size_t len;
 
 	memset(endpoint, 0, sizeof(*endpoint));
 	if (strncmp(p, "smtp://", 7) == 0)
@@ -250,8 +253,8 @@ relay_address_endpoint(const char *url, Endpoint *endpoint)
 
 	if (*p == ':')
 	{
-		long		port = 0;
-		int			digits = 0;
+		long port = 0;
+		int digits = 0;
 
 		for (p++; *p >= '0' && *p <= '9' && digits < 6; p++, digits++)
 			port = port * 10 + (*p - '0');
@@ -273,5 +276,5 @@ relay_address_endpoint_is_local(const Endpoint *endpoint)
 		return true;
 	/* a name may start with 127. too: only digits and dots make an address */
 	return strncmp(endpoint->host, "127.", 4) == 0 &&
-		strspn(endpoint->host, "0123456789.") == strlen(endpoint->host);
+		   strspn(endpoint->host, "0123456789.") == strlen(endpoint->host);
 }

@@ -22,7 +22,7 @@ out_of_memory(void)
 void *
 relay_alloc(size_t size)
 {
-	void	   *p = calloc(1, size > 0 ? size : 1);
+	void *p = calloc(1, size > 0 ? size : 1);
 
 	if (p == NULL)
 		out_of_memory();
@@ -32,7 +32,7 @@ relay_alloc(size_t size)
 void *
 relay_realloc(void *old, size_t size)
 {
-	void	   *p = realloc(old, size > 0 ? size : 1);
+	void *p = realloc(old, size > 0 ? size : 1);
 
 	if (p == NULL)
 		out_of_memory();
@@ -42,7 +42,7 @@ relay_realloc(void *old, size_t size)
 char *
 relay_strndup(const char *text, size_t len)
 {
-	char	   *copy = relay_alloc(len + 1);
+	char *copy = relay_alloc(len + 1);
 
 	memcpy(copy, text, len);
 	return copy;
@@ -80,7 +80,7 @@ relay_buffer_reset(Buffer *b)
 static void
 reserve(Buffer *b, size_t more)
 {
-	size_t		size = b->size;
+	size_t size = b->size;
 
 	if (more >= (size_t) -1 / 4 - b->len)
 		out_of_memory();
@@ -115,10 +115,10 @@ relay_buffer_putc(Buffer *b, char c)
 }
 
 void
-relay_buffer_printf(Buffer *b, const char *format,...)
+relay_buffer_printf(Buffer *b, const char *format, ...)
 {
-	va_list		args;
-	int			n;
+	va_list args;
+	int n;
 
 	va_start(args, format);
 	n = vsnprintf(NULL, 0, format, args);

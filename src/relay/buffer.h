@@ -13,9 +13,9 @@
 
 typedef struct Buffer
 {
-	char	   *data;			/* always ends in a NUL that len does not count */
-	size_t		len;
-	size_t		size;
+	char *data; /* always ends in a NUL that len does not count */
+	size_t len;
+	size_t size;
 } Buffer;
 
 extern void relay_buffer_init(Buffer *b);
@@ -24,11 +24,12 @@ extern void relay_buffer_reset(Buffer *b);
 extern void relay_buffer_append(Buffer *b, const char *data, size_t len);
 extern void relay_buffer_puts(Buffer *b, const char *text);
 extern void relay_buffer_putc(Buffer *b, char c);
-extern void relay_buffer_printf(Buffer *b, const char *format,...) __attribute__((format(printf, 2, 3)));
+extern void relay_buffer_printf(Buffer *b, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
-extern void *relay_alloc(size_t size);	/* zeroed */
+extern void *relay_alloc(size_t size); /* zeroed */
 extern void *relay_realloc(void *old, size_t size);
 extern char *relay_strdup(const char *text);
 extern char *relay_strndup(const char *text, size_t len);
 
-#endif							/* RELAY_BUFFER_H */
+#endif /* RELAY_BUFFER_H */

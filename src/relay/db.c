@@ -30,37 +30,39 @@
 /* the exact order of events in a session */
 typedef enum DbState
 {
-	DB_DOWN,					/* until retry_at */
+	DB_DOWN, /* until retry_at */
 	DB_CONNECTING,
-	DB_OPENING,					/* open_relay() runs */
-	DB_LISTENING,				/* LISTEN runs */
+	DB_OPENING,	  /* open_relay() runs */
+	DB_LISTENING, /* LISTEN runs */
 	DB_IDLE,
 	DB_CLAIMING,
 	DB_REPORTING
 } DbState;
 
 static const Config *config;
-static const char *at_time;		/* --at, or NULL */
+static const char *at_time; /* --at, or NULL */
 static bool give_up_on_error;
 
 static PGconn *conn;
 static DbState state = DB_DOWN;
 static DbFate fate = DB_OK;
 static PostgresPollingStatusType connecting;
-static int64_t retry_at;		/* DB_DOWN: when to connect; DB_IDLE: no claim before */
+static int64_t
+	retry_at; /* DB_DOWN: when to connect; DB_IDLE: no claim before */
 static int64_t connect_deadline;
-static int	failures;			/* in a row */
+static int failures; /* in a row */
 static bool notified;
 static bool reconnect_wanted;
 
 static int64_t claim_started;
-static int	last_claim = -1;
+static int last_claim = -1;
 
-static Result *results;			/* results[0..reporting) are in the running report */
-static int	n_results;
-static int	results_size;
-static int	reporting;
-static int	report_limit = REPORT_BATCH;	/* 1 while we look for a row that fails */
+static Result *results; /* results[0..reporting) are in the running report */
+static int n_results;
+static int results_size;
+static int reporting;
+static int report_limit =
+	REPORT_BATCH; /* 1 while we look for a row that fails */
 static int64_t report_due;
 static bool flush;
 
@@ -69,29 +71,29 @@ static bool flush;
  * below are then the server's own.
  */
 static const char open_sql[] =
-"SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), journey.open_relay($1, $2)";
+	"SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false), journey.open_relay($1, $2)";
 
 /* no JSON in the relay: headers come as netstrings, "!" for what is no object */
 static const char claim_sql[] =
-"SELECT m.message_id, m.attempt, m.idempotency_key, m.channel,"
-" m.settings->>'url', m.settings->>'from', m.settings->>'domain',"
-" m.recipient, m.subject, m.body, m.html,"
-" CASE COALESCE(jsonb_typeof(m.headers), 'null')"
-"  WHEN 'null' THEN ''"
-"  WHEN 'object' THEN"
-"   (SELECT string_agg(format('%s:%s%s:%s',"
-"     octet_length(convert_to(h.key, 'UTF8')), h.key,"
-"     octet_length(convert_to(h.value, 'UTF8')), h.value), '' ORDER BY h.key)"
-"    FROM jsonb_each_text(m.headers) AS h)"
-"  ELSE '!' END,"
-" floor(EXTRACT(epoch FROM m.decided_at))::bigint,"
-" CASE WHEN isfinite(m.expires_at) THEN floor(EXTRACT(epoch FROM m.expires_at - t.at) * 1000)::bigint END"
-" FROM (SELECT COALESCE($4::timestamptz, clock_timestamp()) AS at) AS t,"
-" LATERAL journey.claim($1, $2::integer, $3::interval, t.at) AS m";
+	"SELECT m.message_id, m.attempt, m.idempotency_key, m.channel,"
+	" m.settings->>'url', m.settings->>'from', m.settings->>'domain',"
+	" m.recipient, m.subject, m.body, m.html,"
+	" CASE COALESCE(jsonb_typeof(m.headers), 'null')"
+	"  WHEN 'null' THEN ''"
+	"  WHEN 'object' THEN"
+	"   (SELECT string_agg(format('%s:%s%s:%s',"
+	"     octet_length(convert_to(h.key, 'UTF8')), h.key,"
+	"     octet_length(convert_to(h.value, 'UTF8')), h.value), '' ORDER BY h.key)"
+	"    FROM jsonb_each_text(m.headers) AS h)"
+	"  ELSE '!' END,"
+	" floor(EXTRACT(epoch FROM m.decided_at))::bigint,"
+	" CASE WHEN isfinite(m.expires_at) THEN floor(EXTRACT(epoch FROM m.expires_at - t.at) * 1000)::bigint END"
+	" FROM (SELECT COALESCE($4::timestamptz, clock_timestamp()) AS at) AS t,"
+	" LATERAL journey.claim($1, $2::integer, $3::interval, t.at) AS m";
 
 static const char report_sql[] =
-"SELECT journey.report($1, $2::bigint[], $3::integer[], $4::text[], $5::text[], $6::text[],"
-" COALESCE($7::timestamptz, clock_timestamp()))";
+	"SELECT journey.report($1, $2::bigint[], $3::integer[], $4::text[], $5::text[], $6::text[],"
+	" COALESCE($7::timestamptz, clock_timestamp()))";
 
 static bool report_is_due(void);
 
@@ -105,7 +107,7 @@ earliest(int64_t a, int64_t b)
 static int
 backoff(void)
 {
-	long		ceiling = BACKOFF_FIRST;
+	long ceiling = BACKOFF_FIRST;
 
 	for (int i = 1; i < failures && ceiling < BACKOFF_MAX; i++)
 		ceiling *= 2;
@@ -121,7 +123,7 @@ disconnect(void)
 		PQfinish(conn);
 	conn = NULL;
 	state = DB_DOWN;
-	reporting = 0;				/* those results are still in the list */
+	reporting = 0; /* those results are still in the list */
 	last_claim = -1;
 	retry_at = relay_now();
 }
@@ -130,12 +132,14 @@ disconnect(void)
 static void
 connection_failed(const char *what)
 {
-	int			wait;
+	int wait;
 
 	failures++;
 	wait = backoff();
-	relay_log(RELAY_WARNING, "database_lost", "during=%s retry_ms=%d error=%s", what, wait,
-			  relay_log_quote(conn != NULL ? PQerrorMessage(conn) : "out of memory"));
+	relay_log(
+		RELAY_WARNING, "database_lost", "during=%s retry_ms=%d error=%s", what,
+		wait,
+		relay_log_quote(conn != NULL ? PQerrorMessage(conn) : "out of memory"));
 	disconnect();
 	retry_at = relay_now() + wait;
 	if (give_up_on_error)
@@ -143,7 +147,8 @@ connection_failed(const char *what)
 }
 
 static void
-send_command(DbState next, const char *sql, int n_params, const char *const *params)
+send_command(DbState next, const char *sql, int n_params,
+			 const char *const *params)
 {
 	if (!PQsendQueryParams(conn, sql, n_params, NULL, params, NULL, NULL, 0))
 	{
@@ -163,7 +168,7 @@ command_failed(const PGresult *result, const char *what)
 	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
 	const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
-	bool		ours;
+	bool ours;
 
 	if (sqlstate == NULL || PQstatus(conn) == CONNECTION_BAD)
 	{
@@ -181,9 +186,13 @@ command_failed(const PGresult *result, const char *what)
 	failures++;
 	retry_at = relay_now() + backoff();
 	relay_log(RELAY_ERROR,
-			  fate == DB_REFUSED ? "refused" : fate == DB_TAKEN_OVER ? "taken_over" : "database_error",
+			  fate == DB_REFUSED	  ? "refused"
+			  : fate == DB_TAKEN_OVER ? "taken_over"
+									  : "database_error",
 			  "during=%s sqlstate=%s error=%s hint=%s", what, sqlstate,
-			  relay_log_quote(!ours && state >= DB_IDLE ? "see the server log" : message != NULL ? message : ""),
+			  relay_log_quote(!ours && state >= DB_IDLE ? "see the server log"
+							  : message != NULL			? message
+														: ""),
 			  relay_log_quote(ours && hint != NULL ? hint : ""));
 }
 
@@ -195,8 +204,9 @@ command_failed(const PGresult *result, const char *what)
 static void
 start_connecting(void)
 {
-	const char *keywords[] = {"dbname", "fallback_application_name", "client_encoding", NULL};
-	const char *values[] = {config->conninfo, "journey-relay", "UTF8", NULL};
+	const char *keywords[] = { "dbname", "fallback_application_name",
+							   "client_encoding", NULL };
+	const char *values[] = { config->conninfo, "journey-relay", "UTF8", NULL };
 
 	reconnect_wanted = false;
 	conn = PQconnectStartParams(keywords, values, 1);
@@ -213,7 +223,10 @@ start_connecting(void)
 static bool
 socket_ready(void)
 {
-	struct pollfd fd = {.fd = PQsocket(conn), .events = connecting == PGRES_POLLING_READING ? POLLIN : POLLOUT};
+	struct pollfd fd = { .fd = PQsocket(conn),
+						 .events = connecting == PGRES_POLLING_READING
+									   ? POLLIN
+									   : POLLOUT };
 
 	return fd.fd >= 0 && poll(&fd, 1, 0) > 0;
 }
@@ -222,7 +235,8 @@ static void
 ignore_notice(void *arg, const PGresult *result)
 {
 	(void) arg;
-	relay_log(RELAY_DEBUG, "notice", "sqlstate=%s", PQresultErrorField(result, PG_DIAG_SQLSTATE));
+	relay_log(RELAY_DEBUG, "notice", "sqlstate=%s",
+			  PQresultErrorField(result, PG_DIAG_SQLSTATE));
 }
 
 static bool
@@ -240,7 +254,7 @@ step_connecting(void)
 		connection_failed("connect");
 	else if (connecting == PGRES_POLLING_OK)
 	{
-		const char *params[] = {config->relay_name, config->site_token};
+		const char *params[] = { config->relay_name, config->site_token };
 
 		PQsetnonblocking(conn, 1);
 		PQsetNoticeReceiver(conn, ignore_notice, NULL);
@@ -254,9 +268,11 @@ session_ready(void)
 {
 	failures = 0;
 	retry_at = 0;
-	notified = true;			/* whatever came while we were away */
+	notified = true; /* whatever came while we were away */
 	state = DB_IDLE;
-	relay_log(RELAY_INFO, "ready", "relay=%s listen=%s", relay_log_quote(config->relay_name), config->listen ? "on" : "off");
+	relay_log(RELAY_INFO, "ready", "relay=%s listen=%s",
+			  relay_log_quote(config->relay_name),
+			  config->listen ? "on" : "off");
 }
 
 /* ------------------------------------------------------------------------
@@ -269,13 +285,14 @@ field_text(const PGresult *result, int row, int column)
 {
 	if (PQgetisnull(result, row, column))
 		return NULL;
-	return relay_strndup(PQgetvalue(result, row, column), (size_t) PQgetlength(result, row, column));
+	return relay_strndup(PQgetvalue(result, row, column),
+						 (size_t) PQgetlength(result, row, column));
 }
 
 static char *
 field_text_not_null(const PGresult *result, int row, int column)
 {
-	char	   *text = field_text(result, row, column);
+	char *text = field_text(result, row, column);
 
 	return text != NULL ? text : relay_strdup("");
 }
@@ -283,17 +300,18 @@ field_text_not_null(const PGresult *result, int row, int column)
 static void
 take_claimed(const PGresult *result)
 {
-	int			n = PQntuples(result);
+	int n = PQntuples(result);
 
 	if (PQnfields(result) != 14)
 	{
-		relay_log(RELAY_ERROR, "database_error", "during=claim error=\"unexpected columns\"");
+		relay_log(RELAY_ERROR, "database_error",
+				  "during=claim error=\"unexpected columns\"");
 		fate = DB_FAILED;
 		return;
 	}
 	for (int i = 0; i < n; i++)
 	{
-		Message    *m = relay_alloc(sizeof(*m));
+		Message *m = relay_alloc(sizeof(*m));
 
 		m->message_id = strtoll(PQgetvalue(result, i, 0), NULL, 10);
 		m->attempt = (int) strtol(PQgetvalue(result, i, 1), NULL, 10);
@@ -310,7 +328,9 @@ take_claimed(const PGresult *result)
 		m->headers_len = strlen(m->headers);
 		m->decided_at = strtoll(PQgetvalue(result, i, 12), NULL, 10);
 		/* null: never */
-		m->expires_in = PQgetisnull(result, i, 13) ? INT64_MAX / 2 : strtoll(PQgetvalue(result, i, 13), NULL, 10);
+		m->expires_in = PQgetisnull(result, i, 13)
+							? INT64_MAX / 2
+							: strtoll(PQgetvalue(result, i, 13), NULL, 10);
 		m->claimed_at = claim_started;
 		relay_send_enqueue(m);
 	}
@@ -322,15 +342,17 @@ take_claimed(const PGresult *result)
 bool
 relay_db_claim_possible(void)
 {
-	return state == DB_IDLE && relay_now() >= retry_at && !reconnect_wanted && !report_is_due();
+	return state == DB_IDLE && relay_now() >= retry_at && !reconnect_wanted &&
+		   !report_is_due();
 }
 
 void
 relay_db_claim(int max)
 {
-	char		max_text[16];
-	char		lease_text[32];
-	const char *params[] = {config->relay_name, max_text, lease_text, at_time};
+	char max_text[16];
+	char lease_text[32];
+	const char *params[] = { config->relay_name, max_text, lease_text,
+							 at_time };
 
 	snprintf(max_text, sizeof(max_text), "%d", max);
 	snprintf(lease_text, sizeof(lease_text), "%d milliseconds", config->lease);
@@ -342,7 +364,7 @@ relay_db_claim(int max)
 bool
 relay_db_notified(void)
 {
-	bool		was = notified;
+	bool was = notified;
 
 	notified = false;
 	return was;
@@ -365,7 +387,8 @@ relay_db_report(const Result *result)
 	if (n_results == results_size)
 	{
 		results_size = results_size > 0 ? 2 * results_size : 256;
-		results = relay_realloc(results, (size_t) results_size * sizeof(Result));
+		results =
+			relay_realloc(results, (size_t) results_size * sizeof(Result));
 	}
 	if (n_results == reporting)
 		report_due = relay_now() + config->report_delay;
@@ -389,8 +412,9 @@ static bool
 report_is_due(void)
 {
 	return n_results > 0 && relay_now() >= retry_at &&
-		(flush || n_results >= REPORT_BATCH || 2 * n_results >= config->max_in_flight ||
-		 relay_now() >= report_due);
+		   (flush || n_results >= REPORT_BATCH ||
+			2 * n_results >= config->max_in_flight ||
+			relay_now() >= report_due);
 }
 
 /* one element of an array literal */
@@ -410,9 +434,9 @@ append_element(Buffer *b, const char *text)
 static void
 start_report(void)
 {
-	Buffer		columns[5];
-	const char *params[7] = {config->relay_name};
-	char		number[32];
+	Buffer columns[5];
+	const char *params[7] = { config->relay_name };
+	char number[32];
 
 	reporting = n_results < report_limit ? n_results : report_limit;
 	for (int c = 0; c < 5; c++)
@@ -422,7 +446,8 @@ start_report(void)
 	}
 	for (int i = 0; i < reporting; i++)
 	{
-		snprintf(number, sizeof(number), "%lld", (long long) results[i].message_id);
+		snprintf(number, sizeof(number), "%lld",
+				 (long long) results[i].message_id);
 		append_element(&columns[0], number);
 		snprintf(number, sizeof(number), "%d", results[i].attempt);
 		append_element(&columns[1], number);
@@ -474,7 +499,8 @@ report_done(const PGresult *result)
 		report_limit = 1;
 	else
 	{
-		relay_log(RELAY_ERROR, "report_dropped", "message_id=%lld", (long long) results[0].message_id);
+		relay_log(RELAY_ERROR, "report_dropped", "message_id=%lld",
+				  (long long) results[0].message_id);
 		drop_reported();
 		if (give_up_on_error)
 			fate = DB_FAILED;
@@ -490,7 +516,8 @@ report_done(const PGresult *result)
 static void
 command_done(const PGresult *result)
 {
-	bool		ok = PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK;
+	bool ok = PQresultStatus(result) == PGRES_TUPLES_OK ||
+			  PQresultStatus(result) == PGRES_COMMAND_OK;
 
 	switch (state)
 	{
@@ -498,10 +525,11 @@ command_done(const PGresult *result)
 		case DB_LISTENING:
 			if (!ok)
 			{
-				command_failed(result, state == DB_OPENING ? "open_relay" : "listen");
+				command_failed(result,
+							   state == DB_OPENING ? "open_relay" : "listen");
 				if (fate == DB_OK && state != DB_DOWN)
 				{
-					int64_t		when = retry_at;
+					int64_t when = retry_at;
 
 					disconnect();
 					retry_at = when;
@@ -540,7 +568,7 @@ command_finished(void)
 static void
 take_notifications(void)
 {
-	PGnotify   *notify;
+	PGnotify *notify;
 
 	while ((notify = PQnotifies(conn)) != NULL)
 	{
@@ -553,7 +581,7 @@ take_notifications(void)
 static bool
 step_session(void)
 {
-	PGresult   *result;
+	PGresult *result;
 
 	if (PQflush(conn) < 0 || !PQconsumeInput(conn))
 	{
@@ -591,7 +619,7 @@ step_session(void)
 DbFate
 relay_db_step(void)
 {
-	bool		again = true;
+	bool again = true;
 
 	while (again && fate == DB_OK)
 	{
@@ -627,8 +655,8 @@ relay_db_socket(short *events)
 int
 relay_db_timeout(void)
 {
-	int64_t		now = relay_now();
-	int64_t		next = now + config->poll_interval;
+	int64_t now = relay_now();
+	int64_t next = now + config->poll_interval;
 
 	if (state == DB_DOWN)
 		next = earliest(next, retry_at);
@@ -639,7 +667,8 @@ relay_db_timeout(void)
 		if (report_is_due())
 			return 0;
 		if (n_results > 0)
-			next = earliest(next, report_due > retry_at ? report_due : retry_at);
+			next =
+				earliest(next, report_due > retry_at ? report_due : retry_at);
 		else if (retry_at > now)
 			next = earliest(next, retry_at);
 	}

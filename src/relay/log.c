@@ -13,10 +13,11 @@
 #include <string.h>
 #include <time.h>
 
-static const char *const level_names[] = {"debug", "info", "warning", "error"};
+static const char *const level_names[] = { "debug", "info", "warning",
+										   "error" };
 
 /* systemd's reading of a line that starts with <n> */
-static const int syslog_priority[] = {7, 6, 4, 3};
+static const int syslog_priority[] = { 7, 6, 4, 3 };
 
 static LogLevel log_level = RELAY_INFO;
 
@@ -42,9 +43,9 @@ const char *
 relay_log_quote(const char *text)
 {
 	static char ring[4][512];
-	static int	turn = 0;
-	char	   *out = ring[turn = (turn + 1) % 4];
-	size_t		n = 0;
+	static int turn = 0;
+	char *out = ring[turn = (turn + 1) % 4];
+	size_t n = 0;
 
 	out[n++] = '"';
 	for (const char *p = text; *p != '\0' && n < 400; p++)
@@ -63,31 +64,34 @@ relay_log_quote(const char *text)
 }
 
 void
-relay_log(LogLevel level, const char *event, const char *format,...)
+relay_log(LogLevel level, const char *event, const char *format, ...)
 {
-	char		line[2048];
-	size_t		n = 0;
+	char line[2048];
+	size_t n = 0;
 
 	if (level < log_level)
 		return;
 
 	if (getenv("JOURNAL_STREAM") != NULL)
-		n = (size_t) snprintf(line, sizeof(line), "<%d>", syslog_priority[level]);
+		n = (size_t) snprintf(line, sizeof(line), "<%d>",
+							  syslog_priority[level]);
 	else
 	{
 		struct timespec now;
-		struct tm	tm;
+		struct tm tm;
 
 		clock_gettime(CLOCK_REALTIME, &now);
 		gmtime_r(&now.tv_sec, &tm);
 		n = strftime(line, sizeof(line), "%Y-%m-%dT%H:%M:%S", &tm);
-		n += (size_t) snprintf(line + n, sizeof(line) - n, ".%03ldZ ", now.tv_nsec / 1000000);
+		n += (size_t) snprintf(line + n, sizeof(line) - n, ".%03ldZ ",
+							   now.tv_nsec / 1000000);
 	}
-	n += (size_t) snprintf(line + n, sizeof(line) - n, "level=%s event=%s", level_names[level], event);
+	n += (size_t) snprintf(line + n, sizeof(line) - n, "level=%s event=%s",
+						   level_names[level], event);
 	if (format != NULL)
 	{
-		va_list		args;
-		int			more;
+		va_list args;
+		int more;
 
 		line[n++] = ' ';
 		va_start(args, format);

@@ -25,9 +25,10 @@ extern void relay_log_set_level(LogLevel level);
 extern bool relay_log_parse_level(const char *name, LogLevel *level);
 
 /* format makes "key=value key=value"; may be NULL */
-extern void relay_log(LogLevel level, const char *event, const char *format,...) __attribute__((format(printf, 3, 4)));
+extern void relay_log(LogLevel level, const char *event, const char *format,
+					  ...) __attribute__((format(printf, 3, 4)));
 
 /* a value as one quoted word, cut at 400 bytes; valid until the next call but three */
 extern const char *relay_log_quote(const char *text);
 
-#endif							/* RELAY_LOG_H */
+#endif /* RELAY_LOG_H */

@@ -33,39 +33,40 @@
 #include <unistd.h>
 
 /* CURLOPT_PROTOCOLS_STR and curl_multi_poll */
-_Static_assert(LIBCURL_VERSION_NUM >= 0x075500, "libcurl 7.85 or later is needed");
+_Static_assert(LIBCURL_VERSION_NUM >= 0x075500,
+			   "libcurl 7.85 or later is needed");
 
 enum
 {
 	EXIT_OK = 0,
-	EXIT_USAGE = 1,				/* options, configuration */
-	EXIT_DATABASE = 2,			/* --once and the database failed */
-	EXIT_REFUSED = 3,			/* wrong site token, or a copied database */
-	EXIT_TAKEN_OVER = 4			/* another relay opened under our name */
+	EXIT_USAGE = 1,		/* options, configuration */
+	EXIT_DATABASE = 2,	/* --once and the database failed */
+	EXIT_REFUSED = 3,	/* wrong site token, or a copied database */
+	EXIT_TAKEN_OVER = 4 /* another relay opened under our name */
 };
 
 typedef struct Options
 {
 	const char *config_path;
 	const char *at;
-	long		max;			/* messages to claim in all */
-	bool		once;
-	bool		check;
-	bool		allow_root;
+	long max; /* messages to claim in all */
+	bool once;
+	bool check;
+	bool allow_root;
 } Options;
 
-static Options options = {.max = LONG_MAX};
+static Options options = { .max = LONG_MAX };
 static Config *config;
-static int	signal_pipe[2] = {-1, -1};
+static int signal_pipe[2] = { -1, -1 };
 static volatile sig_atomic_t stop_signals;
 static volatile sig_atomic_t reload_wanted;
 
-static int64_t stop_at;			/* draining: give up at this time; 0: not draining */
+static int64_t stop_at; /* draining: give up at this time; 0: not draining */
 static int64_t next_poll;
-static long claimed;			/* in all, for --max */
+static long claimed; /* in all, for --max */
 static bool claim_running;
-static bool claim_was_idle;		/* nothing was under way when the claim was sent */
-static bool drained;			/* such a claim found nothing */
+static bool claim_was_idle; /* nothing was under way when the claim was sent */
+static bool drained;		/* such a claim found nothing */
 
 int64_t
 relay_now(void)
@@ -102,21 +103,23 @@ relay_message_free(Message *m)
 static void
 print_help(void)
 {
-	puts("journey-relay sends the messages of a pg_journey database by SMTP.\n\n"
-		 "Usage: journey-relay [--config FILE] [OPTION]...\n\n"
-		 "  -c, --config FILE   configuration (INI)\n"
-		 "      --check-config  check the configuration and exit\n"
-		 "      --once          send what can be claimed, then exit\n"
-		 "      --max N         claim at most N messages, then exit\n"
-		 "      --at TIMESTAMP  claim and report as of this time (demos, backtests)\n"
-		 "      --allow-root    run as root\n"
-		 "  -V, --version       print the version and exit\n"
-		 "  -h, --help          print this and exit\n\n"
-		 "Exit status: 0 done, 1 usage or configuration, 2 database failed (with --once),\n"
-		 "3 wrong site token or copied database, 4 another relay took over.\n");
+	puts(
+		"journey-relay sends the messages of a pg_journey database by SMTP.\n\n"
+		"Usage: journey-relay [--config FILE] [OPTION]...\n\n"
+		"  -c, --config FILE   configuration (INI)\n"
+		"      --check-config  check the configuration and exit\n"
+		"      --once          send what can be claimed, then exit\n"
+		"      --max N         claim at most N messages, then exit\n"
+		"      --at TIMESTAMP  claim and report as of this time (demos, backtests)\n"
+		"      --allow-root    run as root\n"
+		"  -V, --version       print the version and exit\n"
+		"  -h, --help          print this and exit\n\n"
+		"Exit status: 0 done, 1 usage or configuration, 2 database failed (with --once),\n"
+		"3 wrong site token or copied database, 4 another relay took over.\n");
 	relay_config_print_keys(stdout);
-	puts("\nSecrets: $CREDENTIALS_DIRECTORY/site_token, $CREDENTIALS_DIRECTORY/smtp_password.CHANNEL,\n"
-		 "or $PGJ_SECRET_SITE_TOKEN, $PGJ_SECRET_SMTP_PASSWORD_CHANNEL, or the file with mode 600.");
+	puts(
+		"\nSecrets: $CREDENTIALS_DIRECTORY/site_token, $CREDENTIALS_DIRECTORY/smtp_password.CHANNEL,\n"
+		"or $PGJ_SECRET_SITE_TOKEN, $PGJ_SECRET_SMTP_PASSWORD_CHANNEL, or the file with mode 600.");
 }
 
 static bool
@@ -124,21 +127,25 @@ parse_options(int argc, char **argv)
 {
 	enum
 	{
-		OPT_CHECK = 256, OPT_ONCE, OPT_MAX, OPT_AT, OPT_ROOT
+		OPT_CHECK = 256,
+		OPT_ONCE,
+		OPT_MAX,
+		OPT_AT,
+		OPT_ROOT
 	};
 	static const struct option names[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"check-config", no_argument, NULL, OPT_CHECK},
-		{"once", no_argument, NULL, OPT_ONCE},
-		{"max", required_argument, NULL, OPT_MAX},
-		{"at", required_argument, NULL, OPT_AT},
-		{"allow-root", no_argument, NULL, OPT_ROOT},
-		{"version", no_argument, NULL, 'V'},
-		{"help", no_argument, NULL, 'h'},
-		{NULL, 0, NULL, 0}
+		{ "config", required_argument, NULL, 'c' },
+		{ "check-config", no_argument, NULL, OPT_CHECK },
+		{ "once", no_argument, NULL, OPT_ONCE },
+		{ "max", required_argument, NULL, OPT_MAX },
+		{ "at", required_argument, NULL, OPT_AT },
+		{ "allow-root", no_argument, NULL, OPT_ROOT },
+		{ "version", no_argument, NULL, 'V' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 }
 	};
-	int			c;
-	char	   *end;
+	int c;
+	char *end;
 
 	while ((c = getopt_long(argc, argv, "c:Vh", names, NULL)) != -1)
 		switch (c)
@@ -155,9 +162,12 @@ parse_options(int argc, char **argv)
 			case OPT_MAX:
 				errno = 0;
 				options.max = strtol(optarg, &end, 10);
-				if (errno != 0 || end == optarg || *end != '\0' || options.max < 1)
+				if (errno != 0 || end == optarg || *end != '\0' ||
+					options.max < 1)
 				{
-					fprintf(stderr, "journey-relay: --max needs a number of at least 1\n");
+					fprintf(
+						stderr,
+						"journey-relay: --max needs a number of at least 1\n");
 					return false;
 				}
 				break;
@@ -168,7 +178,8 @@ parse_options(int argc, char **argv)
 				options.allow_root = true;
 				break;
 			case 'V':
-				printf("journey-relay %s (libpq %d, %s)\n", RELAY_VERSION, PQlibVersion(), curl_version());
+				printf("journey-relay %s (libpq %d, %s)\n", RELAY_VERSION,
+					   PQlibVersion(), curl_version());
 				exit(EXIT_OK);
 			case 'h':
 				print_help();
@@ -179,7 +190,8 @@ parse_options(int argc, char **argv)
 		}
 	if (optind < argc)
 	{
-		fprintf(stderr, "journey-relay: unexpected argument \"%s\"\n", argv[optind]);
+		fprintf(stderr, "journey-relay: unexpected argument \"%s\"\n",
+				argv[optind]);
 		return false;
 	}
 	return true;
@@ -193,7 +205,7 @@ parse_options(int argc, char **argv)
 static void
 handle_signal(int number)
 {
-	int			saved = errno;
+	int saved = errno;
 
 	if (number == SIGHUP)
 		reload_wanted = 1;
@@ -206,7 +218,7 @@ handle_signal(int number)
 static bool
 install_signals(void)
 {
-	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+	static const int numbers[] = { SIGTERM, SIGINT, SIGHUP };
 	struct sigaction action;
 
 	if (pipe(signal_pipe) != 0)
@@ -231,11 +243,12 @@ static void
 tell_service_manager(const char *state)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	size_t		len;
-	int			fd;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	size_t len;
+	int fd;
 
-	if (path == NULL || (path[0] != '/' && path[0] != '@') || (len = strlen(path)) >= sizeof(address.sun_path))
+	if (path == NULL || (path[0] != '/' && path[0] != '@') ||
+		(len = strlen(path)) >= sizeof(address.sun_path))
 		return;
 	memcpy(address.sun_path, path, len);
 	if (path[0] == '@')
@@ -251,12 +264,13 @@ tell_service_manager(const char *state)
 static void
 reload_config(void)
 {
-	Config	   *next = relay_config_load(options.config_path);
+	Config *next = relay_config_load(options.config_path);
 
 	reload_wanted = 0;
 	if (next == NULL)
 	{
-		relay_log(RELAY_ERROR, "reload_failed", "hint=\"the old configuration stays in force\"");
+		relay_log(RELAY_ERROR, "reload_failed",
+				  "hint=\"the old configuration stays in force\"");
 		return;
 	}
 	relay_log_set_level(next->log_level);
@@ -271,7 +285,7 @@ reload_config(void)
 static void
 handle_signals(void)
 {
-	char		rest[64];
+	char rest[64];
 
 	while (read(signal_pipe[0], rest, sizeof(rest)) > 0)
 		;
@@ -279,7 +293,8 @@ handle_signals(void)
 		reload_config();
 	if (stop_signals > 0 && stop_at == 0)
 	{
-		relay_log(RELAY_INFO, "stopping", "in_flight=%d", relay_send_in_flight());
+		relay_log(RELAY_INFO, "stopping", "in_flight=%d",
+				  relay_send_in_flight());
 		tell_service_manager("STOPPING=1");
 		stop_at = relay_now() + config->drain_timeout;
 		relay_send_drop_queue();
@@ -294,21 +309,22 @@ handle_signals(void)
 static bool
 all_idle(void)
 {
-	return relay_send_queued() == 0 && relay_send_in_flight() == 0 && relay_db_unreported() == 0;
+	return relay_send_queued() == 0 && relay_send_in_flight() == 0 &&
+		   relay_db_unreported() == 0;
 }
 
 /* what became of the last claim */
 static void
 note_claim(void)
 {
-	int			rows = relay_db_last_claim();
+	int rows = relay_db_last_claim();
 
 	claim_running = false;
 	if (rows < 0)
 		return;
 	claimed += rows;
 	if (rows > 0)
-		next_poll = relay_now();	/* there may be more */
+		next_poll = relay_now(); /* there may be more */
 	else if (claim_was_idle)
 		drained = true;
 }
@@ -316,7 +332,7 @@ note_claim(void)
 static void
 maybe_claim(void)
 {
-	int			room;
+	int room;
 
 	if (!relay_db_claim_possible())
 		return;
@@ -345,7 +361,8 @@ finished(void)
 	if (stop_at != 0)
 		return all_idle() || relay_now() >= stop_at || stop_signals > 1;
 	if (options.once || options.max != LONG_MAX)
-		return !claim_running && all_idle() && ((options.once && drained) || claimed >= options.max);
+		return !claim_running && all_idle() &&
+			   ((options.once && drained) || claimed >= options.max);
 	return false;
 }
 
@@ -360,23 +377,26 @@ min_timeout(int a, int64_t b)
 static void
 wait_for_work(void)
 {
-	struct curl_waitfd fds[2] = {{.fd = signal_pipe[0], .events = CURL_WAIT_POLLIN}};
-	unsigned	n = 1;
-	short		events = 0;
-	int			fd = relay_db_socket(&events);
-	int			timeout = relay_db_timeout();
+	struct curl_waitfd fds[2] = { { .fd = signal_pipe[0],
+									.events = CURL_WAIT_POLLIN } };
+	unsigned n = 1;
+	short events = 0;
+	int fd = relay_db_socket(&events);
+	int timeout = relay_db_timeout();
 
 	if (fd >= 0)
 	{
 		fds[1].fd = fd;
-		fds[1].events = (short) ((events & POLLIN ? CURL_WAIT_POLLIN : 0) | (events & POLLOUT ? CURL_WAIT_POLLOUT : 0));
+		fds[1].events = (short) ((events & POLLIN ? CURL_WAIT_POLLIN : 0) |
+								 (events & POLLOUT ? CURL_WAIT_POLLOUT : 0));
 		n = 2;
 	}
 	if (relay_send_can_start())
-		timeout = 0;			/* or a finished message would cost a wait */
+		timeout = 0; /* or a finished message would cost a wait */
 	else if (stop_at != 0)
 		timeout = min_timeout(timeout, stop_at - relay_now());
-	else if (relay_db_claim_possible() && claimed < options.max && relay_send_room(options.once) > 0)
+	else if (relay_db_claim_possible() && claimed < options.max &&
+			 relay_send_room(options.once) > 0)
 		timeout = min_timeout(timeout, next_poll - relay_now());
 	relay_send_wait(fds, n, timeout);
 }
@@ -384,15 +404,16 @@ wait_for_work(void)
 static int
 run(void)
 {
-	DbFate		fate;
-	bool		ready = false;
+	DbFate fate;
+	bool ready = false;
 
 	for (;;)
 	{
 		handle_signals();
 		if (stop_at != 0)
-			relay_send_drop_queue();	/* what a running claim brought */
-		if ((options.once || stop_at != 0) && relay_send_in_flight() == 0 && relay_send_queued() == 0)
+			relay_send_drop_queue(); /* what a running claim brought */
+		if ((options.once || stop_at != 0) && relay_send_in_flight() == 0 &&
+			relay_send_queued() == 0)
 			relay_db_flush();
 		fate = relay_db_step();
 		if (fate != DB_OK)
@@ -408,19 +429,23 @@ run(void)
 			return EXIT_OK;
 		wait_for_work();
 	}
-	return fate == DB_REFUSED ? EXIT_REFUSED : fate == DB_TAKEN_OVER ? EXIT_TAKEN_OVER : EXIT_DATABASE;
+	return fate == DB_REFUSED	   ? EXIT_REFUSED
+		   : fate == DB_TAKEN_OVER ? EXIT_TAKEN_OVER
+								   : EXIT_DATABASE;
 }
 
 int
 main(int argc, char **argv)
 {
-	int			status;
+	int status;
 
 	if (!parse_options(argc, argv))
 		return EXIT_USAGE;
 	if (geteuid() == 0 && !options.allow_root && !options.check)
 	{
-		fprintf(stderr, "journey-relay: will not run as root; use a user of its own, or --allow-root\n");
+		fprintf(
+			stderr,
+			"journey-relay: will not run as root; use a user of its own, or --allow-root\n");
 		return EXIT_USAGE;
 	}
 	config = relay_config_load(options.config_path);
@@ -444,8 +469,9 @@ main(int argc, char **argv)
 	relay_db_init(config, options.at, options.once);
 
 	status = run();
-	relay_log(RELAY_INFO, "stopped", "status=%d left_in_flight=%d unreported=%d",
-			  status, relay_send_in_flight(), relay_db_unreported());
+	relay_log(RELAY_INFO, "stopped",
+			  "status=%d left_in_flight=%d unreported=%d", status,
+			  relay_send_in_flight(), relay_db_unreported());
 
 	relay_send_close();
 	relay_db_close();

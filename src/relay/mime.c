@@ -21,9 +21,9 @@
 #include <strings.h>
 #include <time.h>
 
-#define LINE_FOLD	78			/* RFC 5322 2.1.1 */
-#define LINE_MAX_LEN	998
-#define LINE_ENCODED 76			/* RFC 2047: lines with encoded words; RFC 2045: body */
+#define LINE_FOLD 78 /* RFC 5322 2.1.1 */
+#define LINE_MAX_LEN 998
+#define LINE_ENCODED 76 /* RFC 2047: lines with encoded words; RFC 2045: body */
 
 #define CRLF "\r\n"
 
@@ -31,7 +31,7 @@
 static size_t
 utf8_char(const unsigned char *p, size_t len)
 {
-	size_t		n;
+	size_t n;
 
 	if (p[0] < 0x80)
 		return 1;
@@ -56,7 +56,7 @@ relay_mime_utf8_ok(const char *text, size_t len)
 
 	while (len > 0)
 	{
-		size_t		n = utf8_char(p, len);
+		size_t n = utf8_char(p, len);
 
 		if (n == 0)
 			return false;
@@ -89,7 +89,8 @@ is_ascii(const char *text, size_t len)
  * ------------------------------------------------------------------------
  */
 
-static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char base64_digits[] =
+	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 static const char hex_digits[] = "0123456789ABCDEF";
 
 static void
@@ -97,8 +98,10 @@ append_base64(Buffer *out, const unsigned char *p, size_t len)
 {
 	for (size_t i = 0; i < len; i += 3)
 	{
-		size_t		left = len - i;
-		unsigned	v = (unsigned) p[i] << 16 | (left > 1 ? (unsigned) p[i + 1] << 8 : 0) | (left > 2 ? p[i + 2] : 0);
+		size_t left = len - i;
+		unsigned v = (unsigned) p[i] << 16 |
+					 (left > 1 ? (unsigned) p[i + 1] << 8 : 0) |
+					 (left > 2 ? p[i + 2] : 0);
 
 		relay_buffer_putc(out, base64_digits[v >> 18]);
 		relay_buffer_putc(out, base64_digits[v >> 12 & 63]);
@@ -111,14 +114,14 @@ append_base64(Buffer *out, const unsigned char *p, size_t len)
 static bool
 q_literal(unsigned char c)
 {
-	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-		(c != '\0' && strchr("!*+-/", c) != NULL);
+	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+		   (c >= 'a' && c <= 'z') || (c != '\0' && strchr("!*+-/", c) != NULL);
 }
 
 static size_t
 q_cost(const unsigned char *p, size_t len)
 {
-	size_t		cost = 0;
+	size_t cost = 0;
 
 	for (size_t i = 0; i < len; i++)
 		cost += q_literal(p[i]) || p[i] == ' ' ? 1 : 3;
@@ -152,22 +155,25 @@ static size_t
 append_encoded_words(Buffer *out, const char *text, size_t len, size_t column)
 {
 	const unsigned char *p = (const unsigned char *) text;
-	bool		use_q = q_cost(p, len) <= (len + 2) / 3 * 4;
+	bool use_q = q_cost(p, len) <= (len + 2) / 3 * 4;
 	const size_t overhead = strlen("=?UTF-8?Q?") + strlen("?=");
 
 	while (len > 0)
 	{
-		size_t		room = column + overhead + 12 <= LINE_ENCODED ? LINE_ENCODED - column - overhead : 0;
-		size_t		take = 0;
-		size_t		cost = 0;
+		size_t room = column + overhead + 12 <= LINE_ENCODED
+						  ? LINE_ENCODED - column - overhead
+						  : 0;
+		size_t take = 0;
+		size_t cost = 0;
 
 		/* a word is at most 75 bytes */
 		if (room > 75 - overhead)
 			room = 75 - overhead;
 		while (take < len)
 		{
-			size_t		n = utf8_char(p + take, len - take);
-			size_t		next = use_q ? cost + q_cost(p + take, n) : (take + n + 2) / 3 * 4;
+			size_t n = utf8_char(p + take, len - take);
+			size_t next =
+				use_q ? cost + q_cost(p + take, n) : (take + n + 2) / 3 * 4;
 
 			if (next > room)
 				break;
@@ -199,14 +205,15 @@ append_encoded_words(Buffer *out, const char *text, size_t len, size_t column)
 static void
 append_folded(Buffer *out, const char *text, size_t len, size_t column)
 {
-	size_t		i = 0;
+	size_t i = 0;
 
 	while (i < len)
 	{
-		size_t		end = i + 1;
+		size_t end = i + 1;
 
 		/* from i up to the next blank that a word follows: no line is blanks alone */
-		while (end < len && !(text[end] == ' ' && end + 1 < len && text[end + 1] != ' '))
+		while (end < len &&
+			   !(text[end] == ' ' && end + 1 < len && text[end + 1] != ' '))
 			end++;
 		if (text[i] == ' ' && column + (end - i) > LINE_FOLD)
 		{
@@ -223,13 +230,15 @@ append_folded(Buffer *out, const char *text, size_t len, size_t column)
 static bool
 must_encode(const char *text, size_t len, size_t column)
 {
-	size_t		word = column;
+	size_t word = column;
 
 	for (size_t i = 0; i < len; i++)
 	{
 		if (text[i] == '=' && i + 1 < len && text[i + 1] == '?')
 			return true;
-		word = text[i] == ' ' && !(i + 1 < len && text[i + 1] == ' ') ? 0 : word + 1;
+		word = text[i] == ' ' && !(i + 1 < len && text[i + 1] == ' ')
+				   ? 0
+				   : word + 1;
 		if (word >= LINE_FOLD - 1)
 			return true;
 	}
@@ -240,8 +249,8 @@ must_encode(const char *text, size_t len, size_t column)
 static void
 append_unstructured(Buffer *out, const char *name, const char *text)
 {
-	size_t		len = strlen(text);
-	size_t		column = strlen(name) + 2;
+	size_t len = strlen(text);
+	size_t column = strlen(name) + 2;
 
 	while (len > 0 && text[0] == ' ')
 		text++, len--;
@@ -273,7 +282,7 @@ static void
 append_mailbox(Buffer *out, const char *field, const Mailbox *mailbox)
 {
 	const char *name = mailbox->name;
-	size_t		column = strlen(field) + 2;
+	size_t column = strlen(field) + 2;
 
 	relay_buffer_printf(out, "%s: ", field);
 	if (name[0] == '\0')
@@ -285,37 +294,42 @@ append_mailbox(Buffer *out, const char *field, const Mailbox *mailbox)
 		column = append_encoded_words(out, name, strlen(name), column);
 	else
 	{
-		size_t		before = out->len;
+		size_t before = out->len;
 
 		append_quoted_string(out, name);
 		column += out->len - before;
 	}
-	relay_buffer_puts(out, column + strlen(mailbox->address) + 3 > LINE_FOLD ? CRLF " " : " ");
+	relay_buffer_puts(out, column + strlen(mailbox->address) + 3 > LINE_FOLD
+							   ? CRLF " "
+							   : " ");
 	relay_buffer_printf(out, "<%s>" CRLF, mailbox->address);
 }
 
 static void
 append_date(Buffer *out, int64_t seconds)
 {
-	static const char *const days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-	static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-	time_t		t = (time_t) seconds;
-	struct tm	tm;
+	static const char *const days[] = { "Sun", "Mon", "Tue", "Wed",
+										"Thu", "Fri", "Sat" };
+	static const char *const months[] = { "Jan", "Feb", "Mar", "Apr",
+										  "May", "Jun", "Jul", "Aug",
+										  "Sep", "Oct", "Nov", "Dec" };
+	time_t t = (time_t) seconds;
+	struct tm tm;
 
 	/* not strftime: the names must not follow the locale */
 	if (gmtime_r(&t, &tm) == NULL || tm.tm_year < 0 || tm.tm_year > 8099)
 		t = 0, gmtime_r(&t, &tm);
 	relay_buffer_printf(out, "Date: %s, %02d %s %04d %02d:%02d:%02d +0000" CRLF,
-						days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon], tm.tm_year + 1900,
-						tm.tm_hour, tm.tm_min, tm.tm_sec);
+						days[tm.tm_wday], tm.tm_mday, months[tm.tm_mon],
+						tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
 /* one netstring "<digits>:<bytes>" */
 static bool
 next_netstring(const char **p, const char *end, const char **text, size_t *len)
 {
-	size_t		n = 0;
-	int			digits = 0;
+	size_t n = 0;
+	int digits = 0;
 
 	while (*p < end && **p >= '0' && **p <= '9' && digits++ < 9)
 		n = n * 10 + (size_t) (*(*p)++ - '0');
@@ -345,27 +359,38 @@ field_name_ok(const char *name, size_t len)
 static bool
 field_name_reserved(const char *name, size_t len)
 {
-	static const char *const reserved[] = {
-		"Date", "From", "To", "Cc", "Bcc", "Subject", "Message-ID", "MIME-Version",
-		"Received", "Return-Path", "DKIM-Signature", "Authentication-Results", NULL
-	};
+	static const char *const reserved[] = { "Date",
+											"From",
+											"To",
+											"Cc",
+											"Bcc",
+											"Subject",
+											"Message-ID",
+											"MIME-Version",
+											"Received",
+											"Return-Path",
+											"DKIM-Signature",
+											"Authentication-Results",
+											NULL };
 
 	for (int i = 0; reserved[i] != NULL; i++)
-		if (strlen(reserved[i]) == len && strncasecmp(name, reserved[i], len) == 0)
+		if (strlen(reserved[i]) == len &&
+			strncasecmp(name, reserved[i], len) == 0)
 			return true;
 	return (len >= 8 && strncasecmp(name, "Content-", 8) == 0) ||
-		(len >= 7 && strncasecmp(name, "Resent-", 7) == 0) ||
-		(len >= 4 && strncasecmp(name, "ARC-", 4) == 0);
+		   (len >= 7 && strncasecmp(name, "Resent-", 7) == 0) ||
+		   (len >= 4 && strncasecmp(name, "ARC-", 4) == 0);
 }
 
 static bool
-append_extra_field(Buffer *out, const char *name, const char *value, const char **error)
+append_extra_field(Buffer *out, const char *name, const char *value,
+				   const char **error)
 {
-	size_t		len = strlen(value);
+	size_t len = strlen(value);
 
 	if (strcasecmp(name, "Reply-To") == 0 || strcasecmp(name, "Sender") == 0)
 	{
-		Mailbox		mailbox;
+		Mailbox mailbox;
 
 		if (!relay_address_mailbox(value, &mailbox))
 		{
@@ -398,13 +423,11 @@ append_extra_fields(Buffer *out, const MimeInput *in, const char **error)
 
 	while (p < end)
 	{
-		const char *name,
-				   *value;
-		size_t		name_len,
-					value_len;
-		char		name_copy[80];
-		char	   *value_copy;
-		bool		ok;
+		const char *name, *value;
+		size_t name_len, value_len;
+		char name_copy[80];
+		char *value_copy;
+		bool ok;
 
 		if (!next_netstring(&p, end, &name, &name_len) ||
 			!next_netstring(&p, end, &value, &value_len))
@@ -414,7 +437,8 @@ append_extra_fields(Buffer *out, const MimeInput *in, const char **error)
 		}
 		if (!field_name_ok(name, name_len))
 		{
-			*error = "header name holds a character that no header name may hold";
+			*error =
+				"header name holds a character that no header name may hold";
 			return false;
 		}
 		if (field_name_reserved(name, name_len))
@@ -422,7 +446,8 @@ append_extra_fields(Buffer *out, const MimeInput *in, const char **error)
 			*error = "header is one that the relay or a mail server writes";
 			return false;
 		}
-		if (has_control(value, value_len) || !relay_mime_utf8_ok(value, value_len))
+		if (has_control(value, value_len) ||
+			!relay_mime_utf8_ok(value, value_len))
 		{
 			*error = "header value holds a control character or is not UTF-8";
 			return false;
@@ -452,12 +477,12 @@ static bool
 append_quoted_printable(Buffer *out, const char *text)
 {
 	const unsigned char *p = (const unsigned char *) text;
-	size_t		column = 0;
+	size_t column = 0;
 
 	while (*p != '\0')
 	{
 		unsigned char c = *p;
-		bool		literal;
+		bool literal;
 
 		if (c == '\r' || c == '\n')
 		{
@@ -476,7 +501,8 @@ append_quoted_printable(Buffer *out, const char *text)
 			relay_buffer_puts(out, "=" CRLF);
 			column = 0;
 		}
-		if (column == 0 && (c == '.' || strncmp((const char *) p, "From ", 5) == 0))
+		if (column == 0 &&
+			(c == '.' || strncmp((const char *) p, "From ", 5) == 0))
 			literal = false;
 
 		if (literal)
@@ -499,7 +525,8 @@ append_part(Buffer *out, const char *type, const char *text, bool alone)
 {
 	relay_buffer_printf(out,
 						"Content-Type: %s; charset=utf-8" CRLF
-						"Content-Transfer-Encoding: quoted-printable" CRLF CRLF, type);
+						"Content-Transfer-Encoding: quoted-printable" CRLF CRLF,
+						type);
 	if (!append_quoted_printable(out, text) || !alone)
 		relay_buffer_puts(out, CRLF);
 }
@@ -518,8 +545,9 @@ append_body(Buffer *out, const MimeInput *in)
 	 * boundary, although it is derived from the key and the same at a resend.
 	 */
 	relay_buffer_printf(out,
-						"Content-Type: multipart/alternative;" CRLF " boundary=\"=_%s\"" CRLF CRLF
-						"--=_%s" CRLF, in->key, in->key);
+						"Content-Type: multipart/alternative;" CRLF
+						" boundary=\"=_%s\"" CRLF CRLF "--=_%s" CRLF,
+						in->key, in->key);
 	append_part(out, "text/plain", in->body, false);
 	relay_buffer_printf(out, "--=_%s" CRLF, in->key);
 	append_part(out, "text/html", in->html, false);
@@ -534,11 +562,14 @@ append_body(Buffer *out, const MimeInput *in)
 static bool
 key_ok(const char *key)
 {
-	size_t		len = strlen(key);
+	size_t len = strlen(key);
 
 	/* 64: with "=_" a boundary, which may have 70 */
 	return len > 0 && len <= 64 &&
-		strspn(key, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_") == len;
+		   strspn(
+			   key,
+			   "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_") ==
+			   len;
 }
 
 bool
@@ -548,12 +579,15 @@ relay_mime_build(const MimeInput *in, Buffer *out, const char **error)
 		*error = "subject holds a control character";
 	else if (!relay_mime_utf8_ok(in->subject, strlen(in->subject)) ||
 			 !relay_mime_utf8_ok(in->body, strlen(in->body)) ||
-			 (in->html != NULL && !relay_mime_utf8_ok(in->html, strlen(in->html))) ||
+			 (in->html != NULL &&
+			  !relay_mime_utf8_ok(in->html, strlen(in->html))) ||
 			 !relay_mime_utf8_ok(in->from->name, strlen(in->from->name)))
 		*error = "message is not valid UTF-8";
-	else if (!key_ok(in->key) || !relay_address_domain_ok(in->domain, strlen(in->domain)))
+	else if (!key_ok(in->key) ||
+			 !relay_address_domain_ok(in->domain, strlen(in->domain)))
 		*error = "idempotency key or domain cannot stand in a Message-ID";
-	else if (relay_address_check(in->recipient, strlen(in->recipient)) != ADDRESS_OK)
+	else if (relay_address_check(in->recipient, strlen(in->recipient)) !=
+			 ADDRESS_OK)
 		*error = "recipient is no mail address";
 	else
 	{
@@ -561,7 +595,8 @@ relay_mime_build(const MimeInput *in, Buffer *out, const char **error)
 		append_mailbox(out, "From", in->from);
 		relay_buffer_printf(out, "To: %s" CRLF, in->recipient);
 		append_unstructured(out, "Subject", in->subject);
-		relay_buffer_printf(out, "Message-ID: <%s@%s>" CRLF, in->key, in->domain);
+		relay_buffer_printf(out, "Message-ID: <%s@%s>" CRLF, in->key,
+							in->domain);
 		if (!append_extra_fields(out, in, error))
 			return false;
 		relay_buffer_puts(out, "MIME-Version: 1.0" CRLF);

@@ -33,14 +33,14 @@
 typedef struct Transfer
 {
 	struct Transfer *next;
-	Message    *message;
-	SmtpTarget	target;			/* its texts are the configuration's or the message's */
-	Mailbox		from;
-	Buffer		text;
-	int64_t		started_at;
+	Message *message;
+	SmtpTarget target; /* its texts are the configuration's or the message's */
+	Mailbox from;
+	Buffer text;
+	int64_t started_at;
 	SmtpConnection *connection;
-	bool		on_kept;		/* the connection was used before */
-	bool		again;			/* the one retry over a fresh connection was used */
+	bool on_kept; /* the connection was used before */
+	bool again;	  /* the one retry over a fresh connection was used */
 } Transfer;
 
 static const Config *config;
@@ -48,20 +48,20 @@ static CURLM *multi;
 
 static Message *queue_head;
 static Message **queue_tail = &queue_head;
-static int	n_queued;
+static int n_queued;
 
 static Transfer *in_flight;
-static int	n_in_flight;
+static int n_in_flight;
 
-static SmtpConnection **idle;	/* open connections without a message */
-static int	n_idle;
-static int	idle_size;
+static SmtpConnection **idle; /* open connections without a message */
+static int n_idle;
+static int idle_size;
 
 /* how much we may claim: see relay_send_room() */
-static int	finished_this_second;
-static int	finished_last_second;
+static int finished_this_second;
+static int finished_last_second;
 static int64_t second_started;
-static int	unreachable;		/* transfers in a row to which no server said a word */
+static int unreachable; /* transfers in a row to which no server said a word */
 static int64_t paused_until;
 
 /* ------------------------------------------------------------------------
@@ -93,12 +93,13 @@ keep_idle(SmtpConnection *c)
 static void
 tidy_idle(int room)
 {
-	int64_t		now = relay_now();
+	int64_t now = relay_now();
 
 	for (int i = n_idle - 1; i >= 0; i--)
 	{
 		relay_smtp_step(idle[i]);
-		if (idle[i]->state != SMTP_IDLE || now - idle[i]->idle_since > IDLE_CONNECTION_MS)
+		if (idle[i]->state != SMTP_IDLE ||
+			now - idle[i]->idle_since > IDLE_CONNECTION_MS)
 			relay_smtp_close(multi, take_idle(i));
 	}
 	while (n_idle > room && n_idle > 0)
@@ -109,7 +110,7 @@ tidy_idle(int room)
 static bool
 give_connection(Transfer *t, bool fresh)
 {
-	char	   *identity = relay_smtp_identity(&t->target);
+	char *identity = relay_smtp_identity(&t->target);
 
 	t->connection = NULL;
 	for (int i = 0; i < n_idle && !fresh && t->connection == NULL; i++)
@@ -120,7 +121,9 @@ give_connection(Transfer *t, bool fresh)
 	if (t->connection == NULL)
 	{
 		tidy_idle(config->max_connections - n_in_flight - 1);
-		t->connection = relay_smtp_connect(multi, &t->target, t->started_at + config->send_timeout, config->connect_timeout);
+		t->connection = relay_smtp_connect(multi, &t->target,
+										   t->started_at + config->send_timeout,
+										   config->connect_timeout);
 	}
 	return t->connection != NULL;
 }
@@ -131,14 +134,19 @@ give_connection(Transfer *t, bool fresh)
  */
 
 static void
-report(const Message *m, const char *outcome, const char *code, const char *response, int64_t started_at)
+report(const Message *m, const char *outcome, const char *code,
+	   const char *response, int64_t started_at)
 {
-	Result		result = {.message_id = m->message_id, .attempt = m->attempt, .outcome = outcome};
+	Result result = { .message_id = m->message_id,
+					  .attempt = m->attempt,
+					  .outcome = outcome };
 
 	snprintf(result.code, sizeof(result.code), "%s", code);
 	snprintf(result.response, sizeof(result.response), "%s", response);
-	relay_log(RELAY_INFO, outcome, "message_id=%" PRId64 " attempt=%d code=%s ms=%" PRId64,
-			  m->message_id, m->attempt, code[0] != '\0' ? code : "-", relay_now() - started_at);
+	relay_log(RELAY_INFO, outcome,
+			  "message_id=%" PRId64 " attempt=%d code=%s ms=%" PRId64,
+			  m->message_id, m->attempt, code[0] != '\0' ? code : "-",
+			  relay_now() - started_at);
 	relay_db_report(&result);
 }
 
@@ -154,7 +162,7 @@ count_finished(bool server_spoke)
 	else if (++unreachable >= config->max_connections)
 	{
 		/* nobody is there: do not use up the attempts of everything in the outbox */
-		int			doublings = unreachable / config->max_connections - 1;
+		int doublings = unreachable / config->max_connections - 1;
 
 		paused_until = relay_now() + (1000 << (doublings < 6 ? doublings : 6));
 	}
@@ -193,20 +201,26 @@ static void
 report_outcome(const Transfer *t, CURLcode error)
 {
 	const SmtpDialog *dialog = &t->connection->dialog;
-	char		code[16];
-	char		response[sizeof(dialog->final.text) + 8];
+	char code[16];
+	char response[sizeof(dialog->final.text) + 8];
 	SmtpOutcome outcome = relay_smtp_outcome(dialog, code, sizeof(code));
 
 	if (dialog->decided)
 	{
-		snprintf(response, sizeof(response), "%03d %s", dialog->final.code, dialog->final.text);
-		report(t->message, relay_smtp_outcome_name(outcome), code, response, t->started_at);
+		snprintf(response, sizeof(response), "%03d %s", dialog->final.code,
+				 dialog->final.text);
+		report(t->message, relay_smtp_outcome_name(outcome), code, response,
+			   t->started_at);
 	}
 	else
 	{
-		snprintf(response, sizeof(response), "relay: %s%s", curl_easy_strerror(error),
-				 dialog->phase == SMTP_BODY ? "; the server may have taken the message" : "");
-		report(t->message, "deferred", silence_code(error), response, t->started_at);
+		snprintf(response, sizeof(response), "relay: %s%s",
+				 curl_easy_strerror(error),
+				 dialog->phase == SMTP_BODY
+					 ? "; the server may have taken the message"
+					 : "");
+		report(t->message, "deferred", silence_code(error), response,
+			   t->started_at);
 	}
 	count_finished(dialog->any_reply);
 }
@@ -259,7 +273,8 @@ step_transfer(Transfer *t, int64_t now)
 		return false;
 	if (t->connection == NULL)
 	{
-		report(t->message, "deferred", "4.3.0", "relay: libcurl did not take the connection", t->started_at);
+		report(t->message, "deferred", "4.3.0",
+			   "relay: libcurl did not take the connection", t->started_at);
 		free_transfer(t);
 		n_in_flight--;
 		return true;
@@ -282,7 +297,7 @@ step_transfer(Transfer *t, int64_t now)
 static void
 refuse(Transfer *t, const char *outcome, const char *code, const char *why)
 {
-	char		response[200];
+	char response[200];
 
 	snprintf(response, sizeof(response), "relay: %s", why);
 	report(t->message, outcome, code, response, relay_now());
@@ -293,7 +308,7 @@ refuse(Transfer *t, const char *outcome, const char *code, const char *why)
 static bool
 in_time(const Message *m)
 {
-	int64_t		age = relay_now() - m->claimed_at;
+	int64_t age = relay_now() - m->claimed_at;
 	const char *why = NULL;
 
 	if (age >= m->expires_in)
@@ -301,7 +316,9 @@ in_time(const Message *m)
 	else if (age + config->send_timeout > config->lease - config->lease / 10)
 		why = "lease_nearly_over";
 	if (why != NULL)
-		relay_log(RELAY_INFO, "left", "message_id=%" PRId64 " attempt=%d why=%s", m->message_id, m->attempt, why);
+		relay_log(RELAY_INFO, "left",
+				  "message_id=%" PRId64 " attempt=%d why=%s", m->message_id,
+				  m->attempt, why);
 	return why == NULL;
 }
 
@@ -311,10 +328,12 @@ prepare(Transfer *t)
 {
 	const Message *m = t->message;
 	const ChannelConfig *channel = relay_config_channel(config, m->channel);
-	const char *url = channel != NULL && channel->url != NULL ? channel->url : m->url;
-	AddressFault fault = relay_address_check(m->recipient, strlen(m->recipient));
+	const char *url =
+		channel != NULL && channel->url != NULL ? channel->url : m->url;
+	AddressFault fault =
+		relay_address_check(m->recipient, strlen(m->recipient));
 	const char *error = NULL;
-	MimeInput	input;
+	MimeInput input;
 
 	if (fault == ADDRESS_NON_ASCII)
 	{
@@ -329,30 +348,40 @@ prepare(Transfer *t)
 	/* a mistake in the channel can be mended; its messages wait */
 	if (url == NULL || !relay_address_endpoint(url, &t->target.endpoint))
 	{
-		refuse(t, "deferred", "4.3.5", "the channel's url is not of the form smtp://host:port");
+		refuse(t, "deferred", "4.3.5",
+			   "the channel's url is not of the form smtp://host:port");
 		return false;
 	}
 	if (m->from == NULL || !relay_address_mailbox(m->from, &t->from))
 	{
-		refuse(t, "deferred", "4.3.5", "the channel's from is not of the form Name <local@domain>");
+		refuse(t, "deferred", "4.3.5",
+			   "the channel's from is not of the form Name <local@domain>");
 		return false;
 	}
 
-	input = (MimeInput)
-	{
-		.from = &t->from, .recipient = m->recipient,
-			.subject = m->subject, .body = m->body, .html = m->html,
-			.key = m->key, .domain = m->domain != NULL ? m->domain : strchr(t->from.address, '@') + 1,
-			.headers = m->headers, .headers_len = m->headers_len, .date = m->decided_at
-	};
+	input = (MimeInput){ .from = &t->from,
+						 .recipient = m->recipient,
+						 .subject = m->subject,
+						 .body = m->body,
+						 .html = m->html,
+						 .key = m->key,
+						 .domain = m->domain != NULL
+									   ? m->domain
+									   : strchr(t->from.address, '@') + 1,
+						 .headers = m->headers,
+						 .headers_len = m->headers_len,
+						 .date = m->decided_at };
 	if (!relay_mime_build(&input, &t->text, &error))
 	{
 		refuse(t, "rejected", "5.6.0", error);
 		return false;
 	}
 
-	t->target.tls = channel != NULL && channel->tls >= 0 ? channel->tls : config->tls;
-	t->target.ca_file = channel != NULL && channel->ca_file != NULL ? channel->ca_file : config->ca_file;
+	t->target.tls =
+		channel != NULL && channel->tls >= 0 ? channel->tls : config->tls;
+	t->target.ca_file = channel != NULL && channel->ca_file != NULL
+							? channel->ca_file
+							: config->ca_file;
 	t->target.ehlo_name = config->ehlo_name;
 	if (channel != NULL)
 	{
@@ -365,7 +394,7 @@ prepare(Transfer *t)
 static void
 start(Message *m)
 {
-	Transfer   *t = relay_alloc(sizeof(*t));
+	Transfer *t = relay_alloc(sizeof(*t));
 
 	t->message = m;
 	t->started_at = relay_now();
@@ -385,7 +414,7 @@ start(Message *m)
 static Message *
 dequeue(void)
 {
-	Message    *m = queue_head;
+	Message *m = queue_head;
 
 	queue_head = m->next;
 	if (queue_head == NULL)
@@ -401,7 +430,7 @@ start_queued(void)
 	while (queue_head != NULL && n_in_flight < config->max_connections &&
 		   n_in_flight + relay_db_unreported() < config->max_in_flight)
 	{
-		Message    *m = dequeue();
+		Message *m = dequeue();
 
 		if (in_time(m))
 			start(m);
@@ -437,33 +466,34 @@ relay_send_drop_queue(void)
 static void
 step_handshakes(void)
 {
-	int			running;
-	int			left;
-	CURLMsg    *done;
+	int running;
+	int left;
+	CURLMsg *done;
 
 	curl_multi_perform(multi, &running);
 	while ((done = curl_multi_info_read(multi, &left)) != NULL)
 	{
-		char	   *connection = NULL;
+		char *connection = NULL;
 
 		if (done->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(done->easy_handle, CURLINFO_PRIVATE, &connection);
-		relay_smtp_connected((SmtpConnection *) (void *) connection, done->data.result);
+		relay_smtp_connected((SmtpConnection *) (void *) connection,
+							 done->data.result);
 	}
 }
 
 void
 relay_send_step(void)
 {
-	int64_t		now = relay_now();
-	Transfer  **link = &in_flight;
+	int64_t now = relay_now();
+	Transfer **link = &in_flight;
 
 	step_handshakes();
 	while (*link != NULL)
 	{
-		Transfer   *t = *link;
-		Transfer   *next = t->next;
+		Transfer *t = *link;
+		Transfer *next = t->next;
 
 		if (step_transfer(t, now))
 			*link = next;
@@ -475,7 +505,8 @@ relay_send_step(void)
 	/* a kept connection can say its first word at once */
 	for (Transfer *t = in_flight; t != NULL; t = t->next)
 		if (t->connection->state == SMTP_IDLE)
-			relay_smtp_send(t->connection, t->from.address, t->message->recipient, &t->text);
+			relay_smtp_send(t->connection, t->from.address,
+							t->message->recipient, &t->text);
 }
 
 /* Is there something that relay_send_step() would start? */
@@ -483,7 +514,7 @@ bool
 relay_send_can_start(void)
 {
 	return queue_head != NULL && n_in_flight < config->max_connections &&
-		n_in_flight + relay_db_unreported() < config->max_in_flight;
+		   n_in_flight + relay_db_unreported() < config->max_in_flight;
 }
 
 /*
@@ -494,19 +525,22 @@ relay_send_can_start(void)
 int
 relay_send_room(bool ignore_pause)
 {
-	int64_t		now = relay_now();
-	int			target;
+	int64_t now = relay_now();
+	int target;
 
 	if (now - second_started >= 1000)
 	{
-		finished_last_second = now - second_started < 2000 ? finished_this_second : 0;
+		finished_last_second =
+			now - second_started < 2000 ? finished_this_second : 0;
 		finished_this_second = 0;
 		second_started = now;
 	}
 	if (now < paused_until && !ignore_pause)
 		return 0;
-	target = config->max_connections +
-		(finished_last_second > finished_this_second ? finished_last_second : finished_this_second);
+	target =
+		config->max_connections + (finished_last_second > finished_this_second
+									   ? finished_last_second
+									   : finished_this_second);
 	if (target > config->claim_batch)
 		target = config->claim_batch;
 	return n_queued <= target / 2 ? target - n_queued : 0;
@@ -528,17 +562,19 @@ static void
 watch(struct curl_waitfd *fd, const SmtpConnection *c)
 {
 	fd->fd = c->socket;
-	fd->events = (short) (CURL_WAIT_POLLIN | (c->out.len > 0 ? CURL_WAIT_POLLOUT : 0));
+	fd->events =
+		(short) (CURL_WAIT_POLLIN | (c->out.len > 0 ? CURL_WAIT_POLLOUT : 0));
 	fd->revents = 0;
 }
 
 void
-relay_send_wait(const struct curl_waitfd *others, unsigned n_others, int timeout)
+relay_send_wait(const struct curl_waitfd *others, unsigned n_others,
+				int timeout)
 {
 	static struct curl_waitfd *fds;
 	static unsigned fds_size;
-	unsigned	n = 0;
-	int64_t		now = relay_now();
+	unsigned n = 0;
+	int64_t now = relay_now();
 
 	if (fds_size < n_others + (unsigned) (n_in_flight + n_idle))
 	{
@@ -551,7 +587,7 @@ relay_send_wait(const struct curl_waitfd *others, unsigned n_others, int timeout
 		watch(&fds[n++], idle[i]);
 	for (const Transfer *t = in_flight; t != NULL; t = t->next)
 	{
-		int64_t		left = t->started_at + config->send_timeout - now;
+		int64_t left = t->started_at + config->send_timeout - now;
 
 		if (t->connection->state == SMTP_BUSY)
 			watch(&fds[n++], t->connection);
@@ -587,7 +623,7 @@ relay_send_reload(const Config *new_config)
 void
 relay_send_close(void)
 {
-	Transfer   *t;
+	Transfer *t;
 
 	while (queue_head != NULL)
 		relay_message_free(dequeue());

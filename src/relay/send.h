@@ -24,11 +24,12 @@ extern void relay_send_drop_queue(void);
 extern void relay_send_step(void);
 
 extern bool relay_send_can_start(void);
-extern int	relay_send_room(bool ignore_pause);	/* how many to claim */
-extern int	relay_send_queued(void);
-extern int	relay_send_in_flight(void);
+extern int relay_send_room(bool ignore_pause); /* how many to claim */
+extern int relay_send_queued(void);
+extern int relay_send_in_flight(void);
 
 /* wait for the transfers' sockets, and these; returns at the latest after timeout ms */
-extern void relay_send_wait(const struct curl_waitfd *others, unsigned n_others, int timeout);
+extern void relay_send_wait(const struct curl_waitfd *others, unsigned n_others,
+							int timeout);
 
-#endif							/* RELAY_SEND_H */
+#endif /* RELAY_SEND_H */

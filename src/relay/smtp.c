@@ -27,13 +27,16 @@
 char *
 relay_smtp_identity(const SmtpTarget *target)
 {
-	Buffer		b;
+	Buffer b;
 
 	relay_buffer_init(&b);
 	/* \n occurs in none of them */
-	relay_buffer_printf(&b, "%d\n%s\n%d\n%d\n%s\n%s\n%s\n%s", target->endpoint.implicit_tls, target->endpoint.host,
-						target->endpoint.port, target->tls, target->user != NULL ? target->user : "",
-						target->password != NULL ? target->password : "", target->ca_file != NULL ? target->ca_file : "",
+	relay_buffer_printf(&b, "%d\n%s\n%d\n%d\n%s\n%s\n%s\n%s",
+						target->endpoint.implicit_tls, target->endpoint.host,
+						target->endpoint.port, target->tls,
+						target->user != NULL ? target->user : "",
+						target->password != NULL ? target->password : "",
+						target->ca_file != NULL ? target->ca_file : "",
 						target->ehlo_name != NULL ? target->ehlo_name : "");
 	return b.data;
 }
@@ -47,16 +50,18 @@ static size_t
 take_greeting_line(char *line, size_t size, size_t n, void *arg)
 {
 	SmtpConnection *c = arg;
-	size_t		len = size * n;
+	size_t len = size * n;
 
-	if (len >= 14 && strncmp(line, "250", 3) == 0 && strncasecmp(line + 4, "PIPELINING", 10) == 0)
+	if (len >= 14 && strncmp(line, "250", 3) == 0 &&
+		strncasecmp(line + 4, "PIPELINING", 10) == 0)
 		c->pipelining = true;
 	return relay_smtp_line(&c->dialog, line, len) != SMTP_BROKEN ? len : 0;
 }
 
 /* the way to make libcurl give up a handshake without a word to the server */
 static int
-check_deadline(void *arg, curl_off_t a, curl_off_t b, curl_off_t d, curl_off_t e)
+check_deadline(void *arg, curl_off_t a, curl_off_t b, curl_off_t d,
+			   curl_off_t e)
 {
 	const SmtpConnection *c = arg;
 
@@ -69,10 +74,12 @@ check_deadline(void *arg, curl_off_t a, curl_off_t b, curl_off_t d, curl_off_t e
  * of that is the most we grant.
  */
 static int
-watch_for_quit(CURL *curl, curl_infotype type, char *data, size_t size, void *arg)
+watch_for_quit(CURL *curl, curl_infotype type, char *data, size_t size,
+			   void *arg)
 {
 	(void) arg;
-	if (type == CURLINFO_HEADER_OUT && size >= 4 && strncasecmp(data, "QUIT", 4) == 0)
+	if (type == CURLINFO_HEADER_OUT && size >= 4 &&
+		strncasecmp(data, "QUIT", 4) == 0)
 		curl_easy_setopt(curl, CURLOPT_SERVER_RESPONSE_TIMEOUT, 1L);
 	return 0;
 }
@@ -80,10 +87,10 @@ watch_for_quit(CURL *curl, curl_infotype type, char *data, size_t size, void *ar
 static void
 set_tls(CURL *curl, const SmtpTarget *target)
 {
-	bool		implicit = target->endpoint.implicit_tls;
+	bool implicit = target->endpoint.implicit_tls;
 	/* encryption that may be absent proves nothing by a certificate */
-	bool		verify = implicit || target->tls == TLS_REQUIRE;
-	long		use_ssl = CURLUSESSL_NONE;
+	bool verify = implicit || target->tls == TLS_REQUIRE;
+	long use_ssl = CURLUSESSL_NONE;
 
 	if (verify)
 		use_ssl = CURLUSESSL_ALL;
@@ -99,11 +106,12 @@ set_tls(CURL *curl, const SmtpTarget *target)
 
 /* Start connecting; NULL if libcurl will not.  The caller hears through multi. */
 SmtpConnection *
-relay_smtp_connect(CURLM *multi, const SmtpTarget *target, int64_t deadline, long connect_timeout)
+relay_smtp_connect(CURLM *multi, const SmtpTarget *target, int64_t deadline,
+				   long connect_timeout)
 {
 	SmtpConnection *c = relay_alloc(sizeof(*c));
 	const Endpoint *endpoint = &target->endpoint;
-	char		url[700];
+	char url[700];
 
 	c->curl = curl_easy_init();
 	if (c->curl == NULL)
@@ -119,8 +127,10 @@ relay_smtp_connect(CURLM *multi, const SmtpTarget *target, int64_t deadline, lon
 	relay_smtp_start(&c->dialog);
 
 	/* libcurl says the path in EHLO */
-	snprintf(url, sizeof(url), "%s://%s%s%s:%d/%s", endpoint->implicit_tls ? "smtps" : "smtp",
-			 endpoint->ipv6 ? "[" : "", endpoint->host, endpoint->ipv6 ? "]" : "", endpoint->port,
+	snprintf(url, sizeof(url), "%s://%s%s%s:%d/%s",
+			 endpoint->implicit_tls ? "smtps" : "smtp",
+			 endpoint->ipv6 ? "[" : "", endpoint->host,
+			 endpoint->ipv6 ? "]" : "", endpoint->port,
 			 target->ehlo_name != NULL ? target->ehlo_name : "");
 	curl_easy_setopt(c->curl, CURLOPT_URL, url);
 	curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "smtp,smtps");
@@ -171,7 +181,7 @@ relay_smtp_close(CURLM *multi, SmtpConnection *c)
 {
 	if (c->state == SMTP_IDLE)
 	{
-		size_t		sent;
+		size_t sent;
 
 		/* a courtesy; nobody waits for the answer */
 		(void) curl_easy_send(c->curl, "QUIT\r\n", 6, &sent);
@@ -201,8 +211,9 @@ flush_out(SmtpConnection *c)
 {
 	while (c->state != SMTP_CLOSED && c->out_sent < c->out.len)
 	{
-		size_t		sent = 0;
-		CURLcode	result = curl_easy_send(c->curl, c->out.data + c->out_sent, c->out.len - c->out_sent, &sent);
+		size_t sent = 0;
+		CURLcode result = curl_easy_send(c->curl, c->out.data + c->out_sent,
+										 c->out.len - c->out_sent, &sent);
 
 		if (result == CURLE_AGAIN)
 			return;
@@ -222,9 +233,10 @@ await(SmtpConnection *c, SmtpPhase phase)
 }
 
 void
-relay_smtp_send(SmtpConnection *c, const char *sender, const char *recipient, const Buffer *text)
+relay_smtp_send(SmtpConnection *c, const char *sender, const char *recipient,
+				const Buffer *text)
 {
-	bool		any_reply = c->dialog.any_reply && !c->used;
+	bool any_reply = c->dialog.any_reply && !c->used;
 
 	c->state = SMTP_BUSY;
 	c->sender = sender;
@@ -255,7 +267,7 @@ queue_text(SmtpConnection *c)
 	while (p < end)
 	{
 		const char *eol = memchr(p, '\n', (size_t) (end - p));
-		size_t		len = (size_t) ((eol != NULL ? eol + 1 : end) - p);
+		size_t len = (size_t) ((eol != NULL ? eol + 1 : end) - p);
 
 		if (*p == '.')
 			relay_buffer_putc(&c->out, '.');
@@ -285,8 +297,8 @@ reset(SmtpConnection *c)
 static void
 take_reply(SmtpConnection *c)
 {
-	int			code = c->dialog.reply.code;
-	bool		good = code / 100 == 2;
+	int code = c->dialog.reply.code;
+	bool good = code / 100 == 2;
 
 	if (code == 421)
 	{
@@ -301,7 +313,8 @@ take_reply(SmtpConnection *c)
 			else
 			{
 				if (!c->pipelining)
-					relay_buffer_printf(&c->out, "RCPT TO:<%s>\r\n", c->recipient);
+					relay_buffer_printf(&c->out, "RCPT TO:<%s>\r\n",
+										c->recipient);
 				await(c, SMTP_RCPT);
 			}
 			break;
@@ -377,14 +390,14 @@ take_bytes(SmtpConnection *c, const char *data, size_t len)
 void
 relay_smtp_step(SmtpConnection *c)
 {
-	char		buffer[4096];
-	size_t		got;
+	char buffer[4096];
+	size_t got;
 
 	if (c->state == SMTP_BUSY)
 		flush_out(c);
 	while (c->state == SMTP_BUSY || c->state == SMTP_IDLE)
 	{
-		CURLcode	result = curl_easy_recv(c->curl, buffer, sizeof(buffer), &got);
+		CURLcode result = curl_easy_recv(c->curl, buffer, sizeof(buffer), &got);
 
 		if (result == CURLE_AGAIN)
 			break;

@@ -30,7 +30,7 @@ relay_smtp_expect(SmtpDialog *d, SmtpPhase phase)
 {
 	d->phase = phase;
 	if (phase == SMTP_MAIL && d->final_phase == SMTP_GREETING)
-		d->decided = false;		/* the greeting went well in the end */
+		d->decided = false; /* the greeting went well in the end */
 	memset(&d->reply, 0, sizeof(d->reply));
 }
 
@@ -44,12 +44,12 @@ is_digit(char c)
 static void
 parse_enhanced(const char *text, size_t len, int enhanced[3])
 {
-	int			value[3] = {0, 0, 0};
-	size_t		i = 0;
+	int value[3] = { 0, 0, 0 };
+	size_t i = 0;
 
 	for (int part = 0; part < 3; part++)
 	{
-		int			digits = 0;
+		int digits = 0;
 
 		while (i < len && is_digit(text[i]) && digits < 3)
 		{
@@ -77,11 +77,13 @@ append_text(SmtpReply *reply, const char *text, size_t len)
 {
 	if (reply->text_len > 0 && reply->text_len < sizeof(reply->text) - 1)
 		reply->text[reply->text_len++] = ' ';
-	for (size_t i = 0; i < len && reply->text_len < sizeof(reply->text) - 1; i++)
+	for (size_t i = 0; i < len && reply->text_len < sizeof(reply->text) - 1;
+		 i++)
 	{
 		unsigned char c = (unsigned char) text[i];
 
-		reply->text[reply->text_len++] = (c >= ' ' && c < 0x7f) ? (char) c : '?';
+		reply->text[reply->text_len++] =
+			(c >= ' ' && c < 0x7f) ? (char) c : '?';
 	}
 	reply->text[reply->text_len] = '\0';
 }
@@ -89,10 +91,11 @@ append_text(SmtpReply *reply, const char *text, size_t len)
 static void
 reply_complete(SmtpDialog *d)
 {
-	int			class = d->reply.code / 100;
+	int class = d->reply.code / 100;
 
 	/* a refused greeting is not the end: HELO may follow EHLO, one login another */
-	if (d->phase == SMTP_OTHER || (d->decided && d->final_phase != SMTP_GREETING))
+	if (d->phase == SMTP_OTHER ||
+		(d->decided && d->final_phase != SMTP_GREETING))
 		return;
 	if (class >= 4 || d->phase == SMTP_BODY)
 	{
@@ -106,17 +109,17 @@ reply_complete(SmtpDialog *d)
 SmtpProgress
 relay_smtp_line(SmtpDialog *d, const char *line, size_t len)
 {
-	SmtpReply  *reply = &d->reply;
-	bool		last;
-	int			code;
+	SmtpReply *reply = &d->reply;
+	bool last;
+	int code;
 
 	d->bytes += len;
 	if (d->bytes > SMTP_REPLY_MAX)
 		return SMTP_BROKEN;
 	while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == '\n'))
 		len--;
-	if (len < 3 || line[0] < '2' || line[0] > '5' || !is_digit(line[1]) || !is_digit(line[2]) ||
-		(len > 3 && line[3] != ' ' && line[3] != '-'))
+	if (len < 3 || line[0] < '2' || line[0] > '5' || !is_digit(line[1]) ||
+		!is_digit(line[2]) || (len > 3 && line[3] != ' ' && line[3] != '-'))
 		return SMTP_BROKEN;
 
 	code = (line[0] - '0') * 100 + (line[1] - '0') * 10 + (line[2] - '0');
@@ -152,9 +155,9 @@ classify_enhanced(SmtpPhase phase, int subject, int detail)
 		return SMTP_BOUNCED;
 	}
 	if (subject == 2 && detail == 1 && phase != SMTP_MAIL)
-		return SMTP_BOUNCED;	/* mailbox disabled */
+		return SMTP_BOUNCED; /* mailbox disabled */
 	if (subject == 2 && detail == 2)
-		return SMTP_DEFERRED;	/* mailbox full: people do tidy up */
+		return SMTP_DEFERRED; /* mailbox full: people do tidy up */
 	return SMTP_REJECTED;
 }
 
@@ -177,7 +180,7 @@ SmtpOutcome
 relay_smtp_outcome(const SmtpDialog *d, char *code, size_t code_size)
 {
 	const SmtpReply *reply = &d->final;
-	int			class = reply->code / 100;
+	int class = reply->code / 100;
 
 	code[0] = '\0';
 	if (!d->decided)
@@ -185,7 +188,8 @@ relay_smtp_outcome(const SmtpDialog *d, char *code, size_t code_size)
 
 	/* a class that contradicts the reply's first digit is a broken server */
 	if (reply->enhanced[0] == class)
-		snprintf(code, code_size, "%d.%d.%d", reply->enhanced[0], reply->enhanced[1], reply->enhanced[2]);
+		snprintf(code, code_size, "%d.%d.%d", reply->enhanced[0],
+				 reply->enhanced[1], reply->enhanced[2]);
 	else
 		snprintf(code, code_size, "%03d", reply->code);
 
@@ -194,10 +198,12 @@ relay_smtp_outcome(const SmtpDialog *d, char *code, size_t code_size)
 	if (class != 5 || d->final_phase == SMTP_GREETING)
 		return SMTP_DEFERRED;
 	/* log in or use TLS first: our configuration, not the message */
-	if (reply->code == 530 || reply->code == 534 || reply->code == 535 || reply->code == 538)
+	if (reply->code == 530 || reply->code == 534 || reply->code == 535 ||
+		reply->code == 538)
 		return SMTP_DEFERRED;
 	if (reply->enhanced[0] == class)
-		return classify_enhanced(d->final_phase, reply->enhanced[1], reply->enhanced[2]);
+		return classify_enhanced(d->final_phase, reply->enhanced[1],
+								 reply->enhanced[2]);
 	return classify_basic(d->final_phase, reply->code);
 }
 

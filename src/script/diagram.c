@@ -21,14 +21,14 @@
 
 #include "script/script_compile.h"
 
-#define MAX_LABEL	60			/* characters of an expression shown */
+#define MAX_LABEL 60 /* characters of an expression shown */
 
 /* Append text for use inside a quoted Mermaid label, shortened if need be. */
 static void
 append_escaped(StringInfo s, const char *text, int max)
 {
-	int			shown = 0;
-	bool		space = false;
+	int shown = 0;
+	bool space = false;
 
 	for (; *text; text += pg_mblen(text))
 	{
@@ -87,17 +87,28 @@ append_edge(StringInfo s, const char *from, const char *to, const char *text)
 /* columns of the query in draw_steps() */
 enum
 {
-	STEP_NO = 1, KIND, LABEL, NEXT, ELSE, DURATION, SINCE, EVENT, OF, PAST,
-	CHANNEL, TEMPLATE, SOURCE
+	STEP_NO = 1,
+	KIND,
+	LABEL,
+	NEXT,
+	ELSE,
+	DURATION,
+	SINCE,
+	EVENT,
+	OF,
+	PAST,
+	CHANNEL,
+	TEMPLATE,
+	SOURCE
 };
 
 static void
 draw_step(StringInfo s, uint64 row)
 {
-	char	   *no = column(row, STEP_NO);
-	char	   *kind = column(row, KIND);
-	char	   *next = column(row, NEXT);
-	char	   *other = column(row, ELSE);
+	char *no = column(row, STEP_NO);
+	char *kind = column(row, KIND);
+	char *next = column(row, NEXT);
+	char *other = column(row, ELSE);
 
 	appendStringInfo(s, "    s%s", no);
 	if (strcmp(kind, "send") == 0)
@@ -127,7 +138,7 @@ draw_step(StringInfo s, uint64 row)
 	}
 	else if (strcmp(kind, "wait_until") == 0)
 	{
-		char	   *past = column(row, PAST);
+		char *past = column(row, PAST);
 
 		appendStringInfoString(s, "([\"");
 		append_part(s, "WAIT UNTIL ", column(row, SOURCE));
@@ -143,7 +154,8 @@ draw_step(StringInfo s, uint64 row)
 		appendStringInfoString(s, "{{\"");
 		append_part(s, "WAIT FOR ", column(row, EVENT));
 		append_part(s, " OF ", column(row, OF));
-		append_part(s, column(row, EVENT) ? " WHERE " : "WAIT FOR ", column(row, SOURCE));
+		append_part(s, column(row, EVENT) ? " WHERE " : "WAIT FOR ",
+					column(row, SOURCE));
 		appendStringInfoString(s, "\"}}\n");
 		append_edge(s, no, next, "then");
 		{
@@ -162,24 +174,27 @@ draw_step(StringInfo s, uint64 row)
 static void
 select_rows(const char *query, int version_id)
 {
-	Oid			type = INT4OID;
-	Datum		value = Int32GetDatum(version_id);
+	Oid type = INT4OID;
+	Datum value = Int32GetDatum(version_id);
 
-	if (SPI_execute_with_args(query, 1, &type, &value, NULL, true, 0) != SPI_OK_SELECT)
+	if (SPI_execute_with_args(query, 1, &type, &value, NULL, true, 0) !=
+		SPI_OK_SELECT)
 		elog(ERROR, "could not read a journey's steps");
 }
 
 static void
 draw_entries(StringInfo s, int version_id)
 {
-	select_rows("SELECT n.entry_no, n.event, x.source FROM journey.entry AS n"
-				" LEFT JOIN journey.expression AS x ON x.version_id OPERATOR(pg_catalog.=) n.version_id"
-				" AND x.expression_no OPERATOR(pg_catalog.=) n.condition"
-				" WHERE n.version_id OPERATOR(pg_catalog.=) $1 ORDER BY n.entry_no", version_id);
+	select_rows(
+		"SELECT n.entry_no, n.event, x.source FROM journey.entry AS n"
+		" LEFT JOIN journey.expression AS x ON x.version_id OPERATOR(pg_catalog.=) n.version_id"
+		" AND x.expression_no OPERATOR(pg_catalog.=) n.condition"
+		" WHERE n.version_id OPERATOR(pg_catalog.=) $1 ORDER BY n.entry_no",
+		version_id);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		char	   *no = column(row, 1);
-		char	   *event = column(row, 2);
+		char *no = column(row, 1);
+		char *event = column(row, 2);
 
 		appendStringInfo(s, "    e%s[/\"", no);
 		append_part(s, event ? "ON EVENT " : "ON CALL", event ? event : "");
@@ -192,13 +207,15 @@ draw_entries(StringInfo s, int version_id)
 static void
 draw_steps(StringInfo s, int version_id)
 {
-	select_rows("SELECT s.step_no, s.kind, s.label, s.next_step, s.else_step, s.duration, s.since_event,"
-				" s.event, o.label, s.past_action, s.channel, s.template, x.source FROM journey.step AS s"
-				" LEFT JOIN journey.step AS o ON o.version_id OPERATOR(pg_catalog.=) s.version_id"
-				" AND o.step_no OPERATOR(pg_catalog.=) s.of_step"
-				" LEFT JOIN journey.expression AS x ON x.version_id OPERATOR(pg_catalog.=) s.version_id"
-				" AND x.expression_no OPERATOR(pg_catalog.=) s.condition"
-				" WHERE s.version_id OPERATOR(pg_catalog.=) $1 ORDER BY s.step_no", version_id);
+	select_rows(
+		"SELECT s.step_no, s.kind, s.label, s.next_step, s.else_step, s.duration, s.since_event,"
+		" s.event, o.label, s.past_action, s.channel, s.template, x.source FROM journey.step AS s"
+		" LEFT JOIN journey.step AS o ON o.version_id OPERATOR(pg_catalog.=) s.version_id"
+		" AND o.step_no OPERATOR(pg_catalog.=) s.of_step"
+		" LEFT JOIN journey.expression AS x ON x.version_id OPERATOR(pg_catalog.=) s.version_id"
+		" AND x.expression_no OPERATOR(pg_catalog.=) s.condition"
+		" WHERE s.version_id OPERATOR(pg_catalog.=) $1 ORDER BY s.step_no",
+		version_id);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -212,7 +229,7 @@ PG_FUNCTION_INFO_V1(pgj_sql_diagram);
 Datum
 pgj_sql_diagram(PG_FUNCTION_ARGS)
 {
-	int			version_id = PG_GETARG_INT32(0);
+	int version_id = PG_GETARG_INT32(0);
 	StringInfoData s;
 
 	initStringInfo(&s);

@@ -27,9 +27,9 @@
 
 typedef enum ExpressionScope
 {
-	EXPRESSION_ENTRY,			/* c, event: the event that would start a run */
-	EXPRESSION_RUN,				/* c, e, event: the event that started the run */
-	EXPRESSION_RUN_EVENT		/* c, e, event: the event at hand */
+	EXPRESSION_ENTRY,	 /* c, event: the event that would start a run */
+	EXPRESSION_RUN,		 /* c, e, event: the event that started the run */
+	EXPRESSION_RUN_EVENT /* c, e, event: the event at hand */
 } ExpressionScope;
 
 /*
@@ -46,4 +46,4 @@ extern char *pgj_expression_compile(const Site *site, const char *script,
 									ExpressionScope scope, Oid result,
 									ErrorData **error);
 
-#endif							/* PGJ_EXPRESSION_H */
+#endif /* PGJ_EXPRESSION_H */

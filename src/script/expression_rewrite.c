@@ -28,8 +28,8 @@
 
 typedef struct UseContext
 {
-	int			rtindex;
-	int			level;
+	int rtindex;
+	int level;
 } UseContext;
 
 static bool
@@ -39,10 +39,10 @@ use_walker(Node *node, UseContext *context)
 		return false;
 	if (IsA(node, Var))
 		return ((Var *) node)->varno == context->rtindex &&
-			((Var *) node)->varlevelsup == context->level;
+			   ((Var *) node)->varlevelsup == context->level;
 	if (IsA(node, Query))
 	{
-		bool		result;
+		bool result;
 
 		context->level++;
 		result = query_tree_walker((Query *) node, use_walker, context, 0);
@@ -55,7 +55,7 @@ use_walker(Node *node, UseContext *context)
 bool
 pgj_expression_uses(RangeTblEntry *subquery, int rtindex)
 {
-	UseContext	context = {rtindex, 0};
+	UseContext context = { rtindex, 0 };
 
 	return use_walker((Node *) subquery->subquery, &context);
 }
@@ -64,18 +64,18 @@ pgj_expression_uses(RangeTblEntry *subquery, int rtindex)
 
 typedef struct NowContext
 {
-	int			rtindex;
-	int			attno;
-	int			level;
+	int rtindex;
+	int attno;
+	int level;
 } NowContext;
 
 static Node *
 now_as(const NowContext *context, Oid type, int32 typmod)
 {
-	Node	   *var;
+	Node *var;
 
-	var = (Node *) makeVar(context->rtindex, context->attno, TIMESTAMPTZOID,
-						   -1, InvalidOid, context->level);
+	var = (Node *) makeVar(context->rtindex, context->attno, TIMESTAMPTZOID, -1,
+						   InvalidOid, context->level);
 	if (type == TIMESTAMPTZOID && typmod < 0)
 		return var;
 	return coerce_to_target_type(NULL, var, TIMESTAMPTZOID, type, typmod,
@@ -89,7 +89,7 @@ now_mutator(Node *node, NowContext *context)
 		return NULL;
 	if (IsA(node, Query))
 	{
-		Query	   *result;
+		Query *result;
 
 		context->level++;
 		result = query_tree_mutator((Query *) node, now_mutator, context, 0);
@@ -118,7 +118,7 @@ now_mutator(Node *node, NowContext *context)
 	}
 	if (IsA(node, FuncExpr))
 	{
-		FuncExpr   *function = (FuncExpr *) node;
+		FuncExpr *function = (FuncExpr *) node;
 
 		switch (function->funcid)
 		{
@@ -130,17 +130,23 @@ now_mutator(Node *node, NowContext *context)
 				/* age(x) is age(current_date, x) */
 			case F_AGE_TIMESTAMPTZ:
 			case F_AGE_TIMESTAMP:
-				{
-					Oid			type = function->funcid == F_AGE_TIMESTAMPTZ ? TIMESTAMPTZOID : TIMESTAMPOID;
-					Node	   *today = now_as(context, DATEOID, -1);
+			{
+				Oid type = function->funcid == F_AGE_TIMESTAMPTZ
+							   ? TIMESTAMPTZOID
+							   : TIMESTAMPOID;
+				Node *today = now_as(context, DATEOID, -1);
 
-					today = coerce_to_target_type(NULL, today, DATEOID, type, -1,
-												  COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
-					function = copyObject(function);
-					function->funcid = type == TIMESTAMPTZOID ? F_AGE_TIMESTAMPTZ_TIMESTAMPTZ : F_AGE_TIMESTAMP_TIMESTAMP;
-					function->args = list_make2(today, now_mutator(linitial(function->args), context));
-					return (Node *) function;
-				}
+				today = coerce_to_target_type(NULL, today, DATEOID, type, -1,
+											  COERCION_EXPLICIT,
+											  COERCE_EXPLICIT_CAST, -1);
+				function = copyObject(function);
+				function->funcid = type == TIMESTAMPTZOID
+									   ? F_AGE_TIMESTAMPTZ_TIMESTAMPTZ
+									   : F_AGE_TIMESTAMP_TIMESTAMP;
+				function->args = list_make2(
+					today, now_mutator(linitial(function->args), context));
+				return (Node *) function;
+			}
 			default:
 				break;
 		}
@@ -151,7 +157,7 @@ now_mutator(Node *node, NowContext *context)
 Query *
 pgj_expression_fix_now(Query *query, int rtindex, int attno)
 {
-	NowContext	context = {rtindex, attno, 0};
+	NowContext context = { rtindex, attno, 0 };
 
 	return query_tree_mutator(query, now_mutator, &context, 0);
 }
@@ -161,10 +167,10 @@ pgj_expression_fix_now(Query *query, int rtindex, int attno)
 typedef struct VolatileContext
 {
 	const char *source;
-	Oid			function;		/* the first volatile one */
-	int			location;
-	bool		sequence;		/* nextval of a column default: volatile too */
-	Const	   *literal;		/* 'now', 'today', … */
+	Oid function; /* the first volatile one */
+	int location;
+	bool sequence;	/* nextval of a column default: volatile too */
+	Const *literal; /* 'now', 'today', … */
 } VolatileContext;
 
 static bool
@@ -185,9 +191,10 @@ is_volatile(Oid function, void *arg)
 static bool
 is_moving_literal(const Const *constant, const char *source)
 {
-	static const char *const words[] = {"now", "today", "tomorrow", "yesterday"};
+	static const char *const words[] = { "now", "today", "tomorrow",
+										 "yesterday" };
 	const char *literal;
-	int			i;
+	int i;
 
 	switch (constant->consttype)
 	{
@@ -218,8 +225,7 @@ is_moving_literal(const Const *constant, const char *source)
 static void
 refuse_row_locks(void)
 {
-	ereport(ERROR,
-			errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+	ereport(ERROR, errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			errmsg("rows cannot be locked in a journey's expressions"));
 }
 
@@ -255,7 +261,7 @@ volatile_walker(Node *node, VolatileContext *context)
 void
 pgj_expression_refuse_volatile(Query *query, const char *source)
 {
-	VolatileContext context = {0};
+	VolatileContext context = { 0 };
 	ParseState *pstate = make_parsestate(NULL);
 
 	pstate->p_sourcetext = source;
@@ -265,15 +271,19 @@ pgj_expression_refuse_volatile(Query *query, const char *source)
 		return;
 
 	if (context.literal)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_DATETIME_FORMAT),
-				errmsg("a time relative to now cannot be written as a literal"),
-				errhint("The literal would mean the time of the creation of the journey. Use now() or current_date."),
-				parser_errposition(pstate, context.literal->location));
-	ereport(ERROR,
-			errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-			context.sequence ? errmsg("sequences cannot be used in a journey's expressions") :
-			errmsg("function %s is volatile", format_procedure(context.function)),
-			errhint("A decision must come out the same when it is looked at again. Use now() for the time; a function of your own that only reads can be marked STABLE."),
-			parser_errposition(pstate, context.location));
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_DATETIME_FORMAT),
+			errmsg("a time relative to now cannot be written as a literal"),
+			errhint(
+				"The literal would mean the time of the creation of the journey. Use now() or current_date."),
+			parser_errposition(pstate, context.literal->location));
+	ereport(
+		ERROR, errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
+		context.sequence
+			? errmsg("sequences cannot be used in a journey's expressions")
+			: errmsg("function %s is volatile",
+					 format_procedure(context.function)),
+		errhint(
+			"A decision must come out the same when it is looked at again. Use now() for the time; a function of your own that only reads can be marked STABLE."),
+		parser_errposition(pstate, context.location));
 }

@@ -22,4 +22,4 @@ extern Query *pgj_expression_fix_now(Query *query, int rtindex, int attno);
 /* Throw for what would not be the same tomorrow: volatile functions, 'now'. */
 extern void pgj_expression_refuse_volatile(Query *query, const char *source);
 
-#endif							/* PGJ_EXPRESSION_REWRITE_H */
+#endif /* PGJ_EXPRESSION_REWRITE_H */

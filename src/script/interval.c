@@ -16,25 +16,27 @@
 
 #include "script/script_compile.h"
 
-#define MAX_YEARS	100
+#define MAX_YEARS 100
 
 Interval *
 pgj_interval_parse(const char *text, const char **problem)
 {
-	char		buffer[256];
-	char	   *field[MAXDATEFIELDS];
-	int			ftype[MAXDATEFIELDS];
-	int			nfields;
-	int			dtype;
-	int			error;
+	char buffer[256];
+	char *field[MAXDATEFIELDS];
+	int ftype[MAXDATEFIELDS];
+	int nfields;
+	int dtype;
+	int error;
 	struct pg_itm_in parts;
-	Interval   *result = palloc(sizeof(Interval));
-	int64		shortest;
+	Interval *result = palloc(sizeof(Interval));
+	int64 shortest;
 
 	memset(&parts, 0, sizeof(parts));
-	error = ParseDateTime(text, buffer, sizeof(buffer), field, ftype, MAXDATEFIELDS, &nfields);
+	error = ParseDateTime(text, buffer, sizeof(buffer), field, ftype,
+						  MAXDATEFIELDS, &nfields);
 	if (error == 0)
-		error = DecodeInterval(field, ftype, nfields, INTERVAL_FULL_RANGE, &dtype, &parts);
+		error = DecodeInterval(field, ftype, nfields, INTERVAL_FULL_RANGE,
+							   &dtype, &parts);
 	if (error == DTERR_BAD_FORMAT)
 		error = DecodeISO8601Interval(unconstify(char *, text), &dtype, &parts);
 	if (error == 0 && dtype != DTK_DELTA)
@@ -71,7 +73,8 @@ pgj_interval_parse(const char *text, const char **problem)
 		shortest = -1;
 	else
 	{
-		int64		days = result->day + (int64) result->month * (result->month > 0 ? 28 : 31);
+		int64 days =
+			result->day + (int64) result->month * (result->month > 0 ? 28 : 31);
 
 		shortest = result->time + days * (days > 0 ? 23 : 25) * USECS_PER_HOUR;
 	}

@@ -31,15 +31,15 @@
 #include "script/script_compile.h"
 #include "wakeup.h"
 
-#define MAX_COLUMNS		18
+#define MAX_COLUMNS 18
 
 /* Parameters of a statement, filled one after another. */
 typedef struct Params
 {
-	int			n;
-	Oid			types[MAX_COLUMNS];
-	Datum		values[MAX_COLUMNS];
-	char		nulls[MAX_COLUMNS];
+	int n;
+	Oid types[MAX_COLUMNS];
+	Datum values[MAX_COLUMNS];
+	char nulls[MAX_COLUMNS];
 } Params;
 
 static void
@@ -67,7 +67,8 @@ add_int_or_null(Params *p, int value, int null)
 static void
 add_text(Params *p, const char *text)
 {
-	add_param(p, TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0, text == NULL);
+	add_param(p, TEXTOID, text ? CStringGetTextDatum(text) : (Datum) 0,
+			  text == NULL);
 }
 
 static void
@@ -98,11 +99,12 @@ add_time(Params *p, TimestampTz at)
 static uint64
 run(const char *statement, Params *p, int expected)
 {
-	int			result = SPI_execute_with_args(statement, p->n, p->types, p->values,
-											   p->nulls, false, 0);
+	int result = SPI_execute_with_args(statement, p->n, p->types, p->values,
+									   p->nulls, false, 0);
 
 	if (result != expected)
-		elog(ERROR, "could not run \"%s\": %s", statement, SPI_result_code_string(result));
+		elog(ERROR, "could not run \"%s\": %s", statement,
+			 SPI_result_code_string(result));
 	return SPI_processed;
 }
 
@@ -110,24 +112,26 @@ run(const char *statement, Params *p, int expected)
 static void
 run_many(SPIPlanPtr *plan, const char *statement, Params *p, int expected)
 {
-	int			result;
+	int result;
 
 	if (*plan == NULL)
 		*plan = SPI_prepare(statement, p->n, p->types);
 	if (*plan == NULL)
-		elog(ERROR, "could not prepare \"%s\": %s", statement, SPI_result_code_string(SPI_result));
+		elog(ERROR, "could not prepare \"%s\": %s", statement,
+			 SPI_result_code_string(SPI_result));
 	result = SPI_execute_plan(*plan, p->values, p->nulls, false, 0);
 	if (result != expected)
-		elog(ERROR, "could not run \"%s\": %s", statement, SPI_result_code_string(result));
+		elog(ERROR, "could not run \"%s\": %s", statement,
+			 SPI_result_code_string(result));
 }
 
 static int
 result_int(int column)
 {
-	bool		isnull;
+	bool isnull;
 
-	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc,
-									   column, &isnull));
+	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[0],
+									   SPI_tuptable->tupdesc, column, &isnull));
 }
 
 /* -------- rows of a version -------- */
@@ -135,25 +139,29 @@ result_int(int column)
 static void
 insert_expressions(Compilation *c, int version_id)
 {
-	SPIPlanPtr	plan = NULL;
-	ListCell   *lc;
+	SPIPlanPtr plan = NULL;
+	ListCell *lc;
 
-	foreach(lc, c->expressions)
+	foreach (lc, c->expressions)
 	{
 		CompiledExpression *e = lfirst(lc);
-		Params		p = {0};
+		Params p = { 0 };
 
 		CHECK_FOR_INTERRUPTS();
 		add_int(&p, version_id);
 		add_int(&p, e->expr->expression_no);
 		add_int(&p, pgj_script_line(c, e->expr->offset));
 		add_text(&p, e->source);
-		add_text(&p, e->result == TIMESTAMPTZOID ? "timestamptz" :
-				 e->result == BOOLOID ? "boolean" :
-				 e->result == NUMERICOID ? "numeric" : "text");
+		add_text(&p, e->result == TIMESTAMPTZOID ? "timestamptz"
+					 : e->result == BOOLOID		 ? "boolean"
+					 : e->result == NUMERICOID	 ? "numeric"
+												 : "text");
 		add_text(&p, e->statement);
-		run_many(&plan, "INSERT INTO journey.expression (version_id, expression_no, line, source, result, statement)"
-			" VALUES ($1, $2, $3, $4, $5, $6)", &p, SPI_OK_INSERT);
+		run_many(
+			&plan,
+			"INSERT INTO journey.expression (version_id, expression_no, line, source, result, statement)"
+			" VALUES ($1, $2, $3, $4, $5, $6)",
+			&p, SPI_OK_INSERT);
 	}
 }
 
@@ -162,11 +170,11 @@ insert_entries(Compilation *c, int version_id)
 {
 	const ScriptEntry *entry;
 	const ScriptExit *rule;
-	int			n = 0;
+	int n = 0;
 
 	for (entry = c->script->entries; entry; entry = entry->next)
 	{
-		Params		p = {0};
+		Params p = { 0 };
 
 		add_int(&p, version_id);
 		add_int(&p, ++n);
@@ -174,19 +182,21 @@ insert_entries(Compilation *c, int version_id)
 		add_name(&p, entry->event);
 		add_expression(&p, entry->condition);
 		run("INSERT INTO journey.entry (version_id, entry_no, kind, event, condition)"
-			" VALUES ($1, $2, $3, $4, $5)", &p, SPI_OK_INSERT);
+			" VALUES ($1, $2, $3, $4, $5)",
+			&p, SPI_OK_INSERT);
 	}
 	n = 0;
 	for (rule = c->script->exits; rule; rule = rule->next)
 	{
-		Params		p = {0};
+		Params p = { 0 };
 
 		add_int(&p, version_id);
 		add_int(&p, ++n);
 		add_name(&p, rule->event);
 		add_expression(&p, rule->condition);
 		run("INSERT INTO journey.exit_rule (version_id, exit_no, event, condition)"
-			" VALUES ($1, $2, $3, $4)", &p, SPI_OK_INSERT);
+			" VALUES ($1, $2, $3, $4)",
+			&p, SPI_OK_INSERT);
 	}
 }
 
@@ -219,21 +229,23 @@ past_action(const ScriptStep *step)
 		return "continue";
 	if (step->kind != STEP_WAIT_UNTIL)
 		return NULL;
-	return step->past == PAST_SKIP ? "skip" : step->past == PAST_EXIT ? "exit" : "continue";
+	return step->past == PAST_SKIP	 ? "skip"
+		   : step->past == PAST_EXIT ? "exit"
+									 : "continue";
 }
 
 static void
 insert_steps(Compilation *c, int version_id)
 {
-	SPIPlanPtr	plan = NULL;
-	int			i;
+	SPIPlanPtr plan = NULL;
+	int i;
 
 	for (i = 0; i < c->nsteps; i++)
 	{
 		const StepRow *row = &c->steps[i];
 		const ScriptStep *step = row->step;
-		int			offset = row->arm ? row->arm->offset : step->offset;
-		Params		p = {0};
+		int offset = row->arm ? row->arm->offset : step->offset;
+		Params p = { 0 };
 
 		CHECK_FOR_INTERRUPTS();
 		add_int(&p, version_id);
@@ -252,7 +264,9 @@ insert_steps(Compilation *c, int version_id)
 		add_name(&p, step->channel);
 		add_name(&p, step->template);
 		add_int_or_null(&p, step->kind == STEP_SEND ? row->priority : -1, -1);
-		run_many(&plan, "INSERT INTO journey.step (version_id, step_no, kind, label, line, next_step, else_step,"
+		run_many(
+			&plan,
+			"INSERT INTO journey.step (version_id, step_no, kind, label, line, next_step, else_step,"
 			" duration, since_event, event, of_step, condition, past_action, channel, template, priority)"
 			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
 			&p, SPI_OK_INSERT);
@@ -280,7 +294,7 @@ static int
 insert_version(Compilation *c, int journey_id, int version, TimestampTz at)
 {
 	const Script *script = c->script;
-	Params		p = {0};
+	Params p = { 0 };
 
 	add_int(&p, journey_id);
 	add_int(&p, version);
@@ -302,8 +316,7 @@ insert_version(Compilation *c, int journey_id, int version, TimestampTz at)
 			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 			" ON CONFLICT (journey_id, version) DO NOTHING RETURNING version_id",
 			&p, SPI_OK_INSERT_RETURNING) != 1)
-		ereport(ERROR,
-				errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+		ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				errmsg("another version of this journey was created just now"),
 				errhint("Try again."));
 	return result_int(1);
@@ -323,11 +336,12 @@ check_journey_name(const char *name)
 			break;
 	}
 	if (*c || c == name || c - name >= NAMEDATALEN)
-		ereport(ERROR,
-				errcode(ERRCODE_INVALID_NAME),
-				errmsg("\"%s\" is no name for a journey", name),
-				errhint("Use lower-case letters, digits and underscores, at most %d, and no digit first.",
-						NAMEDATALEN - 1));
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_NAME),
+			errmsg("\"%s\" is no name for a journey", name),
+			errhint(
+				"Use lower-case letters, digits and underscores, at most %d, and no digit first.",
+				NAMEDATALEN - 1));
 }
 
 /*
@@ -338,19 +352,21 @@ static void
 fix_search_path(void)
 {
 	StringInfoData path;
-	List	   *schemas = fetch_search_path(false);
-	ListCell   *lc;
+	List *schemas = fetch_search_path(false);
+	ListCell *lc;
 
 	initStringInfo(&path);
-	foreach(lc, schemas)
+	foreach (lc, schemas)
 	{
-		char	   *name = get_namespace_name(lfirst_oid(lc));
+		char *name = get_namespace_name(lfirst_oid(lc));
 
 		if (name)
-			appendStringInfo(&path, "%s%s", path.len > 0 ? ", " : "", quote_identifier(name));
+			appendStringInfo(&path, "%s%s", path.len > 0 ? ", " : "",
+							 quote_identifier(name));
 	}
-	(void) set_config_option("search_path", path.len > 0 ? path.data : "pg_catalog",
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option(
+		"search_path", path.len > 0 ? path.data : "pg_catalog", PGC_USERSET,
+		PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
@@ -360,21 +376,24 @@ fix_search_path(void)
 static int
 lock_journey(const char *name, TimestampTz at)
 {
-	Params		p = {0};
-	int			journey_id;
+	Params p = { 0 };
+	int journey_id;
 
 	add_text(&p, name);
 	add_time(&p, at);
 	run("INSERT INTO journey.journey (name, status, created_at) VALUES ($1, 'draft', $2)"
-		" ON CONFLICT (name) DO NOTHING", &p, SPI_OK_INSERT);
+		" ON CONFLICT (name) DO NOTHING",
+		&p, SPI_OK_INSERT);
 
 	p.n = 1;
 	if (run("SELECT journey_id, status OPERATOR(pg_catalog.=) 'dropped' FROM journey.journey"
-			" WHERE name OPERATOR(pg_catalog.=) $1 FOR UPDATE", &p, SPI_OK_SELECT) != 1)
-		ereport(ERROR,
-				errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				errmsg("journey \"%s\" was created by another transaction just now", name),
-				errhint("Try again."));
+			" WHERE name OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+			&p, SPI_OK_SELECT) != 1)
+		ereport(
+			ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			errmsg("journey \"%s\" was created by another transaction just now",
+				   name),
+			errhint("Try again."));
 	journey_id = result_int(1);
 
 	p.n = 0;
@@ -388,21 +407,23 @@ lock_journey(const char *name, TimestampTz at)
 static int
 next_version(int journey_id)
 {
-	Params		p = {0};
+	Params p = { 0 };
 
 	add_int(&p, journey_id);
 	run("SELECT COALESCE(pg_catalog.max(version), 0) OPERATOR(pg_catalog.+) 1 FROM journey.version"
-		" WHERE journey_id OPERATOR(pg_catalog.=) $1", &p, SPI_OK_SELECT);
+		" WHERE journey_id OPERATOR(pg_catalog.=) $1",
+		&p, SPI_OK_SELECT);
 	return result_int(1);
 }
 
 static int
-create_journey(const Site *site, const char *name, const char *text, TimestampTz at)
+create_journey(const Site *site, const char *name, const char *text,
+			   TimestampTz at)
 {
 	Compilation *c = pgj_script_compile(site, text);
-	int			journey_id = lock_journey(name, at);
-	int			version = next_version(journey_id);
-	int			version_id = insert_version(c, journey_id, version, at);
+	int journey_id = lock_journey(name, at);
+	int version = next_version(journey_id);
+	int version_id = insert_version(c, journey_id, version, at);
 
 	insert_expressions(c, version_id);
 	insert_entries(c, version_id);
@@ -415,19 +436,18 @@ PG_FUNCTION_INFO_V1(pgj_sql_create_journey);
 Datum
 pgj_sql_create_journey(PG_FUNCTION_ARGS)
 {
-	char	   *name;
-	char	   *script;
+	char *name;
+	char *script;
 	TimestampTz at;
 	MemoryContext context = CurrentMemoryContext;
 	const Site *site = pgj_site();
-	int			guc_level;
-	int			version;
-	SavedUser	saved;
+	int guc_level;
+	int version;
+	SavedUser saved;
 
 	pgj_require_member(site);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
-		ereport(ERROR,
-				errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("name, script and time of a journey must not be null"));
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	script = text_to_cstring(PG_GETARG_TEXT_PP(1));
@@ -452,18 +472,19 @@ pgj_sql_create_journey(PG_FUNCTION_ARGS)
 static void
 unknown_journey(const char *name)
 {
-	Params		p = {0};
-	List	   *names = NIL;
-	char	   *hint;
-	uint64		i;
+	Params p = { 0 };
+	List *names = NIL;
+	char *hint;
+	uint64 i;
 
 	run("SELECT name FROM journey.journey WHERE status OPERATOR(pg_catalog.<>) 'dropped'"
-		" ORDER BY name COLLATE pg_catalog.\"C\"", &p, SPI_OK_SELECT);
+		" ORDER BY name COLLATE pg_catalog.\"C\"",
+		&p, SPI_OK_SELECT);
 	for (i = 0; i < SPI_processed; i++)
-		names = lappend(names, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+		names = lappend(names, SPI_getvalue(SPI_tuptable->vals[i],
+											SPI_tuptable->tupdesc, 1));
 	hint = pgj_script_hint(name, names);
-	ereport(ERROR,
-			errcode(ERRCODE_UNDEFINED_OBJECT),
+	ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
 			errmsg("journey \"%s\" does not exist", name),
 			hint ? errhint("%s", hint) : 0);
 }
@@ -475,24 +496,25 @@ unknown_journey(const char *name)
 static int
 lock_for_change(const char *name, const char *from, const char *or_from)
 {
-	Params		p = {0};
-	char	   *status;
-	int			journey_id;
+	Params p = { 0 };
+	char *status;
+	int journey_id;
 
 	add_text(&p, name);
 	if (run("SELECT journey_id, status FROM journey.journey"
-			" WHERE name OPERATOR(pg_catalog.=) $1 FOR UPDATE", &p, SPI_OK_SELECT) != 1)
+			" WHERE name OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+			&p, SPI_OK_SELECT) != 1)
 		unknown_journey(name);
 	journey_id = result_int(1);
 	status = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2);
 	if (strcmp(status, "dropped") == 0)
 		unknown_journey(name);
 	if (from && strcmp(status, from) != 0 && strcmp(status, or_from) != 0)
-		ereport(ERROR,
-				errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("journey \"%s\" is %s, not %s", name, status, from),
-				strcmp(status, "draft") == 0 ?
-				errhint("Start it with journey.activate().") : 0);
+				strcmp(status, "draft") == 0
+					? errhint("Start it with journey.activate().")
+					: 0);
 	return journey_id;
 }
 
@@ -508,14 +530,15 @@ static void
 change_status(const char *name, StatusChange change)
 {
 	static const char *const set[] = {
-		[CHANGE_ACTIVATE] = "status = 'active', version_id = (SELECT v.version_id FROM journey.version AS v"
-		" WHERE v.journey_id OPERATOR(pg_catalog.=) j.journey_id ORDER BY v.version USING OPERATOR(pg_catalog.>) LIMIT 1)",
+		[CHANGE_ACTIVATE] =
+			"status = 'active', version_id = (SELECT v.version_id FROM journey.version AS v"
+			" WHERE v.journey_id OPERATOR(pg_catalog.=) j.journey_id ORDER BY v.version USING OPERATOR(pg_catalog.>) LIMIT 1)",
 		[CHANGE_PAUSE] = "status = 'paused'",
 		[CHANGE_RESUME] = "status = 'active'",
 		[CHANGE_DROP] = "status = 'dropped'",
 	};
-	int			journey_id;
-	Params		p = {0};
+	int journey_id;
+	Params p = { 0 };
 
 	switch (change)
 	{
@@ -531,27 +554,30 @@ change_status(const char *name, StatusChange change)
 	}
 
 	add_int(&p, journey_id);
-	run(psprintf("UPDATE journey.journey AS j SET %s WHERE j.journey_id OPERATOR(pg_catalog.=) $1",
-				 set[change]), &p, SPI_OK_UPDATE);
+	run(psprintf(
+			"UPDATE journey.journey AS j SET %s WHERE j.journey_id OPERATOR(pg_catalog.=) $1",
+			set[change]),
+		&p, SPI_OK_UPDATE);
 
 	/* for good: a later journey of this name must not find them running */
 	if (change == CHANGE_DROP)
 		run("UPDATE journey.version SET dropped = true"
-			" WHERE journey_id OPERATOR(pg_catalog.=) $1 AND NOT dropped", &p, SPI_OK_UPDATE);
+			" WHERE journey_id OPERATOR(pg_catalog.=) $1 AND NOT dropped",
+			&p, SPI_OK_UPDATE);
 
 	/* an author who starts it again wants its expressions tried again */
 	if (change == CHANGE_ACTIVATE || change == CHANGE_RESUME)
 	{
-		uint64		i;
+		uint64 i;
 
 		run("SELECT version_id FROM journey.version WHERE journey_id OPERATOR(pg_catalog.=) $1",
 			&p, SPI_OK_SELECT);
 		for (i = 0; i < SPI_processed; i++)
 		{
-			bool		isnull;
+			bool isnull;
 
-			pgj_box_forgive(DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[i],
-														SPI_tuptable->tupdesc, 1, &isnull)));
+			pgj_box_forgive(DatumGetInt32(SPI_getbinval(
+				SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull)));
 		}
 	}
 	pgj_wake_engine_at_commit();
@@ -560,9 +586,9 @@ change_status(const char *name, StatusChange change)
 static Datum
 sql_change_status(PG_FUNCTION_ARGS, StatusChange change)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	char *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	const Site *site = pgj_site();
-	SavedUser	saved;
+	SavedUser saved;
 
 	/* these two run nothing of an author's: EXECUTE, as operators have it, is the permission */
 	if (change == CHANGE_PAUSE || change == CHANGE_RESUME)

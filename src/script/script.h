@@ -15,29 +15,29 @@
 #ifndef PGJ_SCRIPT_H
 #define PGJ_SCRIPT_H
 
-#define SCRIPT_MAX_LENGTH	(1024 * 1024)	/* bytes */
-#define SCRIPT_MAX_STEPS	10000
-#define SCRIPT_MAX_NESTING	100 /* blocks within blocks */
-#define SCRIPT_MAX_ERRORS	50	/* more are not worth reading */
+#define SCRIPT_MAX_LENGTH (1024 * 1024) /* bytes */
+#define SCRIPT_MAX_STEPS 10000
+#define SCRIPT_MAX_NESTING 100 /* blocks within blocks */
+#define SCRIPT_MAX_ERRORS 50   /* more are not worth reading */
 
 /* A name, a literal or a number, without its quotes. */
 typedef struct ScriptText
 {
-	char	   *text;
-	int			offset;
+	char *text;
+	int offset;
 } ScriptText;
 
 /* An embedded SQL expression, as written. */
 typedef struct ScriptExpr
 {
-	char	   *source;
-	int			offset;
-	int			expression_no;	/* set when compiled, from 1 */
+	char *source;
+	int offset;
+	int expression_no; /* set when compiled, from 1 */
 } ScriptExpr;
 
 typedef struct ScriptEntry
 {
-	ScriptText *event;			/* NULL: ON CALL */
+	ScriptText *event; /* NULL: ON CALL */
 	ScriptExpr *condition;
 	struct ScriptEntry *next;
 } ScriptEntry;
@@ -60,7 +60,7 @@ typedef enum ScriptReentry
 typedef enum ScriptStepKind
 {
 	STEP_WAIT,
-	STEP_WAIT_INTERVAL,			/* WAIT (expr) */
+	STEP_WAIT_INTERVAL, /* WAIT (expr) */
 	STEP_WAIT_UNTIL,
 	STEP_WAIT_FOR,
 	STEP_SEND,
@@ -81,31 +81,31 @@ struct ScriptStep;
 typedef struct ScriptArm
 {
 	ScriptExpr *condition;
-	int			offset;
+	int offset;
 	struct ScriptStep *steps;
-	int			step_no;		/* each arm is a step of its own */
+	int step_no; /* each arm is a step of its own */
 	struct ScriptArm *next;
 } ScriptArm;
 
 typedef struct ScriptStep
 {
 	ScriptStepKind kind;
-	int			offset;
+	int offset;
 	ScriptText *label;
-	ScriptText *duration;		/* WAIT, TIMEOUT, EXPIRES */
-	ScriptText *since;			/* SINCE LAST */
-	ScriptText *event;			/* WAIT FOR */
-	ScriptText *of;				/* WAIT FOR event OF label */
-	ScriptExpr *condition;		/* WAIT UNTIL, WAIT (…), WAIT FOR */
+	ScriptText *duration;  /* WAIT, TIMEOUT, EXPIRES */
+	ScriptText *since;	   /* SINCE LAST */
+	ScriptText *event;	   /* WAIT FOR */
+	ScriptText *of;		   /* WAIT FOR event OF label */
+	ScriptExpr *condition; /* WAIT UNTIL, WAIT (…), WAIT FOR */
 	ScriptPastAction past;
 	ScriptText *channel;
 	ScriptText *template;
 	ScriptText *priority;
-	ScriptArm  *arms;			/* IF */
-	struct ScriptStep *then_steps;	/* WAIT FOR */
-	struct ScriptStep *else_steps;	/* WAIT FOR, IF */
-	int			nesting;		/* blocks inside this step */
-	int			step_no;		/* from 1; of an IF, that of its first arm */
+	ScriptArm *arms;			   /* IF */
+	struct ScriptStep *then_steps; /* WAIT FOR */
+	struct ScriptStep *else_steps; /* WAIT FOR, IF */
+	int nesting;				   /* blocks inside this step */
+	int step_no;				   /* from 1; of an IF, that of its first arm */
 	struct ScriptStep *next;
 } ScriptStep;
 
@@ -113,7 +113,7 @@ typedef struct Script
 {
 	ScriptEntry *entries;
 	ScriptExpr *key;
-	bool		has_reentry;
+	bool has_reentry;
 	ScriptReentry reentry;
 	ScriptText *reentry_after;
 	ScriptExit *exits;
@@ -121,12 +121,12 @@ typedef struct Script
 	ScriptExpr *goal_condition;
 	ScriptText *goal_within;
 	ScriptExpr *goal_value;
-	ScriptText *holdout;		/* percent */
+	ScriptText *holdout; /* percent */
 	ScriptExpr *holdout_by;
 	ScriptText *topic;
 	ScriptText *priority;
 	ScriptStep *steps;
-	int			nsteps;			/* rows of journey.step: arms count */
+	int nsteps; /* rows of journey.step: arms count */
 } Script;
 
 typedef enum ScriptErrorKind
@@ -139,67 +139,67 @@ typedef enum ScriptErrorKind
 typedef struct ScriptError
 {
 	ScriptErrorKind kind;
-	int			offset;
-	char	   *message;
-	char	   *word;			/* the offending word, or NULL */
+	int offset;
+	char *message;
+	char *word; /* the offending word, or NULL */
 	struct ScriptError *next;
 } ScriptError;
 
 /* What the scanner delivers; see script_token.c for the next layer. */
 typedef enum RawKind
 {
-	RAW_WORD,					/* unquoted identifier or keyword */
-	RAW_QUOTED,					/* "identifier" */
-	RAW_STRING,					/* 'plain literal' */
-	RAW_OTHER_STRING,			/* E'', B'', X'', N'', U&'', U&"", $$ $$ */
+	RAW_WORD,		  /* unquoted identifier or keyword */
+	RAW_QUOTED,		  /* "identifier" */
+	RAW_STRING,		  /* 'plain literal' */
+	RAW_OTHER_STRING, /* E'', B'', X'', N'', U&'', U&"", $$ $$ */
 	RAW_NUMBER,
-	RAW_LABEL_OPEN,				/* << */
-	RAW_LABEL_CLOSE,			/* >> */
-	RAW_OPEN,					/* ( [ */
-	RAW_CLOSE,					/* ) ] */
+	RAW_LABEL_OPEN,	 /* << */
+	RAW_LABEL_CLOSE, /* >> */
+	RAW_OPEN,		 /* ( [ */
+	RAW_CLOSE,		 /* ) ] */
 	RAW_SEMICOLON,
 	RAW_DOT,
 	RAW_PERCENT,
-	RAW_OTHER,					/* anything else SQL may contain */
+	RAW_OTHER, /* anything else SQL may contain */
 	RAW_END
 } RawKind;
 
 typedef struct RawToken
 {
-	RawKind		kind;
-	int			start;
-	int			end;
+	RawKind kind;
+	int start;
+	int end;
 } RawToken;
 
 typedef struct ScriptParser
 {
 	const char *text;
-	int			length;
-	Script	   *script;
-	ScriptError *errors;		/* in the order found */
+	int length;
+	Script *script;
+	ScriptError *errors; /* in the order found */
 	ScriptError *last_error;
-	int			nerrors;
-	bool		first_step_seen;
-	bool		in_error;		/* an error was recorded inside this step */
-	bool		unsupported_seen;	/* syntax errors now may be consequences */
-	const char *later;			/* of the last token, if it is LATER */
+	int nerrors;
+	bool first_step_seen;
+	bool in_error;		   /* an error was recorded inside this step */
+	bool unsupported_seen; /* syntax errors now may be consequences */
+	const char *later;	   /* of the last token, if it is LATER */
 
 	/* scanner */
-	RawToken   *tokens;			/* ends with RAW_END */
-	int			ntokens;
-	int			maxtokens;
-	int			scan_pos;
-	int			scan_start;
-	int			comment_depth;
-	int			dollar_start;
-	int			dollar_length;
+	RawToken *tokens; /* ends with RAW_END */
+	int ntokens;
+	int maxtokens;
+	int scan_pos;
+	int scan_start;
+	int comment_depth;
+	int dollar_start;
+	int dollar_length;
 
 	/* token filter */
-	int			next_token;
-	int			previous;		/* last grammar token returned */
-	int			before_previous;
-	int			current_start;	/* text of the last token returned */
-	int			current_end;
+	int next_token;
+	int previous; /* last grammar token returned */
+	int before_previous;
+	int current_start; /* text of the last token returned */
+	int current_end;
 } ScriptParser;
 
 /* Parse; what is wrong is in parser->errors. */
@@ -208,11 +208,11 @@ extern ScriptParser *pgj_script_parse(const char *text, int length);
 /* for the parser's own files */
 extern void pgj_script_scan(ScriptParser *parser);
 extern void pgj_script_error(ScriptParser *parser, ScriptErrorKind kind,
-							 int offset, int end, const char *format,...)
-			pg_attribute_printf(5, 6);
+							 int offset, int end, const char *format, ...)
+	pg_attribute_printf(5, 6);
 extern char *pgj_script_copy(ScriptParser *parser, int start, int end);
 
 /* keywords, for hints; ends with NULL */
 extern const char *const *pgj_script_keywords(void);
 
-#endif							/* PGJ_SCRIPT_H */
+#endif /* PGJ_SCRIPT_H */

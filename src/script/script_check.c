@@ -24,16 +24,17 @@
 #include "box.h"
 #include "script/script_compile.h"
 
-#define DEFAULT_TOPIC		"promotions"
-#define DEFAULT_PRIORITY	50
-#define MAX_PRIORITY		100
+#define DEFAULT_TOPIC "promotions"
+#define DEFAULT_PRIORITY 50
+#define MAX_PRIORITY 100
 
 /* -------- problems -------- */
 
 void
-pgj_problem_add(Compilation *c, int offset, int sqlstate, char *message, char *hint)
+pgj_problem_add(Compilation *c, int offset, int sqlstate, char *message,
+				char *hint)
 {
-	Problem    *problem = palloc0(sizeof(Problem));
+	Problem *problem = palloc0(sizeof(Problem));
 
 	problem->offset = offset;
 	problem->sqlstate = sqlstate;
@@ -46,7 +47,7 @@ static void
 find_lines(Compilation *c)
 {
 	const char *s;
-	int			size = 64;
+	int size = 64;
 
 	c->lines = palloc(size * sizeof(int));
 	c->lines[0] = 0;
@@ -66,12 +67,12 @@ find_lines(Compilation *c)
 int
 pgj_script_line(Compilation *c, int offset)
 {
-	int			low = 0;
-	int			high = c->nlines;	/* the line is in [low, high) */
+	int low = 0;
+	int high = c->nlines; /* the line is in [low, high) */
 
 	while (high - low > 1)
 	{
-		int			middle = low + (high - low) / 2;
+		int middle = low + (high - low) / 2;
 
 		if (c->lines[middle] <= offset)
 			low = middle;
@@ -90,9 +91,9 @@ compare_problems(const ListCell *a, const ListCell *b)
 static void
 report_problems(Compilation *c)
 {
-	Problem    *first;
+	Problem *first;
 	StringInfoData detail;
-	int			i;
+	int i;
 
 	if (c->problems == NIL)
 		return;
@@ -104,11 +105,12 @@ report_problems(Compilation *c)
 		appendStringInfoString(&detail, first->detail);
 	for (i = 1; i < list_length(c->problems); i++)
 	{
-		Problem    *problem = list_nth(c->problems, i);
+		Problem *problem = list_nth(c->problems, i);
 
 		if (i == SCRIPT_MAX_ERRORS)
 		{
-			appendStringInfo(&detail, "\nand %d more.", list_length(c->problems) - i);
+			appendStringInfo(&detail, "\nand %d more.",
+							 list_length(c->problems) - i);
 			break;
 		}
 		appendStringInfo(&detail, "%sline %d: %s.", detail.len > 0 ? "\n" : "",
@@ -120,13 +122,13 @@ report_problems(Compilation *c)
 	/* a script that is too long is too long to be shown, too */
 	if (strlen(c->text) > SCRIPT_MAX_LENGTH)
 		ereport(ERROR, errcode(first->sqlstate), errmsg("%s", first->message));
-	ereport(ERROR,
-			errcode(first->sqlstate),
-			errmsg("line %d: %s", pgj_script_line(c, first->offset), first->message),
-			detail.len > 0 ? errdetail_internal("%s", detail.data) : 0,
-			first->hint ? errhint("%s", first->hint) : 0,
-			internalerrquery(c->text),
-			internalerrposition(pg_mbstrlen_with_len(c->text, first->offset) + 1));
+	ereport(
+		ERROR, errcode(first->sqlstate),
+		errmsg("line %d: %s", pgj_script_line(c, first->offset),
+			   first->message),
+		detail.len > 0 ? errdetail_internal("%s", detail.data) : 0,
+		first->hint ? errhint("%s", first->hint) : 0, internalerrquery(c->text),
+		internalerrposition(pg_mbstrlen_with_len(c->text, first->offset) + 1));
 }
 
 static char *
@@ -139,7 +141,7 @@ static void
 add_syntax_errors(Compilation *c, ScriptParser *parser)
 {
 	ScriptError *error;
-	List	   *keywords = NIL;
+	List *keywords = NIL;
 	const char *const *keyword;
 
 	for (keyword = pgj_script_keywords(); *keyword; keyword++)
@@ -147,8 +149,8 @@ add_syntax_errors(Compilation *c, ScriptParser *parser)
 
 	for (error = parser->errors; error; error = error->next)
 	{
-		int			sqlstate = ERRCODE_SYNTAX_ERROR;
-		char	   *hint = NULL;
+		int sqlstate = ERRCODE_SYNTAX_ERROR;
+		char *hint = NULL;
 
 		if (error->kind == SCRIPT_UNSUPPORTED)
 			sqlstate = ERRCODE_FEATURE_NOT_SUPPORTED;
@@ -156,7 +158,7 @@ add_syntax_errors(Compilation *c, ScriptParser *parser)
 			sqlstate = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 		if (error->word)
 		{
-			char	   *word = upper_case(error->word);
+			char *word = upper_case(error->word);
 
 			hint = pgj_script_hint(word, keywords);
 			/* a keyword in the wrong place is spelled right */
@@ -173,15 +175,17 @@ static Interval *
 check_interval(Compilation *c, const ScriptText *text)
 {
 	const char *problem = NULL;
-	Interval   *result;
+	Interval *result;
 
 	if (text == NULL)
 		return NULL;
 	result = pgj_interval_parse(text->text, &problem);
 	if (result == NULL)
-		pgj_problem_add(c, text->offset, ERRCODE_INVALID_PARAMETER_VALUE,
-						psprintf("%s: '%s'", problem, text->text),
-						pstrdup("Write a duration such as '90 minutes', '1 day' or '2 weeks'."));
+		pgj_problem_add(
+			c, text->offset, ERRCODE_INVALID_PARAMETER_VALUE,
+			psprintf("%s: '%s'", problem, text->text),
+			pstrdup(
+				"Write a duration such as '90 minutes', '1 day' or '2 weeks'."));
 	return result;
 }
 
@@ -195,16 +199,18 @@ number_of(const ScriptText *text)
 static int
 check_priority(Compilation *c, const ScriptText *text, int otherwise)
 {
-	double		value;
+	double value;
 
 	if (text == NULL)
 		return otherwise;
 	value = number_of(text);
 	if (value < 0 || value > MAX_PRIORITY || value != floor(value))
 	{
-		pgj_problem_add(c, text->offset, ERRCODE_INVALID_PARAMETER_VALUE,
-						psprintf("a priority must be a whole number from 0 to %d", MAX_PRIORITY),
-						NULL);
+		pgj_problem_add(
+			c, text->offset, ERRCODE_INVALID_PARAMETER_VALUE,
+			psprintf("a priority must be a whole number from 0 to %d",
+					 MAX_PRIORITY),
+			NULL);
 		return otherwise;
 	}
 	return (int) value;
@@ -213,7 +219,7 @@ check_priority(Compilation *c, const ScriptText *text, int otherwise)
 static void
 check_clauses(Compilation *c)
 {
-	Script	   *script = c->script;
+	Script *script = c->script;
 
 	if (script->entries == NULL)
 		pgj_problem_add(c, 0, ERRCODE_SYNTAX_ERROR,
@@ -227,13 +233,16 @@ check_clauses(Compilation *c)
 	{
 		c->holdout = number_of(script->holdout) / 100;
 		if (!(c->holdout >= 0 && c->holdout < 1))
-			pgj_problem_add(c, script->holdout->offset, ERRCODE_INVALID_PARAMETER_VALUE,
-							pstrdup("a holdout must be at least 0% and less than 100%"), NULL);
+			pgj_problem_add(
+				c, script->holdout->offset, ERRCODE_INVALID_PARAMETER_VALUE,
+				pstrdup("a holdout must be at least 0% and less than 100%"),
+				NULL);
 	}
 	if (script->reentry == REENTRY_ONCE_PER_KEY && script->key == NULL)
-		pgj_problem_add(c, 0, ERRCODE_SYNTAX_ERROR,
-						pstrdup("REENTRY ONCE PER KEY needs a KEY clause"),
-						pstrdup("Without a key, REENTRY NEVER lets a contact in once."));
+		pgj_problem_add(
+			c, 0, ERRCODE_SYNTAX_ERROR,
+			pstrdup("REENTRY ONCE PER KEY needs a KEY clause"),
+			pstrdup("Without a key, REENTRY NEVER lets a contact in once."));
 	c->topic = script->topic ? script->topic->text : DEFAULT_TOPIC;
 	c->priority = check_priority(c, script->priority, DEFAULT_PRIORITY);
 	c->goal_within = check_interval(c, script->goal_within);
@@ -243,11 +252,11 @@ check_clauses(Compilation *c)
 static void
 check_steps(Compilation *c)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < c->nsteps; i++)
 	{
-		StepRow    *row = &c->steps[i];
+		StepRow *row = &c->steps[i];
 
 		row->duration = check_interval(c, row->step->duration);
 		row->priority = check_priority(c, row->step->priority, c->priority);
@@ -257,7 +266,8 @@ check_steps(Compilation *c)
 /* -------- expressions -------- */
 
 static void
-add_expression(Compilation *c, ScriptExpr *expr, ExpressionScope scope, Oid result)
+add_expression(Compilation *c, ScriptExpr *expr, ExpressionScope scope,
+			   Oid result)
 {
 	CompiledExpression *compiled;
 
@@ -275,18 +285,18 @@ static int
 compare_expressions(const ListCell *a, const ListCell *b)
 {
 	return ((CompiledExpression *) lfirst(a))->expr->offset -
-		((CompiledExpression *) lfirst(b))->expr->offset;
+		   ((CompiledExpression *) lfirst(b))->expr->offset;
 }
 
 /* All expressions, numbered in the order of the text. */
 static void
 collect_expressions(Compilation *c)
 {
-	Script	   *script = c->script;
+	Script *script = c->script;
 	ScriptEntry *entry;
 	ScriptExit *rule;
-	ListCell   *lc;
-	int			i;
+	ListCell *lc;
+	int i;
 
 	for (entry = script->entries; entry; entry = entry->next)
 		add_expression(c, entry->condition, EXPRESSION_ENTRY, BOOLOID);
@@ -304,17 +314,21 @@ collect_expressions(Compilation *c)
 		switch (step->kind)
 		{
 			case STEP_IF:
-				add_expression(c, c->steps[i].arm->condition, EXPRESSION_RUN, BOOLOID);
+				add_expression(c, c->steps[i].arm->condition, EXPRESSION_RUN,
+							   BOOLOID);
 				break;
 			case STEP_WAIT_UNTIL:
-				add_expression(c, step->condition, EXPRESSION_RUN, TIMESTAMPTZOID);
+				add_expression(c, step->condition, EXPRESSION_RUN,
+							   TIMESTAMPTZOID);
 				break;
 			case STEP_WAIT_INTERVAL:
 				add_expression(c, step->condition, EXPRESSION_RUN, INTERVALOID);
 				break;
 			case STEP_WAIT_FOR:
 				add_expression(c, step->condition,
-							   step->event ? EXPRESSION_RUN_EVENT : EXPRESSION_RUN, BOOLOID);
+							   step->event ? EXPRESSION_RUN_EVENT
+										   : EXPRESSION_RUN,
+							   BOOLOID);
 				break;
 			default:
 				break;
@@ -323,21 +337,23 @@ collect_expressions(Compilation *c)
 
 	list_sort(c->expressions, compare_expressions);
 	i = 0;
-	foreach(lc, c->expressions)
+	foreach (lc, c->expressions)
 		((CompiledExpression *) lfirst(lc))->expr->expression_no = ++i;
 }
 
 static char *
-compile_one(Compilation *c, const char *source, int offset, ExpressionScope scope, Oid result)
+compile_one(Compilation *c, const char *source, int offset,
+			ExpressionScope scope, Oid result)
 {
-	ErrorData  *error;
-	Problem    *problem;
-	char	   *statement = pgj_expression_compile(c->site, c->text, source, offset,
-												   scope, result, &error);
+	ErrorData *error;
+	Problem *problem;
+	char *statement = pgj_expression_compile(c->site, c->text, source, offset,
+											 scope, result, &error);
 
 	if (statement == NULL)
 	{
-		pgj_problem_add(c, error->cursorpos, error->sqlerrcode, error->message, error->hint);
+		pgj_problem_add(c, error->cursorpos, error->sqlerrcode, error->message,
+						error->hint);
 		problem = llast(c->problems);
 		problem->detail = error->detail;
 	}
@@ -347,16 +363,17 @@ compile_one(Compilation *c, const char *source, int offset, ExpressionScope scop
 static void
 compile_expressions(Compilation *c)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	/* what is being created has the place (0, 0): no earlier script's fault */
 	pgj_box_forgive(0);
-	foreach(lc, c->expressions)
+	foreach (lc, c->expressions)
 	{
 		CompiledExpression *e = lfirst(lc);
 
 		CHECK_FOR_INTERRUPTS();
-		e->statement = compile_one(c, e->expr->source, e->expr->offset, e->scope, e->result);
+		e->statement = compile_one(c, e->expr->source, e->expr->offset,
+								   e->scope, e->result);
 
 		/*
 		 * WAIT (interval) waits until now() + interval.  The text has just been
@@ -365,11 +382,14 @@ compile_expressions(Compilation *c)
 		 */
 		if (e->statement && e->result == INTERVALOID)
 		{
-			static const char prefix[] = "pg_catalog.now() OPERATOR(pg_catalog.+) (";
+			static const char prefix[] =
+				"pg_catalog.now() OPERATOR(pg_catalog.+) (";
 
 			e->result = TIMESTAMPTZOID;
 			e->source = psprintf("now() + %s", e->source);
-			e->statement = compile_one(c, psprintf("%s%s\n)::pg_catalog.interval", prefix, e->expr->source),
+			e->statement = compile_one(c,
+									   psprintf("%s%s\n)::pg_catalog.interval",
+												prefix, e->expr->source),
 									   e->expr->offset - (int) strlen(prefix),
 									   e->scope, TIMESTAMPTZOID);
 		}
@@ -391,8 +411,10 @@ pgj_script_compile(const Site *site, const char *text)
 
 	c->nsteps = c->script->nsteps;
 	if (c->nsteps > SCRIPT_MAX_STEPS)
-		pgj_problem_add(c, 0, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-						psprintf("the journey has more than %d steps", SCRIPT_MAX_STEPS), NULL);
+		pgj_problem_add(
+			c, 0, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+			psprintf("the journey has more than %d steps", SCRIPT_MAX_STEPS),
+			NULL);
 	report_problems(c);
 	pgj_script_number(c->script);
 	c->steps = pgj_script_graph(c);

@@ -17,11 +17,11 @@
 /* Something wrong in a script. */
 typedef struct Problem
 {
-	int			offset;			/* byte in the script */
-	int			sqlstate;
-	char	   *message;
-	char	   *detail;			/* or NULL */
-	char	   *hint;			/* or NULL */
+	int offset; /* byte in the script */
+	int sqlstate;
+	char *message;
+	char *detail; /* or NULL */
+	char *hint;	  /* or NULL */
 } Problem;
 
 /* An expression, where it stands and what it must yield. */
@@ -29,42 +29,42 @@ typedef struct CompiledExpression
 {
 	ScriptExpr *expr;
 	ExpressionScope scope;
-	Oid			result;
-	char	   *source;			/* as written, but for WAIT (interval) */
-	char	   *statement;		/* set-based; NULL until compiled */
+	Oid result;
+	char *source;	 /* as written, but for WAIT (interval) */
+	char *statement; /* set-based; NULL until compiled */
 } CompiledExpression;
 
 /* A row of journey.step. */
 typedef struct StepRow
 {
 	const ScriptStep *step;
-	const ScriptArm *arm;		/* of an IF; else NULL */
-	const char *label;			/* or NULL */
-	int			next_step;		/* 0 = the end of the journey */
-	int			else_step;		/* -1 = none */
-	int			of_step;		/* 0 = none */
-	Interval   *duration;		/* or NULL */
-	int			priority;		/* of a SEND */
+	const ScriptArm *arm; /* of an IF; else NULL */
+	const char *label;	  /* or NULL */
+	int next_step;		  /* 0 = the end of the journey */
+	int else_step;		  /* -1 = none */
+	int of_step;		  /* 0 = none */
+	Interval *duration;	  /* or NULL */
+	int priority;		  /* of a SEND */
 } StepRow;
 
 typedef struct Compilation
 {
 	const Site *site;
 	const char *text;
-	int		   *lines;			/* offsets at which lines start */
-	int			nlines;
-	Script	   *script;
-	List	   *problems;		/* of Problem */
-	List	   *expressions;	/* of CompiledExpression, in the order of the text */
-	StepRow    *steps;			/* nsteps; step_no 1 is steps[0] */
-	int			nsteps;
+	int *lines; /* offsets at which lines start */
+	int nlines;
+	Script *script;
+	List *problems;	   /* of Problem */
+	List *expressions; /* of CompiledExpression, in the order of the text */
+	StepRow *steps;	   /* nsteps; step_no 1 is steps[0] */
+	int nsteps;
 
 	/* clauses, checked */
-	double		holdout;		/* fraction */
-	int			priority;
+	double holdout; /* fraction */
+	int priority;
 	const char *topic;
-	Interval   *goal_within;
-	Interval   *reentry_after;
+	Interval *goal_within;
+	Interval *reentry_after;
 } Compilation;
 
 /*
@@ -76,7 +76,7 @@ extern Compilation *pgj_script_compile(const Site *site, const char *text);
 /* script_check.c */
 extern void pgj_problem_add(Compilation *c, int offset, int sqlstate,
 							char *message, char *hint);
-extern int	pgj_script_line(Compilation *c, int offset);
+extern int pgj_script_line(Compilation *c, int offset);
 
 /* script_graph.c: numbers, successors, what can never be reached */
 extern void pgj_script_number(Script *script);
@@ -90,4 +90,4 @@ extern char *pgj_script_hint(const char *word, List *names);
 /* interval.c: a literal that must last, in any calendar; NULL when it does not */
 extern Interval *pgj_interval_parse(const char *text, const char **problem);
 
-#endif							/* PGJ_SCRIPT_COMPILE_H */
+#endif /* PGJ_SCRIPT_COMPILE_H */

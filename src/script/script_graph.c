@@ -20,7 +20,7 @@ number_steps(ScriptStep *step, int n)
 {
 	for (; step; step = step->next)
 	{
-		ScriptArm  *arm;
+		ScriptArm *arm;
 
 		step->step_no = n;
 		if (step->kind != STEP_IF)
@@ -39,7 +39,7 @@ number_steps(ScriptStep *step, int n)
 void
 pgj_script_number(Script *script)
 {
-	int			n PG_USED_FOR_ASSERTS_ONLY = number_steps(script->steps, 1);
+	int n PG_USED_FOR_ASSERTS_ONLY = number_steps(script->steps, 1);
 
 	Assert(n == script->nsteps + 1);
 }
@@ -55,8 +55,8 @@ link_steps(StepRow *rows, const ScriptStep *step, int after)
 {
 	for (; step; step = step->next)
 	{
-		int			follow = first_of(step->next, after);
-		StepRow    *row = &rows[step->step_no - 1];
+		int follow = first_of(step->next, after);
+		StepRow *row = &rows[step->step_no - 1];
 		const ScriptArm *arm;
 
 		row->step = step;
@@ -73,8 +73,9 @@ link_steps(StepRow *rows, const ScriptStep *step, int after)
 					row->step = step;
 					row->arm = arm;
 					row->next_step = first_of(arm->steps, follow);
-					row->else_step = arm->next ? arm->next->step_no :
-						first_of(step->else_steps, follow);
+					row->else_step = arm->next
+										 ? arm->next->step_no
+										 : first_of(step->else_steps, follow);
 					link_steps(rows, arm->steps, follow);
 				}
 				link_steps(rows, step->else_steps, follow);
@@ -88,7 +89,8 @@ link_steps(StepRow *rows, const ScriptStep *step, int after)
 			case STEP_WAIT_UNTIL:
 				/* too late for the step that was waited for: go on behind it */
 				if (step->past == PAST_SKIP)
-					row->else_step = step->next ? first_of(step->next->next, after) : after;
+					row->else_step =
+						step->next ? first_of(step->next->next, after) : after;
 				break;
 			case STEP_EXIT:
 				row->next_step = 0;
@@ -102,7 +104,7 @@ link_steps(StepRow *rows, const ScriptStep *step, int after)
 StepRow *
 pgj_script_graph(Compilation *c)
 {
-	StepRow    *rows = palloc0(sizeof(StepRow) * Max(c->nsteps, 1));
+	StepRow *rows = palloc0(sizeof(StepRow) * Max(c->nsteps, 1));
 
 	link_steps(rows, c->script->steps, 0);
 	return rows;
@@ -112,7 +114,7 @@ pgj_script_graph(Compilation *c)
 static bool
 falls_through(Compilation *c, const ScriptStep *step)
 {
-	bool		reached = true;
+	bool reached = true;
 
 	for (; step; step = step->next)
 	{
@@ -127,8 +129,8 @@ falls_through(Compilation *c, const ScriptStep *step)
 			reached = false;
 		else if (step->kind == STEP_WAIT_FOR)
 		{
-			bool		then_falls = falls_through(c, step->then_steps);
-			bool		else_falls = falls_through(c, step->else_steps);
+			bool then_falls = falls_through(c, step->then_steps);
+			bool else_falls = falls_through(c, step->else_steps);
 
 			reached = then_falls || else_falls;
 		}

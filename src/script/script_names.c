@@ -20,24 +20,24 @@
 
 typedef struct NamedTemplate
 {
-	char	   *name;
-	char	   *channel;
+	char *name;
+	char *channel;
 } NamedTemplate;
 
 typedef struct Names
 {
-	List	   *channels;		/* of char * */
-	List	   *topics;
-	List	   *templates;		/* of NamedTemplate */
-	List	   *labels;			/* of ScriptStep, labelled ones */
-	List	   *events;			/* of char *: captured, or receipts */
-	List	   *strange_events; /* of ScriptText *: made by no capture */
+	List *channels; /* of char * */
+	List *topics;
+	List *templates;	  /* of NamedTemplate */
+	List *labels;		  /* of ScriptStep, labelled ones */
+	List *events;		  /* of char *: captured, or receipts */
+	List *strange_events; /* of ScriptText *: made by no capture */
 } Names;
 
-static const char *const receipt_events[] = {
-	"sent", "delivered", "opened", "clicked", "bounced", "complained",
-	"unsubscribed"
-};
+static const char *const receipt_events[] = { "sent",		 "delivered",
+											  "opened",		 "clicked",
+											  "bounced",	 "complained",
+											  "unsubscribed" };
 
 /*
  * The nearest of some names as a hint, or NULL if none is near.  Of equally near
@@ -47,22 +47,23 @@ char *
 pgj_script_hint(const char *word, List *names)
 {
 	const char *best = NULL;
-	int			length = strlen(word);
-	int			limit = Min(3, (length + 1) / 2);
-	ListCell   *lc;
+	int length = strlen(word);
+	int limit = Min(3, (length + 1) / 2);
+	ListCell *lc;
 
 	if (length > NAMEDATALEN)
 		return NULL;
-	foreach(lc, names)
+	foreach (lc, names)
 	{
 		const char *name = lfirst(lc);
-		int			distance;
+		int distance;
 
 		if (strlen(name) > NAMEDATALEN)
 			continue;
-		distance = varstr_levenshtein_less_equal(word, length, name, strlen(name),
-												 1, 1, 1, limit, true);
-		if (distance < limit || (distance == limit && (best == NULL || best[0] != word[0])))
+		distance = varstr_levenshtein_less_equal(
+			word, length, name, strlen(name), 1, 1, 1, limit, true);
+		if (distance < limit ||
+			(distance == limit && (best == NULL || best[0] != word[0])))
 		{
 			best = name;
 			limit = distance;
@@ -74,13 +75,14 @@ pgj_script_hint(const char *word, List *names)
 static List *
 read_names(const char *query)
 {
-	List	   *names = NIL;
-	uint64		i;
+	List *names = NIL;
+	uint64 i;
 
 	if (SPI_execute(query, false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read names: %s", query);
 	for (i = 0; i < SPI_processed; i++)
-		names = lappend(names, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+		names = lappend(names, SPI_getvalue(SPI_tuptable->vals[i],
+											SPI_tuptable->tupdesc, 1));
 	SPI_freetuptable(SPI_tuptable);
 	return names;
 }
@@ -88,18 +90,21 @@ read_names(const char *query)
 static List *
 read_templates(void)
 {
-	List	   *templates = NIL;
-	uint64		i;
+	List *templates = NIL;
+	uint64 i;
 
-	if (SPI_execute("SELECT name, channel FROM journey.template ORDER BY name COLLATE pg_catalog.\"C\"",
-					false, 0) != SPI_OK_SELECT)
+	if (SPI_execute(
+			"SELECT name, channel FROM journey.template ORDER BY name COLLATE pg_catalog.\"C\"",
+			false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the templates");
 	for (i = 0; i < SPI_processed; i++)
 	{
 		NamedTemplate *template = palloc(sizeof(NamedTemplate));
 
-		template->name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-		template->channel = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
+		template->name =
+			SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+		template->channel =
+			SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 2);
 		templates = lappend(templates, template);
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -109,9 +114,9 @@ read_templates(void)
 static bool
 is_member(List *names, const char *name)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
-	foreach(lc, names)
+	foreach (lc, names)
 	{
 		if (strcmp(lfirst(lc), name) == 0)
 			return true;
@@ -120,7 +125,8 @@ is_member(List *names, const char *name)
 }
 
 static void
-check_name(Compilation *c, const ScriptText *name, const char *kind, List *names)
+check_name(Compilation *c, const ScriptText *name, const char *kind,
+		   List *names)
 {
 	if (!is_member(names, name->text))
 		pgj_problem_add(c, name->offset, ERRCODE_UNDEFINED_OBJECT,
@@ -131,10 +137,10 @@ check_name(Compilation *c, const ScriptText *name, const char *kind, List *names
 static void
 check_template(Compilation *c, Names *names, const ScriptStep *step)
 {
-	ListCell   *lc;
-	List	   *candidates = NIL;
+	ListCell *lc;
+	List *candidates = NIL;
 
-	foreach(lc, names->templates)
+	foreach (lc, names->templates)
 	{
 		NamedTemplate *template = lfirst(lc);
 
@@ -142,18 +148,22 @@ check_template(Compilation *c, Names *names, const ScriptStep *step)
 		{
 			if (strcmp(template->channel, step->channel->text) != 0 &&
 				is_member(names->channels, step->channel->text))
-				pgj_problem_add(c, step->template->offset, ERRCODE_INVALID_OBJECT_DEFINITION,
-								psprintf("template \"%s\" is of channel \"%s\", not \"%s\"",
-										 template->name, template->channel, step->channel->text),
-								NULL);
+				pgj_problem_add(
+					c, step->template->offset,
+					ERRCODE_INVALID_OBJECT_DEFINITION,
+					psprintf("template \"%s\" is of channel \"%s\", not \"%s\"",
+							 template->name, template->channel,
+							 step->channel->text),
+					NULL);
 			return;
 		}
 		if (strcmp(template->channel, step->channel->text) == 0)
 			candidates = lappend(candidates, template->name);
 	}
-	pgj_problem_add(c, step->template->offset, ERRCODE_UNDEFINED_OBJECT,
-					psprintf("template \"%s\" does not exist", step->template->text),
-					pgj_script_hint(step->template->text, candidates));
+	pgj_problem_add(
+		c, step->template->offset, ERRCODE_UNDEFINED_OBJECT,
+		psprintf("template \"%s\" does not exist", step->template->text),
+		pgj_script_hint(step->template->text, candidates));
 }
 
 /*
@@ -163,40 +173,43 @@ check_template(Compilation *c, Names *names, const ScriptStep *step)
 static void
 check_event(Compilation *c, Names *names, const ScriptText *event)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
 	if (strncmp(event->text, PGJ_EVENT_PREFIX, strlen(PGJ_EVENT_PREFIX)) == 0)
 	{
-		pgj_problem_add(c, event->offset, ERRCODE_RESERVED_NAME,
-						psprintf("event names that start with \"%s\" are reserved", PGJ_EVENT_PREFIX),
-						NULL);
+		pgj_problem_add(
+			c, event->offset, ERRCODE_RESERVED_NAME,
+			psprintf("event names that start with \"%s\" are reserved",
+					 PGJ_EVENT_PREFIX),
+			NULL);
 		return;
 	}
 	if (is_member(names->events, event->text))
 		return;
-	foreach(lc, names->strange_events)
+	foreach (lc, names->strange_events)
 	{
 		if (strcmp(((ScriptText *) lfirst(lc))->text, event->text) == 0)
 			return;
 	}
-	names->strange_events = lappend(names->strange_events, unconstify(ScriptText *, event));
+	names->strange_events =
+		lappend(names->strange_events, unconstify(ScriptText *, event));
 }
 
 static void
 mention_strange_events(Compilation *c, Names *names)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
-	foreach(lc, names->strange_events)
+	foreach (lc, names->strange_events)
 	{
 		ScriptText *event = lfirst(lc);
-		char	   *hint = pgj_script_hint(event->text, names->events);
+		char *hint = pgj_script_hint(event->text, names->events);
 
 		ereport(NOTICE,
 				errmsg("line %d: no capture makes the event \"%s\"",
 					   pgj_script_line(c, event->offset), event->text),
-				hint ? errhint("%s", hint) :
-				errhint("It can still come from journey.track()."));
+				hint ? errhint("%s", hint)
+					 : errhint("It can still come from journey.track()."));
 	}
 }
 
@@ -205,9 +218,9 @@ mention_strange_events(Compilation *c, Names *names)
 static ScriptStep *
 find_label(Names *names, const char *label)
 {
-	ListCell   *lc;
+	ListCell *lc;
 
-	foreach(lc, names->labels)
+	foreach (lc, names->labels)
 	{
 		ScriptStep *step = lfirst(lc);
 
@@ -220,7 +233,7 @@ find_label(Names *names, const char *label)
 static void
 collect_labels(Compilation *c, Names *names)
 {
-	int			i;
+	int i;
 
 	for (i = 0; i < c->nsteps; i++)
 	{
@@ -232,10 +245,11 @@ collect_labels(Compilation *c, Names *names)
 		CHECK_FOR_INTERRUPTS();
 		other = find_label(names, step->label->text);
 		if (other)
-			pgj_problem_add(c, step->label->offset, ERRCODE_DUPLICATE_OBJECT,
-							psprintf("label \"%s\" is used twice", step->label->text),
-							psprintf("It stands already on line %d.",
-									 pgj_script_line(c, other->label->offset)));
+			pgj_problem_add(
+				c, step->label->offset, ERRCODE_DUPLICATE_OBJECT,
+				psprintf("label \"%s\" is used twice", step->label->text),
+				psprintf("It stands already on line %d.",
+						 pgj_script_line(c, other->label->offset)));
 		else
 			names->labels = lappend(names->labels, step);
 	}
@@ -246,15 +260,15 @@ check_of(Compilation *c, Names *names, StepRow *row)
 {
 	const ScriptText *of = row->step->of;
 	ScriptStep *step = find_label(names, of->text);
-	ListCell   *lc;
-	List	   *candidates = NIL;
+	ListCell *lc;
+	List *candidates = NIL;
 
 	if (step && step->kind == STEP_SEND)
 	{
 		row->of_step = step->step_no;
 		return;
 	}
-	foreach(lc, names->labels)
+	foreach (lc, names->labels)
 	{
 		ScriptStep *other = lfirst(lc);
 
@@ -262,9 +276,10 @@ check_of(Compilation *c, Names *names, StepRow *row)
 			candidates = lappend(candidates, other->label->text);
 	}
 	if (step)
-		pgj_problem_add(c, of->offset, ERRCODE_INVALID_OBJECT_DEFINITION,
-						psprintf("label \"%s\" does not stand before a SEND", of->text),
-						pgj_script_hint(of->text, candidates));
+		pgj_problem_add(
+			c, of->offset, ERRCODE_INVALID_OBJECT_DEFINITION,
+			psprintf("label \"%s\" does not stand before a SEND", of->text),
+			pgj_script_hint(of->text, candidates));
 	else
 		pgj_problem_add(c, of->offset, ERRCODE_UNDEFINED_OBJECT,
 						psprintf("label \"%s\" does not exist", of->text),
@@ -274,18 +289,22 @@ check_of(Compilation *c, Names *names, StepRow *row)
 void
 pgj_script_check_names(Compilation *c)
 {
-	Script	   *script = c->script;
-	Names		names = {0};
+	Script *script = c->script;
+	Names names = { 0 };
 	ScriptEntry *entry;
 	ScriptExit *rule;
-	int			i;
+	int i;
 
-	names.channels = read_names("SELECT name FROM journey.channel ORDER BY name COLLATE pg_catalog.\"C\"");
-	names.topics = read_names("SELECT name FROM journey.topic ORDER BY name COLLATE pg_catalog.\"C\"");
-	names.events = read_names("SELECT DISTINCT event COLLATE pg_catalog.\"C\" FROM journey.capture ORDER BY 1");
+	names.channels = read_names(
+		"SELECT name FROM journey.channel ORDER BY name COLLATE pg_catalog.\"C\"");
+	names.topics = read_names(
+		"SELECT name FROM journey.topic ORDER BY name COLLATE pg_catalog.\"C\"");
+	names.events = read_names(
+		"SELECT DISTINCT event COLLATE pg_catalog.\"C\" FROM journey.capture ORDER BY 1");
 	names.templates = read_templates();
 	for (i = 0; i < lengthof(receipt_events); i++)
-		names.events = lappend(names.events, unconstify(char *, receipt_events[i]));
+		names.events =
+			lappend(names.events, unconstify(char *, receipt_events[i]));
 	collect_labels(c, &names);
 
 	for (entry = script->entries; entry; entry = entry->next)
@@ -302,7 +321,7 @@ pgj_script_check_names(Compilation *c)
 
 	for (i = 0; i < c->nsteps; i++)
 	{
-		StepRow    *row = &c->steps[i];
+		StepRow *row = &c->steps[i];
 
 		CHECK_FOR_INTERRUPTS();
 		switch (row->step->kind)

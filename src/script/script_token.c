@@ -33,59 +33,60 @@
 
 typedef struct Keyword
 {
-	const char *word;			/* lower case; sorted */
-	int			token;
+	const char *word; /* lower case; sorted */
+	int token;
 } Keyword;
 
 static const Keyword keywords[] = {
-	{"after", K_AFTER},
-	{"always", K_ALWAYS},
-	{"by", K_BY},
-	{"call", K_CALL},
-	{"continue", K_CONTINUE},
-	{"else", K_ELSE},
-	{"elsif", K_ELSIF},
-	{"end", K_END},
-	{"event", K_EVENT},
-	{"exit", K_EXIT},
-	{"expires", K_EXPIRES},
-	{"for", K_FOR},
-	{"goal", K_GOAL},
-	{"holdout", K_HOLDOUT},
-	{"if", K_IF},
-	{"key", K_KEY},
-	{"last", K_LAST},
-	{"never", K_NEVER},
-	{"of", K_OF},
-	{"on", K_ON},
-	{"once", K_ONCE},
-	{"per", K_PER},
-	{"priority", K_PRIORITY},
-	{"reentry", K_REENTRY},
-	{"send", K_SEND},
-	{"since", K_SINCE},
-	{"skip", K_SKIP},
-	{"then", K_THEN},
-	{"timeout", K_TIMEOUT},
-	{"topic", K_TOPIC},
-	{"until", K_UNTIL},
-	{"value", K_VALUE},
-	{"wait", K_WAIT},
-	{"where", K_WHERE},
-	{"within", K_WITHIN},
+	{ "after", K_AFTER },
+	{ "always", K_ALWAYS },
+	{ "by", K_BY },
+	{ "call", K_CALL },
+	{ "continue", K_CONTINUE },
+	{ "else", K_ELSE },
+	{ "elsif", K_ELSIF },
+	{ "end", K_END },
+	{ "event", K_EVENT },
+	{ "exit", K_EXIT },
+	{ "expires", K_EXPIRES },
+	{ "for", K_FOR },
+	{ "goal", K_GOAL },
+	{ "holdout", K_HOLDOUT },
+	{ "if", K_IF },
+	{ "key", K_KEY },
+	{ "last", K_LAST },
+	{ "never", K_NEVER },
+	{ "of", K_OF },
+	{ "on", K_ON },
+	{ "once", K_ONCE },
+	{ "per", K_PER },
+	{ "priority", K_PRIORITY },
+	{ "reentry", K_REENTRY },
+	{ "send", K_SEND },
+	{ "since", K_SINCE },
+	{ "skip", K_SKIP },
+	{ "then", K_THEN },
+	{ "timeout", K_TIMEOUT },
+	{ "topic", K_TOPIC },
+	{ "until", K_UNTIL },
+	{ "value", K_VALUE },
+	{ "wait", K_WAIT },
+	{ "where", K_WHERE },
+	{ "within", K_WITHIN },
 };
 
 /* Words of later releases, where no name or expression is expected. */
-static const char *const later_words[] = {
-	"active", "audience", "call", "limit", "repeat", "set", "split", "start",
-	"tag", "untag", NULL
-};
+static const char *const later_words[] = { "active", "audience", "call",
+										   "limit",	 "repeat",	 "set",
+										   "split",	 "start",	 "tag",
+										   "untag",	 NULL };
 
 static const char *const expression_ends[] = {
-	"active", "audience", "call", "else", "elsif", "end", "exit", "goal",
-	"holdout", "if", "key", "limit", "on", "priority", "reentry", "repeat",
-	"send", "set", "split", "start", "tag", "then", "timeout", "topic",
-	"untag", "value", "wait", "within", NULL
+	"active", "audience", "call",	 "else",   "elsif",	  "end",
+	"exit",	  "goal",	  "holdout", "if",	   "key",	  "limit",
+	"on",	  "priority", "reentry", "repeat", "send",	  "set",
+	"split",  "start",	  "tag",	 "then",   "timeout", "topic",
+	"untag",  "value",	  "wait",	 "within", NULL
 };
 
 static char
@@ -98,8 +99,8 @@ lower(char c)
 static bool
 is_word(const ScriptParser *parser, const RawToken *token, const char *word)
 {
-	int			i;
-	int			n = token->end - token->start;
+	int i;
+	int n = token->end - token->start;
 
 	if (token->kind != RAW_WORD)
 		return false;
@@ -112,7 +113,8 @@ is_word(const ScriptParser *parser, const RawToken *token, const char *word)
 }
 
 static bool
-is_one_of(const ScriptParser *parser, const RawToken *token, const char *const *words)
+is_one_of(const ScriptParser *parser, const RawToken *token,
+		  const char *const *words)
 {
 	for (; *words; words++)
 	{
@@ -126,7 +128,7 @@ is_one_of(const ScriptParser *parser, const RawToken *token, const char *const *
 static const RawToken *
 ahead(const ScriptParser *parser, int n)
 {
-	int			i = parser->next_token + n;
+	int i = parser->next_token + n;
 
 	return &parser->tokens[i < parser->ntokens ? i : parser->ntokens - 1];
 }
@@ -140,7 +142,7 @@ next_is(const ScriptParser *parser, int n, const char *word)
 char *
 pgj_script_copy(ScriptParser *parser, int start, int end)
 {
-	char	   *copy = palloc(end - start + 1);
+	char *copy = palloc(end - start + 1);
 
 	memcpy(copy, parser->text + start, end - start);
 	copy[end - start] = '\0';
@@ -151,10 +153,10 @@ pgj_script_copy(ScriptParser *parser, int start, int end)
 static char *
 copy_unquoted(ScriptParser *parser, const RawToken *token)
 {
-	char		quote = parser->text[token->start];
-	char	   *copy = palloc(token->end - token->start);
-	char	   *to = copy;
-	int			i;
+	char quote = parser->text[token->start];
+	char *copy = palloc(token->end - token->start);
+	char *to = copy;
+	int i;
 
 	for (i = token->start + 1; i < token->end - 1; i++)
 	{
@@ -179,13 +181,13 @@ make_text(char *text, int offset)
 static ScriptText *
 make_name(ScriptParser *parser, const RawToken *token)
 {
-	char	   *text;
+	char *text;
 
 	if (token->kind == RAW_QUOTED)
 		text = copy_unquoted(parser, token);
 	else
 	{
-		char	   *c;
+		char *c;
 
 		text = pgj_script_copy(parser, token->start, token->end);
 		for (c = text; *c; c++)
@@ -198,11 +200,11 @@ make_name(ScriptParser *parser, const RawToken *token)
 static bool
 label_at(const ScriptParser *parser, int n)
 {
-	RawKind		name = ahead(parser, n + 1)->kind;
+	RawKind name = ahead(parser, n + 1)->kind;
 
 	return ahead(parser, n)->kind == RAW_LABEL_OPEN &&
-		(name == RAW_WORD || name == RAW_QUOTED) &&
-		ahead(parser, n + 2)->kind == RAW_LABEL_CLOSE;
+		   (name == RAW_WORD || name == RAW_QUOTED) &&
+		   ahead(parser, n + 2)->kind == RAW_LABEL_CLOSE;
 }
 
 /*
@@ -211,12 +213,12 @@ label_at(const ScriptParser *parser, int n)
 static ScriptExpr *
 collect_expression(ScriptParser *parser)
 {
-	int			start = ahead(parser, 0)->start;
-	int			end = start;
-	int			depth = 0;
-	int			cases = 0;
-	int			opened = 0;
-	bool		after_dot = false;
+	int start = ahead(parser, 0)->start;
+	int end = start;
+	int depth = 0;
+	int cases = 0;
+	int opened = 0;
+	bool after_dot = false;
 	ScriptExpr *expr;
 
 	for (;; parser->next_token++)
@@ -236,7 +238,8 @@ collect_expression(ScriptParser *parser)
 			{
 				depth = 0;
 				pgj_script_error(parser, SCRIPT_SYNTAX, token->start, 0,
-								 "unmatched \"%c\"", parser->text[token->start]);
+								 "unmatched \"%c\"",
+								 parser->text[token->start]);
 			}
 		}
 		else if (depth == 0)
@@ -262,9 +265,9 @@ collect_expression(ScriptParser *parser)
 
 	if (depth > 0)
 	{
-		pgj_script_error(parser, SCRIPT_SYNTAX, opened, 0,
-						 "unmatched \"%c\"", parser->text[opened]);
-		parser->in_error = true;	/* it took all the text there was */
+		pgj_script_error(parser, SCRIPT_SYNTAX, opened, 0, "unmatched \"%c\"",
+						 parser->text[opened]);
+		parser->in_error = true; /* it took all the text there was */
 	}
 
 	expr = palloc(sizeof(ScriptExpr));
@@ -279,7 +282,7 @@ collect_expression(ScriptParser *parser)
 static bool
 expects_expression(const ScriptParser *parser)
 {
-	int			before = parser->before_previous;
+	int before = parser->before_previous;
 
 	switch (parser->previous)
 	{
@@ -307,7 +310,7 @@ expects_expression(const ScriptParser *parser)
 static bool
 expects_name(const ScriptParser *parser)
 {
-	int			before = parser->before_previous;
+	int before = parser->before_previous;
 
 	switch (parser->previous)
 	{
@@ -351,8 +354,10 @@ later_construct(const ScriptParser *parser)
 		return NULL;
 	}
 	if (parser->previous == K_EXIT_ON)
-		return (is_word(parser, token, "leave") && next_is(parser, 1, "segment")) ?
-			"EXIT ON LEAVE SEGMENT" : NULL;
+		return (is_word(parser, token, "leave") &&
+				next_is(parser, 1, "segment"))
+				   ? "EXIT ON LEAVE SEGMENT"
+				   : NULL;
 	if (parser->previous == K_SEND)
 	{
 		if (next_is(parser, 1, "of") && is_word(parser, token, "first"))
@@ -380,8 +385,8 @@ later_construct(const ScriptParser *parser)
 static bool
 is_time_of_day(const char *source)
 {
-	int			i = 1;
-	int			digits = 0;
+	int i = 1;
+	int digits = 0;
 
 	if (source[0] != '\'')
 		return false;
@@ -400,7 +405,7 @@ is_time_of_day(const char *source)
 static int
 keyword_token(const ScriptParser *parser, const RawToken *token)
 {
-	int			i;
+	int i;
 
 	/* EXIT ON is one token: EXIT alone is a step */
 	if (is_word(parser, token, "exit") && next_is(parser, 1, "on"))
@@ -418,14 +423,14 @@ next_token(ScriptParser *parser, PGJ_SCRIPT_YYSTYPE *value)
 {
 	const RawToken *token = ahead(parser, 0);
 	const char *later;
-	int			result;
+	int result;
 
 	parser->current_start = token->start;
 	parser->current_end = token->end;
 
 	if (expects_expression(parser))
 	{
-		bool		until = (parser->previous == K_UNTIL);
+		bool until = (parser->previous == K_UNTIL);
 
 		value->expr = collect_expression(parser);
 		if (value->expr->source[0] == '\0')
@@ -466,8 +471,9 @@ next_token(ScriptParser *parser, PGJ_SCRIPT_YYSTYPE *value)
 			result = STRING;
 			break;
 		case RAW_NUMBER:
-			value->text = make_text(pgj_script_copy(parser, token->start, token->end),
-									token->start);
+			value->text =
+				make_text(pgj_script_copy(parser, token->start, token->end),
+						  token->start);
 			result = NUMBER;
 			break;
 		case RAW_LABEL_OPEN:
@@ -496,7 +502,7 @@ int
 pgj_script_yylex(PGJ_SCRIPT_YYSTYPE *value, PGJ_SCRIPT_YYLTYPE *location,
 				 ScriptParser *parser)
 {
-	int			token;
+	int token;
 
 	if (parser->previous == ';')
 		parser->in_error = false;
@@ -513,11 +519,11 @@ pgj_script_yylex(PGJ_SCRIPT_YYSTYPE *value, PGJ_SCRIPT_YYLTYPE *location,
  */
 void
 pgj_script_error(ScriptParser *parser, ScriptErrorKind kind, int offset,
-				 int end, const char *format,...)
+				 int end, const char *format, ...)
 {
 	ScriptError *error;
-	char		buffer[512];
-	va_list		args;
+	char buffer[512];
+	va_list args;
 
 	if (parser->nerrors >= SCRIPT_MAX_ERRORS)
 		return;
@@ -544,7 +550,7 @@ const char *const *
 pgj_script_keywords(void)
 {
 	static const char *words[lengthof(keywords) + 1];
-	int			i;
+	int i;
 
 	for (i = 0; i < lengthof(keywords); i++)
 		words[i] = keywords[i].word;
@@ -565,7 +571,8 @@ pgj_script_parse(const char *text, int length)
 	if (length > SCRIPT_MAX_LENGTH)
 	{
 		pgj_script_error(parser, SCRIPT_LIMIT, 0, 0,
-						 "the script is longer than %d bytes", SCRIPT_MAX_LENGTH);
+						 "the script is longer than %d bytes",
+						 SCRIPT_MAX_LENGTH);
 		return parser;
 	}
 	pgj_script_scan(parser);
