@@ -55,10 +55,10 @@ bench-%:
 	@test/bench/run.sh $*
 
 format:
-	clang-format -i $(C_SOURCES)
+	clang-format-14 -i $(C_SOURCES)
 
 format-check:
-	clang-format --dry-run --Werror $(C_SOURCES)
+	clang-format-14 --dry-run --Werror $(C_SOURCES)
 
 lint:
 	@tools/lint.sh

@@ -13,7 +13,7 @@ packages=(
 	# tests and the demo: a mail server, PostgreSQL's test modules
 	python3 python3-aiosmtpd perl libipc-run-perl gzip
 	# fuzzing: libFuzzer and the sanitizers
-	clang-14 libclang-rt-14-dev
+	clang-14 clang-format-14 libclang-rt-14-dev
 )
 
 missing=()

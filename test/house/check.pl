@@ -181,4 +181,13 @@ is(join(' ', slurp('META.json') =~ /^\t{1,3}"version": "([\d.]+)",?$/mg), "$vers
 like(slurp('CHANGELOG.md'), qr/^## \Q$version\E\b/m, 'CHANGELOG.md has a section for this version');
 rule('no space at the end of a line', grep_lines(qr/[ \t]+$|\r/, grep { /\.(c|h|l|y|sql|pl|pm|sh|py|spec)$|Makefile$/ && !$generated{$_} } @files));
 
+# only the version that made the format can check it
+SKIP:
+{
+	my @format = grep { (`$_ --version 2>&1` // '') =~ /version 14\./ } 'clang-format-14', 'clang-format';
+	skip 'clang-format 14 is not installed', 1 unless @format;
+	my @sources = grep { m{^src/.*\.[ch]$} && !$generated{$_} } @files;
+	rule('the C sources are formatted (make format)', map { s/:\d+: error:.*//sr } grep { /error: code should be clang-formatted/ } `$format[0] --dry-run --Werror @sources 2>&1`);
+}
+
 done_testing();
