@@ -477,6 +477,25 @@ drop_reported(void)
 		flush = false;
 }
 
+/*
+ * Is the error about the server or our session, not about a row?  A result
+ * dropped for such a one would have its message sent again.
+ */
+static bool
+may_pass(const PGresult *result)
+{
+	/* connection, transaction state, rollback, access and missing objects (an
+	 * upgrade under way), resources, locks, shutdown and cancel, I/O */
+	static const char *const classes[] = { "08", "25", "40", "42", "53",
+										   "55", "57", "58", NULL };
+	const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+	for (int i = 0; sqlstate != NULL && classes[i] != NULL; i++)
+		if (strncmp(sqlstate, classes[i], 2) == 0)
+			return true;
+	return false;
+}
+
 static void
 report_done(const PGresult *result)
 {
@@ -495,7 +514,12 @@ report_done(const PGresult *result)
 	 * One row that fails must not hold up the others: go on one by one, and
 	 * leave a row that fails alone to its lease.
 	 */
-	if (reporting > 1)
+	if (may_pass(result))
+	{
+		if (give_up_on_error)
+			fate = DB_FAILED;
+	}
+	else if (reporting > 1)
 		report_limit = 1;
 	else
 	{

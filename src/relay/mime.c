@@ -201,7 +201,10 @@ append_encoded_words(Buffer *out, const char *text, size_t len, size_t column)
 	return column;
 }
 
-/* text (printable ASCII, not must_encode), folded before a blank where a line would pass 78 */
+/*
+ * text (printable ASCII, not must_encode), folded before a blank where a line
+ * would pass 78; the blank after the field's name, already written, is one too.
+ */
 static void
 append_folded(Buffer *out, const char *text, size_t len, size_t column)
 {
@@ -215,7 +218,13 @@ append_folded(Buffer *out, const char *text, size_t len, size_t column)
 		while (end < len &&
 			   !(text[end] == ' ' && end + 1 < len && text[end + 1] != ' '))
 			end++;
-		if (text[i] == ' ' && column + (end - i) > LINE_FOLD)
+		if (i == 0 && column + end > LINE_FOLD)
+		{
+			out->len--;
+			relay_buffer_puts(out, CRLF " ");
+			column = 1;
+		}
+		else if (text[i] == ' ' && column + (end - i) > LINE_FOLD)
 		{
 			relay_buffer_puts(out, CRLF);
 			column = 0;
@@ -226,11 +235,11 @@ append_folded(Buffer *out, const char *text, size_t len, size_t column)
 	}
 }
 
-/* words that a reader would take for encoded, or that are too long to fold between */
+/* words that a reader would take for encoded, or that do not fit on a line of their own */
 static bool
-must_encode(const char *text, size_t len, size_t column)
+must_encode(const char *text, size_t len)
 {
-	size_t word = column;
+	size_t word = 0;
 
 	for (size_t i = 0; i < len; i++)
 	{
@@ -239,7 +248,7 @@ must_encode(const char *text, size_t len, size_t column)
 		word = text[i] == ' ' && !(i + 1 < len && text[i + 1] == ' ')
 				   ? 0
 				   : word + 1;
-		if (word >= LINE_FOLD - 1)
+		if (word > LINE_FOLD - 1) /* there is a blank before it */
 			return true;
 	}
 	return !is_ascii(text, len);
@@ -257,7 +266,7 @@ append_unstructured(Buffer *out, const char *name, const char *text)
 	while (len > 0 && text[len - 1] == ' ')
 		len--;
 	relay_buffer_printf(out, "%s: ", name);
-	if (must_encode(text, len, column))
+	if (must_encode(text, len))
 		append_encoded_words(out, text, len, column);
 	else
 		append_folded(out, text, len, column);
@@ -290,7 +299,7 @@ append_mailbox(Buffer *out, const char *field, const Mailbox *mailbox)
 		relay_buffer_printf(out, "%s" CRLF, mailbox->address);
 		return;
 	}
-	if (strlen(name) > 60 || must_encode(name, strlen(name), column + 2))
+	if (strlen(name) > 60 || must_encode(name, strlen(name)))
 		column = append_encoded_words(out, name, strlen(name), column);
 	else
 	{

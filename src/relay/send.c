@@ -133,6 +133,7 @@ give_connection(Transfer *t, bool fresh)
  * ------------------------------------------------------------------------
  */
 
+/* response as the receipt has it; our own words begin with "relay: " and may go into the log */
 static void
 report(const Message *m, const char *outcome, const char *code,
 	   const char *response, int64_t started_at)
@@ -140,13 +141,15 @@ report(const Message *m, const char *outcome, const char *code,
 	Result result = { .message_id = m->message_id,
 					  .attempt = m->attempt,
 					  .outcome = outcome };
+	bool ours = strncmp(response, "relay: ", 7) == 0;
 
 	snprintf(result.code, sizeof(result.code), "%s", code);
 	snprintf(result.response, sizeof(result.response), "%s", response);
 	relay_log(RELAY_INFO, outcome,
-			  "message_id=%" PRId64 " attempt=%d code=%s ms=%" PRId64,
+			  "message_id=%" PRId64 " attempt=%d code=%s ms=%" PRId64 "%s%s",
 			  m->message_id, m->attempt, code[0] != '\0' ? code : "-",
-			  relay_now() - started_at);
+			  relay_now() - started_at, ours ? " error=" : "",
+			  ours ? relay_log_quote(response + 7) : "");
 	relay_db_report(&result);
 }
 

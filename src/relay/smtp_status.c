@@ -201,7 +201,8 @@ relay_smtp_outcome(const SmtpDialog *d, char *code, size_t code_size)
 	if (reply->code == 530 || reply->code == 534 || reply->code == 535 ||
 		reply->code == 538)
 		return SMTP_DEFERRED;
-	if (reply->enhanced[0] == class)
+	/* x.0.0 says no more than the code (RFC 3463 3.1) */
+	if (reply->enhanced[0] == class && reply->enhanced[1] != 0)
 		return classify_enhanced(d->final_phase, reply->enhanced[1],
 								 reply->enhanced[2]);
 	return classify_basic(d->final_phase, reply->code);

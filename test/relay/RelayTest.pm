@@ -19,6 +19,9 @@ my $here = dirname(abs_path(__FILE__));
 our $relay = $ENV{PGJ_RELAY} // "$here/../../src/relay/journey-relay";
 our $token = 'right token';
 
+# Debian's, which has aiosmtpd, where another python comes first in the path
+our $python = -x '/usr/bin/python3' ? '/usr/bin/python3' : 'python3';
+
 # what END has to stop, however the test ends
 my @tests;
 my @runs;
@@ -27,7 +30,7 @@ my @runs;
 sub missing
 {
 	return "journey-relay is not built" unless -x $relay;
-	return "python3-aiosmtpd is not installed" if system('python3 -c "import aiosmtpd" 2>/dev/null') != 0;
+	return "python3-aiosmtpd is not installed" if system("$python -c 'import aiosmtpd' 2>/dev/null") != 0;
 	return undef;
 }
 
@@ -60,7 +63,7 @@ sub start_server
 {
 	my ($self) = @_;
 	unlink "$self->{directory}/port";
-	$self->{server} = IPC::Run::start([ 'python3', "$here/../smtp/server.py", $self->{directory} ],
+	$self->{server} = IPC::Run::start([ $python, "$here/../smtp/server.py", $self->{directory} ],
 		'<', \undef, '>', "$self->{directory}/server.log", '2>&1');
 	$self->poll_until('the SMTP server listens', sub { -e "$self->{directory}/port" });
 	$self->{port} = slurp_file("$self->{directory}/port");

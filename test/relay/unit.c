@@ -148,6 +148,8 @@ test_replies(void)
 	test_reply(SMTP_RCPT, "554 no", SMTP_REJECTED, "554");
 	test_reply(SMTP_MAIL, "550 no", SMTP_REJECTED, "550");
 	test_reply(SMTP_BODY, "550 no", SMTP_REJECTED, "550");
+	test_reply(SMTP_RCPT, "550 5.0.0 no such user", SMTP_BOUNCED, "5.0.0");
+	test_reply(SMTP_BODY, "554 5.0.0 no", SMTP_REJECTED, "5.0.0");
 	test_reply(SMTP_MAIL, "530 5.7.0 authentication required", SMTP_DEFERRED, "5.7.0");
 	test_reply(SMTP_RCPT, "450 4.2.0 greylisted", SMTP_DEFERRED, "4.2.0");
 	test_reply(SMTP_RCPT, "451 later", SMTP_DEFERRED, "451");
@@ -287,6 +289,15 @@ test_mime(void)
 	in.subject = "word word word word word word word word word word word word word word word word word word word";
 	text = build(in);
 	ok(text != NULL && well_formed(text) && contains(text, "\r\n word"), "mime", "a long subject is folded");
+	x[77] = '\0';
+	in.subject = x;
+	text = build(in);
+	ok(text != NULL && well_formed(text) && contains(text, "Subject:\r\n xxxx") && !contains(text, "=?UTF-8?"), "mime", "a word that fits on a line is folded");
+	x[77] = 'x';
+	x[78] = '\0';
+	text = build(in);
+	ok(text != NULL && well_formed(text) && contains(text, "=?UTF-8?"), "mime", "a word that fits on none is encoded");
+	x[78] = 'x';
 	in.subject = "  spaced  ";
 	ok(contains(build(in), "Subject: spaced\r\n"), "mime", "blanks around a subject go");
 	in.subject = "";
@@ -319,6 +330,9 @@ test_mime(void)
 	in.headers = "3:X-A3:one16:List-Unsubscribe17:<https://x.y/z/1>";
 	text = build(in);
 	ok(contains(text, "\r\nX-A: one\r\n") && contains(text, "\r\nList-Unsubscribe: <https://x.y/z/1>\r\n"), "mime", "extra headers");
+	in.headers = "17:X-Journey-Message64:d871a27da25826d66545f7cf32afb4b5fe9b84ce59175ce724c6cadf792cefad";
+	text = build(in);
+	ok(text != NULL && well_formed(text) && contains(text, "\r\nX-Journey-Message:\r\n d871a27da25826d66545f7cf32afb4b5fe9b84ce59175ce724c6cadf792cefad\r\n"), "mime", "a key is folded, not encoded");
 	in.headers = "3:X-A12:1\r\nBcc: b@c";
 	ok(build(in) == NULL, "mime", "CRLF in a header value is refused");
 	in.headers = "8:X-A: 1\r\n1:b";

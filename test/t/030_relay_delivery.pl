@@ -26,7 +26,7 @@ parts = {p.get_content_type(): p.get_payload(decode=True).decode("utf-8") for p 
 print(json.dumps({"headers": {k.lower(): str(v) for k, v in m.items()}, "parts": parts, "type": m.get_content_type(),
 	"defects": [str(d) for p in m.walk() for d in p.defects], "count": len(m.items())}))
 PY
-	IPC::Run::run([ 'python3', '-c', $script ], '<', \$text, '>', \my $out) or die;
+	IPC::Run::run([ $RelayTest::python, '-c', $script ], '<', \$text, '>', \my $out) or die;
 	return JSON::PP::decode_json($out);
 }
 
