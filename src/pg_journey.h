@@ -20,6 +20,19 @@
 #define PGJ_EVENT_CALL "journey.call"	/* {"journey": name, "key": text} */
 #define PGJ_EVENT_RETRY "journey.retry" /* {"enrollment": id} */
 
+/*
+ * An expression of SQL: the snapshot of what has committed by now.
+ * pg_current_snapshot() leaves out the transaction that asks, which is not at its
+ * end: what it writes later must not look as if it had been there.
+ */
+#define PGJ_COMMITTED_SNAPSHOT                                                                                      \
+	"(SELECT CASE WHEN o.xid OPERATOR(pg_catalog.<) pg_catalog.pg_snapshot_xmax(o.seen)"                            \
+	" THEN pg_catalog.format('%s:%s:%s', pg_catalog.pg_snapshot_xmin(o.seen), pg_catalog.pg_snapshot_xmax(o.seen)," \
+	"  (SELECT pg_catalog.string_agg(x.xid::pg_catalog.text, ',' ORDER BY x.xid)"                                   \
+	"   FROM (SELECT pg_catalog.pg_snapshot_xip(o.seen) UNION SELECT o.xid) AS x (xid)))::pg_catalog.pg_snapshot"   \
+	" ELSE o.seen END"                                                                                              \
+	" FROM (SELECT pg_catalog.pg_current_snapshot(), pg_catalog.pg_current_xact_id_if_assigned() OFFSET 0) AS o (seen, xid))"
+
 /* NOTIFY channel on which relays learn that the outbox has grown */
 #define PGJ_OUTBOX_CHANNEL "journey_outbox"
 

@@ -78,7 +78,7 @@ adopt_state(Oid owner)
 	pgj_run(
 		"INSERT INTO journey_state.progress (slice, lane, seq, at, seen, due_at, due_id)"
 		" SELECT s.slice, 'engine', COALESCE(p.seq, 0) OPERATOR(pg_catalog.+) 1,"
-		"  pg_catalog.clock_timestamp(), pg_catalog.pg_current_snapshot(),"
+		"  pg_catalog.clock_timestamp(), " PGJ_COMMITTED_SNAPSHOT ","
 		"  COALESCE(p.due_at, '-infinity'), COALESCE(p.due_id, 0)"
 		" FROM journey_state.slice s LEFT JOIN LATERAL ("
 		"  SELECT q.* FROM journey_state.progress q"

@@ -31,6 +31,7 @@
 #include "engine/batch.h"
 #include "engine/engine.h"
 #include "guc.h"
+#include "pg_journey.h"
 
 void
 pgj_require_read_committed(void)
@@ -170,12 +171,14 @@ static KeptPlan events_of_running = {
 static KeptPlan events_since = { .sql = EVENTS_SINCE
 								 " ORDER BY v.xid, v.event_id LIMIT $6" };
 
-/* Work up to what is committed now, from the start, unless that is under way. */
+/*
+ * Work up to what is committed now, from the start, unless that is under way.
+ * That does not include what this transaction itself has recorded.
+ */
 static void
 begin_upto(const Site *site, Progress *progress)
 {
-	static KeptPlan current = { .sql =
-									"SELECT pg_catalog.pg_current_snapshot()" };
+	static KeptPlan current = { .sql = "SELECT " PGJ_COMMITTED_SNAPSHOT };
 	Params params;
 
 	if (progress->upto != (Datum) 0)
