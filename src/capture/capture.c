@@ -431,6 +431,11 @@ retry_capture(const Site *site, int capture_id, Relation source,
 	SPITupleTable *table;
 	uint64 nrows;
 
+	/* it was dropped while we waited for the table */
+	if (insert == NULL || update == NULL)
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
+				errmsg("capture %d does not exist", capture_id));
+
 	execute(
 		"WITH taken AS (DELETE FROM journey_state.capture_error"
 		"  WHERE capture_id OPERATOR(pg_catalog.=) $1 AND new_row IS NOT NULL"
