@@ -30,6 +30,7 @@ my $cycles = $ENV{CYCLES} // 20;
 my $seed = $ENV{SEED} // int(rand(1_000_000));
 my $directory = PostgreSQL::Test::Utils::tempdir();
 my $lease = 3;	# seconds
+my $max_in_flight = 10;	# so many messages may be sent twice for each kill
 srand($seed);
 diag("CYCLES=$cycles SEED=$seed");
 
@@ -135,6 +136,7 @@ site_token = $token
 tls = none
 lease = ${lease}s
 send_timeout = 1s
+max_in_flight = $max_in_flight
 poll_interval = 100ms
 EOC
 
@@ -264,22 +266,36 @@ sub drain
 sub check_drained
 {
 	my $accepted = accepted();
-	my (%message, $unexpected, $unaccepted, $doubled, $late, $named);
-	$unexpected = $unaccepted = $doubled = $late = 0;
-	for my $row (split /\n/, sql("SELECT m.idempotency_key, m.status, m.attempt, extract(epoch FROM w.committed_at)
+	my (%message, %promoted);
+	my ($unaccepted, $doubled, $again, $late, $overrun) = (0) x 5;
+	for my $row (split /\n/, sql("SELECT m.idempotency_key, m.status, m.attempt, extract(epoch FROM w.committed_at), m.contact, m.topic
 			FROM journey_state.message m LEFT JOIN shop.withdrawal w ON w.contact = m.contact AND m.topic = 'promotions'"))
 	{
-		my ($key, $status, $attempt, $withdrawn) = split /\|/, $row, -1;
+		my ($key, $status, $attempt, $withdrawn, $contact, $topic) = split /\|/, $row, -1;
 		my @times = @{ $accepted->{$key} // [] };
 		$message{$key} = 1;
 		$unaccepted++ if $status eq 'sent' && !@times;
 		$doubled++ if @times > $attempt;
+		$again += @times - 1 if @times;
+		push @{ $promoted{$contact} }, $times[0] if @times && $topic eq 'promotions';
 		$late += grep { $withdrawn ne '' && $_ > $withdrawn + $lease + 1 } @times;
 	}
-	$unexpected = grep { !$message{$_} } keys %$accepted;
+	my $unexpected = grep { !$message{$_} } keys %$accepted;
+	# The cap, told by the mail server alone: 2 in an hour.  A message may be
+	# accepted some time after the instant it was counted at.
+	for my $times (values %promoted)
+	{
+		my @t = sort { $a <=> $b } @$times;
+		$overrun += grep { $t[$_] - $t[ $_ - 2 ] < 3600 - 300 } 2 .. $#t;
+	}
+	my $kills = 0;
+	$kills += $_ for values %killed;
 	is($unexpected, 0, 'what the mail server accepted has a message');
 	is($unaccepted, 0, 'what is sent was accepted');
 	is($doubled, 0, 'no message was accepted more often than attempted');
+	cmp_ok($again, '<=', $max_in_flight * $kills, "$again were accepted again, at most max_in_flight for each of $kills kills");
+	is($overrun, 0, 'no frequency cap was overrun in what was accepted');
+	cmp_ok(scalar(grep { @$_ == 2 } values %promoted), '>', 0, 'some contacts had what the cap allows');
 	is($late, 0, 'nothing was accepted later than the in-flight time after consent was withdrawn');
 	is(sql("SELECT count(*) FROM journey_state.message m JOIN shop.withdrawal w ON w.contact = m.contact AND m.topic = 'promotions'
 		WHERE m.claimed_at > w.committed_at"), '0', 'nothing was handed over after consent was withdrawn');

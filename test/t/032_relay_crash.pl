@@ -71,6 +71,17 @@ add_many('e', 5);
 $t->poll_until('all are sent', sub { unsent('d') == 0 && unsent('e') == 0 });
 like(slurp_file($run->{log}), qr/event=database_lost/, 'it noticed');
 
+# a report that fails for a reason that may pass is made again: nothing is sent twice
+$t->sql('ALTER FUNCTION journey.report RENAME TO report_away');
+add_many('once', 1);
+$t->poll_until('a report fails', sub { slurp_file($run->{log}) =~ /event=database_error during=report sqlstate=42883/ });
+is(unsent('once'), 1, 'a result that cannot be reported waits');
+$t->sql('ALTER FUNCTION journey.report_away RENAME TO report');
+$t->poll_until('it is reported', sub { unsent('once') == 0 });
+is(count('once'), 1, 'and its message was sent once');
+is($t->receipts('once1'), 'sent|2.0.0', 'with one receipt');
+unlike(slurp_file($run->{log}), qr/report_dropped/, 'nothing was dropped');
+
 # cut off in the middle
 $t->sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'journey-relay'");
 add_many('f', 5);
