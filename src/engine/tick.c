@@ -23,6 +23,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "board.h"
 #include "clock.h"
 #include "engine/batch.h"
 #include "engine/engine.h"
@@ -199,6 +200,33 @@ check_time(TimestampTz at, const char *name)
 				errmsg("%s must be in the years 1 to 9999", name));
 }
 
+/*
+ * Where a worker goes by the clock nobody may go ahead of it: what falls due
+ * later would wait until the clock has caught up.
+ */
+static void
+check_not_ahead(TimestampTz at)
+{
+	BoardSlot *slot;
+	bool running;
+
+	if (pgj_board == NULL ||
+		at <= TimestampTzPlusMilliseconds(pgj_clock_now(), 60 * 1000))
+		return;
+	LWLockAcquire(pgj_board->lock, LW_SHARED);
+	slot = pgj_board_find(MyDatabaseId, false);
+	running = slot != NULL && slot->state == BOARD_RUNNING;
+	LWLockRelease(pgj_board->lock);
+	if (running)
+		ereport(
+			ERROR, errcode(ERRCODE_OBJECT_IN_USE),
+			errmsg(
+				"%s is later than the clock, by which this database's worker goes",
+				timestamptz_to_str(at)),
+			errhint(
+				"Times to come are for servers that do not preload pg_journey."));
+}
+
 /* replay()'s row has no "more" */
 static Datum
 counts_row(FunctionCallInfo fcinfo, const PassCounts *counts)
@@ -237,6 +265,7 @@ pgj_sql_tick(PG_FUNCTION_ARGS)
 				errmsg("the time of a tick must not be null"));
 	at = PG_GETARG_TIMESTAMPTZ(0);
 	check_time(at, "the time of a tick");
+	check_not_ahead(at);
 
 	SPI_connect();
 	enter_engine(&caller, &site);
@@ -272,6 +301,7 @@ pgj_sql_replay(PG_FUNCTION_ARGS)
 	Site site;
 
 	check_time(until, "the end of a replay");
+	check_not_ahead(until);
 
 	SPI_connect();
 	enter_engine(&caller, &site);

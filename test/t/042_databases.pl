@@ -83,6 +83,12 @@ ok($node->poll_query_until('first', 'SELECT count(*) = 3 FROM journey_state.mess
 sign_up('first', 4);
 as('cron', 'first', 'SELECT journey.tick()');
 ok($node->poll_query_until('first', 'SELECT count(*) = 4 FROM journey_state.message'), 'a caller beside the worker does no harm');
+# but nobody goes ahead of its clock, for the others would then wait for it
+for my $call ('tick', 'replay')
+{
+	($rc, undef, $err) = $node->psql('first', "SELECT journey.$call(clock_timestamp() + interval '1 day')", extra_params => [ '-U', 'cron' ]);
+	like($err, qr/later than the clock, by which this database's worker goes/, "no $call ahead of the clock where a worker runs");
+}
 is($node->safe_psql('first', 'SELECT count(*) FROM journey.check() WHERE violations > 0'), '0', 'all laws hold');
 $node->stop('fast');
 done_testing();
