@@ -34,6 +34,8 @@ part() {
 		times+=$(awk -v n="$part_name" -v t=$((now - part_started)) 'BEGIN { printf "  %-34s %6.1f s", n, t / 1e9 }')$'\n'
 	fi
 	part_name=${1:-}
+	# whoever watches sees that something is going on
+	if [ -t 2 ] && [ -n "$part_name" ]; then printf '%s ...\n' "$part_name" >&2; fi
 	part_started=$now
 }
 title() { printf '\n%s\n%s\n' "$1" "${1//?/-}"; }
@@ -104,7 +106,7 @@ show -f "$sandbox/src/demo/report.sql"
 echo '  The relay starts a week late here: what was older than its EXPIRES by then is withheld as expired.'
 
 title "second_purchase: treatment against holdout, orders within 60 days"
-shop -At -v end="$end" -f "$sandbox/src/demo/lift.sql" | sed 's/^/  /'
+shop -At -v end="$end" -f "$sandbox/src/demo/lift.sql" | sed -e 's/^/  /' -e 's/ *$//'
 
 # somebody the relay wrote to, whose story is short and has a message that was withheld
 contact=$(shop -At -f "$sandbox/src/demo/somebody.sql")
