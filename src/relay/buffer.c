@@ -16,7 +16,8 @@ static void
 out_of_memory(void)
 {
 	fputs("journey-relay: out of memory\n", stderr);
-	exit(1);
+	/* a crash, after which a service manager starts us again; status 1 would stop it */
+	abort();
 }
 
 void *

@@ -168,7 +168,7 @@ static const ConfigKey relay_keys[] = {
 		"secret that proves this database is the one to send for"),
 	KEY(site_token_file, NULL, parse_text, 0, "file that holds the site token"),
 	KEY(listen, "on", parse_bool, 0,
-		"LISTEN for new messages; off behind a transaction pooler"),
+		"LISTEN for new messages, to start at once; off: only poll"),
 	KEY(poll_interval, "1s", parse_duration, 1,
 		"look for messages at least this often"),
 	KEY(claim_batch, "100", parse_count, 1, "messages claimed at a time"),
