@@ -42,5 +42,6 @@
 #define ERRCODE_PGJ_COPY MAKE_SQLSTATE('P', 'J', '0', '0', '3')
 #define ERRCODE_PGJ_NOT_ATTACHED MAKE_SQLSTATE('P', 'J', '0', '0', '4')
 #define ERRCODE_PGJ_SUPERUSER MAKE_SQLSTATE('P', 'J', '0', '0', '5')
+#define ERRCODE_PGJ_SLOW_CONTACTS MAKE_SQLSTATE('P', 'J', '0', '0', '6')
 
 #endif /* PG_JOURNEY_H */

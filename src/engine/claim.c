@@ -21,7 +21,8 @@
  * the first of them counts.
  *
  * The contact table is the shop's and rendering is the author's: an error in
- * there parks the one message and leaves the others alone.
+ * there parks the one message and leaves the others alone.  A claim in which many
+ * contacts could not be read in time ends early (prepare.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -353,6 +354,13 @@ release_held(const Claim *claim)
 	pgj_outbox_offer(claim->site, rows, n);
 }
 
+static bool
+goes_on(const Claim *claim)
+{
+	return claim->nclaimed < claim->max &&
+		   claim->nexamined < claim->max_examined && !pgj_claim_gave_up(claim);
+}
+
 /*
  * The progress is written before the batch is worked on: rows written at the end of a lease
  * then find it (see outbox.c), and an error leaves nothing half done as all is
@@ -372,8 +380,7 @@ claim_slice(Claim *claim)
 
 	release_held(claim);
 	read_progress(claim);
-	while (claim->nclaimed < claim->max &&
-		   claim->nexamined < claim->max_examined)
+	while (goes_on(claim))
 	{
 		MemoryContext old = MemoryContextSwitchTo(claim->batch_context);
 		Offer *offers;
@@ -496,9 +503,7 @@ pgj_sql_claim(PG_FUNCTION_ARGS)
 	saved = pgj_become_owner(site);
 	pgj_relay_require(site, claim.relay, true);
 	slices = due_slices(&claim, &nslices);
-	for (int i = 0; i < nslices && claim.nclaimed < claim.max &&
-					claim.nexamined < claim.max_examined;
-		 i++)
+	for (int i = 0; i < nslices && goes_on(&claim); i++)
 	{
 		claim.slice = slices[i];
 		claim_slice(&claim);

@@ -25,6 +25,7 @@ typedef struct Claim
 
 	int nclaimed;
 	int nexamined;
+	int timeouts; /* contacts that could not be read in time */
 
 	/* the slice at hand and its progress in the outbox */
 	int slice;
@@ -38,7 +39,7 @@ typedef enum OfferOutcome
 	OFFER_VOID,	 /* the message has moved on without this row */
 	OFFER_OPEN,	 /* not decided yet */
 	OFFER_HELD,	 /* its journey is paused */
-	OFFER_LATER, /* its contact's consent is being changed */
+	OFFER_LATER, /* its contact's consent is being changed, or not tried */
 	OFFER_WITHHELD,
 	OFFER_PARKED,
 	OFFER_CLAIMED
@@ -83,6 +84,9 @@ typedef struct Offer
 
 extern void pgj_offer_withhold(Offer *offer, const char *reason);
 extern void pgj_offer_park(Offer *offer, const char *reason, const char *error);
+
+/* Too many contacts could not be read in time: the claim ends. */
+extern bool pgj_claim_gave_up(const Claim *claim);
 
 /* Ask the gate and render; at most one message per contact. */
 extern void pgj_claim_prepare(Claim *claim, Offer **offers, int n);

@@ -7,7 +7,7 @@
  * tried, so that n contacts of whom k raise an error cost about 2 k log n
  * statements, no transaction ids and no contact its neighbours' error.  A set that
  * runs out of time is tried one by one: a slow contact is found at the price of
- * one time-out.  When MAX_TIMEOUTS contacts have run out of time in one call, the
+ * one time-out.  When PGJ_MAX_TIMEOUTS contacts have run out of time in one call, the
  * expression is what is slow, and the rest is given up with that error.
  *
  *-------------------------------------------------------------------------
@@ -26,9 +26,8 @@
 
 #include "box.h"
 #include "engine/evaluate.h"
+#include "pg_journey.h"
 #include "plan.h"
-
-#define MAX_TIMEOUTS 10
 
 typedef struct Evaluation
 {
@@ -147,7 +146,7 @@ evaluate_halving(Evaluation *e, int lo, int hi)
 	CHECK_FOR_INTERRUPTS();
 	check_stack_depth();
 
-	if (e->timeouts >= MAX_TIMEOUTS)
+	if (e->timeouts >= PGJ_MAX_TIMEOUTS)
 	{
 		for (int i = lo; i < hi; i++)
 			e->subjects[i].error = e->last_error;
@@ -230,46 +229,69 @@ pgj_attempt(void (*body)(void *), void *arg)
 	return error;
 }
 
-typedef struct Range
+typedef struct Guard
 {
 	RangeBody body;
+	RangeFailed failed;
 	void *arg;
 	int lo;
 	int hi;
-} Range;
+	int timeouts;
+	char *last_error;
+} Guard;
 
 static void
 run_range(void *arg)
 {
-	Range *range = arg;
+	Guard *guard = arg;
 
-	range->body(range->arg, range->lo, range->hi);
+	guard->body(guard->arg, guard->lo, guard->hi);
 }
 
 static void
-guard_halving(RangeBody body, RangeFailed failed, void *arg, int lo, int hi)
+guard_halving(Guard *guard, int lo, int hi)
 {
-	Range range = { body, arg, lo, hi };
 	ErrorData *error;
+	bool timed_out;
 
 	CHECK_FOR_INTERRUPTS();
-	error = pgj_attempt(run_range, &range);
+	if (guard->timeouts >= PGJ_MAX_TIMEOUTS)
+	{
+		for (int i = lo; i < hi; i++)
+			guard->failed(guard->arg, i, guard->last_error);
+		return;
+	}
+
+	guard->lo = lo;
+	guard->hi = hi;
+	error = pgj_attempt(run_range, guard);
 	if (error == NULL)
 		return;
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		ReThrowError(error);
+	guard->last_error = pgj_error_text(error);
+	timed_out = error->sqlerrcode == ERRCODE_PGJ_SLOW_CONTACTS;
+	FreeErrorData(error);
 	if (hi - lo == 1)
 	{
-		failed(arg, lo, pgj_error_text(error));
-		return;
+		guard->failed(guard->arg, lo, guard->last_error);
+		guard->timeouts += timed_out;
 	}
-	guard_halving(body, failed, arg, lo, lo + (hi - lo) / 2);
-	guard_halving(body, failed, arg, lo + (hi - lo) / 2, hi);
+	else if (timed_out)
+		for (int i = lo; i < hi; i++)
+			guard_halving(guard, i, i + 1);
+	else
+	{
+		guard_halving(guard, lo, lo + (hi - lo) / 2);
+		guard_halving(guard, lo + (hi - lo) / 2, hi);
+	}
 }
 
 void
 pgj_guard_range(RangeBody body, RangeFailed failed, void *arg, int n)
 {
+	Guard guard = { .body = body, .failed = failed, .arg = arg };
+
 	if (n > 0)
-		guard_halving(body, failed, arg, 0, n);
+		guard_halving(&guard, 0, n);
 }

@@ -10,6 +10,9 @@
 
 #include "engine/definition.h"
 
+/* So many contacts may run out of time before the rest is not tried. */
+#define PGJ_MAX_TIMEOUTS 10
+
 typedef struct Subject /* whom an expression is evaluated for */
 {
 	/* in; event_id 0 and enrollment_id 0: there is none */
@@ -52,7 +55,8 @@ extern ErrorData *pgj_attempt(void (*body)(void *), void *arg);
 /*
  * Call body(arg, lo, hi), which must write nothing, in a subtransaction;
  * halve the range on an error until single subjects fail, and report those
- * through failed(arg, i, error).
+ * through failed(arg, i, error).  Time-outs are searched and bounded as by
+ * pgj_evaluate.
  */
 typedef void (*RangeBody)(void *arg, int lo, int hi);
 typedef void (*RangeFailed)(void *arg, int i, char *error);

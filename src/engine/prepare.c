@@ -6,7 +6,9 @@
  * This is where a claim meets what the shop and the authors wrote: the contact
  * table (maybe a view) and the templates.  Each runs in a subtransaction.  When
  * a statement over many contacts fails, it is tried again over halves, until
- * the contact whose row it was stands alone; that message is parked.
+ * the contact whose row it was stands alone; that message is parked.  One that
+ * runs out of time is tried contact by contact, and after PGJ_MAX_TIMEOUTS of
+ * them the claim ends: what it has not tried is put off.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +27,7 @@
 #include "gate/check.h"
 #include "gate/gate.h"
 #include "outbox/render.h"
+#include "pg_journey.h"
 #include "plan.h"
 
 #define MAX_OUTPUT (10 * 1024 * 1024)
@@ -186,14 +189,29 @@ look_at(void *attempted)
 			pgj_offer_withhold(arg->offers[i], "contact_gone");
 }
 
+bool
+pgj_claim_gave_up(const Claim *claim)
+{
+	return claim->timeouts >= PGJ_MAX_TIMEOUTS;
+}
+
 static void
 look_at_halves(Claim *claim, Offer **offers, int n)
 {
 	Attempt arg = { claim, offers, n };
-	ErrorData *error = attempt(look_at, &arg);
+	ErrorData *error;
+	bool timed_out;
 
+	if (pgj_claim_gave_up(claim))
+	{
+		for (int i = 0; i < n; i++)
+			offers[i]->outcome = OFFER_LATER;
+		return;
+	}
+	error = attempt(look_at, &arg);
 	if (error == NULL)
 		return;
+	timed_out = error->sqlerrcode == ERRCODE_PGJ_SLOW_CONTACTS;
 
 	/* what the failed attempt has concluded is void */
 	for (int i = 0; i < n; i++)
@@ -202,7 +220,13 @@ look_at_halves(Claim *claim, Offer **offers, int n)
 		offers[i]->reason = NULL;
 	}
 	if (n == 1)
+	{
 		pgj_offer_park(offers[0], "contact_error", error->message);
+		claim->timeouts += timed_out;
+	}
+	else if (timed_out)
+		for (int i = 0; i < n; i++)
+			look_at_halves(claim, offers + i, 1);
 	else
 	{
 		look_at_halves(claim, offers, n / 2);

@@ -392,7 +392,8 @@ read_addresses(const Site *site, Check *checks, int n)
 /*
  * An error of the box goes on as an error of ours.  Where the fault lies with
  * the user's relation it gets a code of its own, so that nobody takes its
- * time-out for a cancel of the session.
+ * time-out for a cancel of the session, and callers can tell a time-out, which
+ * costs far more than any other error, from the rest.
  */
 void
 pgj_rethrow_box_error(ErrorData *error, const char *what)
@@ -404,7 +405,10 @@ pgj_rethrow_box_error(ErrorData *error, const char *what)
 		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE: /* lock_timeout */
 			ThrowErrorData(error);
 	}
-	ereport(ERROR, errcode(ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
+	ereport(ERROR,
+			errcode(error->sqlerrcode == ERRCODE_QUERY_CANCELED
+						? ERRCODE_PGJ_SLOW_CONTACTS
+						: ERRCODE_EXTERNAL_ROUTINE_EXCEPTION),
 			errmsg("could not read %s: %s", what, error->message),
 			error->detail ? errdetail_internal("%s", error->detail) : 0,
 			error->hint ? errhint("%s", error->hint) : 0);
