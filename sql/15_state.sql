@@ -4,7 +4,8 @@
  *
  * Appended, not updated: a timer or an outbox row is consumed by moving the
  * slice's progress past it, never by deleting it.  Rows that do change
- * (enrollment, message) have no index on a changing column, so updates are HOT.
+ * (enrollment, message) have no index on a changing column, so updates are HOT,
+ * but for those that end or park a run, which leave or enter a partial index.
  *
  * Only the holder of a slice's row lock (journey_state.slice) writes the
  * enrollments, timers, verdicts, messages and outbox rows of its contacts.

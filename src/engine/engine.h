@@ -65,7 +65,7 @@ extern void pgj_progress_store(const Site *site, int slice, TimestampTz at,
 extern bool pgj_take_events(struct Batch *batch, Progress *progress);
 extern bool pgj_take_timers(struct Batch *batch, Progress *progress,
 							TimestampTz until);
-extern void pgj_take_held(struct Batch *batch);
+extern bool pgj_take_held(struct Batch *batch);
 extern void pgj_events_to_timers(const Site *site, int slice,
 								 Progress *progress);
 

@@ -417,15 +417,18 @@ pgj_take_timers(Batch *batch, Progress *progress, TimestampTz until)
 
 /* ---- what a pause held back ------------------------------------------- */
 
-/* Steps held while their journey was paused, once it is not. */
-void
+/*
+ * A batch of the steps held while their journey was paused, once it is not.
+ * Returns true when these were all.
+ */
+bool
 pgj_take_held(Batch *batch)
 {
 	static KeptPlan release = {
 		.sql =
-			"DELETE FROM journey_state.held h USING journey.journey j"
-			" WHERE h.slice = $1 AND j.journey_id = h.journey_id AND j.status <> 'paused'"
-			" AND h.enrollment_id IS NOT NULL"
+			"DELETE FROM journey_state.held h WHERE h.ctid = ANY (ARRAY("
+			"SELECT w.ctid FROM journey.journey j JOIN journey_state.held w ON w.slice = $1 AND w.journey_id = j.journey_id"
+			" WHERE j.status <> 'paused' AND w.enrollment_id IS NOT NULL LIMIT $2))"
 			" RETURNING h.contact, h.enrollment_id, h.step_no, h.epoch, h.fired"
 	};
 	Params params;
@@ -434,6 +437,7 @@ pgj_take_held(Batch *batch)
 	int ndue = 0;
 
 	slice_params(batch->site, batch->slice, &params);
+	pgj_params_scalar(&params, INT8OID, Int64GetDatum(pgj_batch_size));
 	rows = pgj_plan_execute(&release, &params);
 	due = palloc_array(DueStep, rows + 1);
 	for (uint64 row = 0; row < rows; row++)
@@ -449,4 +453,5 @@ pgj_take_held(Batch *batch)
 	SPI_freetuptable(SPI_tuptable);
 	if (ndue > 0)
 		add_steps(batch, due, ndue);
+	return rows < pgj_batch_size;
 }

@@ -100,7 +100,8 @@ pgj_slice_tick(const Site *site, int slice, TimestampTz at, PassCounts *counts)
 
 	batch =
 		pgj_batch_begin(site, pgj_definitions(site), slice, at, false, false);
-	pgj_take_held(batch);
+	if (!pgj_take_held(batch))
+		counts->more = true;
 	if (batch->nworks > 0)
 	{
 		finish_batch(batch, slice, &progress, counts);
