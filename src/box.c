@@ -350,8 +350,8 @@ is_refused_function(Oid function)
 		case F_PG_ADVISORY_UNLOCK_ALL:
 		case F_PG_CANCEL_BACKEND:
 		case F_PG_TERMINATE_BACKEND:
-		case F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT:
-		case F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA:
+		case PGJ_F_EMIT_TEXT:
+		case PGJ_F_EMIT_BYTEA:
 			return true;
 		default:
 			return false;

@@ -70,4 +70,21 @@
 #define pgj_is_database_owner(db, role) pg_database_ownercheck(db, role)
 #endif
 
+#if PG_VERSION_NUM >= 160000
+#define pgj_schema_aclcheck(schema, role, mode) \
+	object_aclcheck(NamespaceRelationId, schema, role, mode)
+#else
+#define pgj_schema_aclcheck(schema, role, mode) \
+	pg_namespace_aclcheck(schema, role, mode)
+#endif
+
+/* pg_logical_emit_message() has a fourth argument since 17 */
+#if PG_VERSION_NUM >= 170000
+#define PGJ_F_EMIT_TEXT F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL
+#define PGJ_F_EMIT_BYTEA F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA_BOOL
+#else
+#define PGJ_F_EMIT_TEXT F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT
+#define PGJ_F_EMIT_BYTEA F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_BYTEA
+#endif
+
 #endif /* PGJ_COMPAT_H */

@@ -172,8 +172,8 @@ check_contact_table(Attachment *a)
 				errmsg("\"%s\" is not a table", name),
 				errhint("Attach the table that holds one row per contact."));
 	if (pg_class_aclcheck(a->table, a->owner, ACL_SELECT) != ACLCHECK_OK ||
-		pg_namespace_aclcheck(RelationGetNamespace(relation), a->owner,
-							  ACL_USAGE) != ACLCHECK_OK)
+		pgj_schema_aclcheck(RelationGetNamespace(relation), a->owner,
+							ACL_USAGE) != ACLCHECK_OK)
 		ereport(
 			ERROR, errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			errmsg("role \"%s\" cannot read table \"%s\"",
