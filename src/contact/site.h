@@ -38,7 +38,7 @@ typedef struct Site
 /*
  * The site, from a cache that is dropped when journey.site or the owner of
  * journey_state changes.  Errors: PJ004 when nothing is attached.  The result
- * lives until the next command boundary; do not keep it across one.
+ * is never freed; what it says may be out of date after the next command.
  */
 extern const Site *pgj_site(void);
 extern const Site *pgj_site_or_null(void);
