@@ -319,16 +319,18 @@ append_progress(const Claim *claim)
 }
 
 /*
- * Offer again what was put aside while its journey was paused, once it is not.
+ * Offer again what was put aside while its journey was paused, once it is not;
+ * what is more than one claim can want is for the next.
  */
 static void
 release_held(const Claim *claim)
 {
 	static KeptPlan plan = {
 		.sql =
-			"DELETE FROM journey_state.held AS d USING journey.journey AS j "
-			"WHERE d.slice OPERATOR(pg_catalog.=) $1 AND d.message_id IS NOT NULL "
-			"AND j.journey_id OPERATOR(pg_catalog.=) d.journey_id AND j.status OPERATOR(pg_catalog.<>) 'paused' "
+			"DELETE FROM journey_state.held AS d WHERE d.ctid OPERATOR(pg_catalog.=) ANY (ARRAY("
+			"SELECT w.ctid FROM journey.journey AS j JOIN journey_state.held AS w ON w.slice OPERATOR(pg_catalog.=) $1 "
+			"AND w.journey_id OPERATOR(pg_catalog.=) j.journey_id "
+			"WHERE j.status OPERATOR(pg_catalog.<>) 'paused' AND w.message_id IS NOT NULL LIMIT $2)) "
 			"RETURNING d.contact, d.message_id, d.decided_at, d.attempt"
 	};
 	MemoryContext context = CurrentMemoryContext;
@@ -339,6 +341,7 @@ release_held(const Claim *claim)
 	SPI_connect();
 	pgj_params_init(&params, claim->site, 0);
 	pgj_params_scalar(&params, INT2OID, Int16GetDatum(claim->slice));
+	pgj_params_scalar(&params, INT8OID, Int64GetDatum(MAX_PER_CLAIM));
 	n = (int) pgj_plan_execute(&plan, &params);
 	rows = MemoryContextAllocZero(context, sizeof(OutboxRow) * Max(n, 1));
 	for (int i = 0; i < n; i++)
