@@ -133,31 +133,18 @@ pgj_slice_replay(const Site *site, int slice, TimestampTz until,
 	} while (!all);
 }
 
-/*
- * Checks and set-up common to both entries.  The site is copied: its cache may
- * be rebuilt by any command.
- */
-static void
-enter_engine(SavedUser *caller, Site *site)
+/* Checks and set-up common to both entries. */
+static const Site *
+enter_engine(SavedUser *caller)
 {
-	const Site *cached;
+	const Site *site;
 
 	pgj_require_read_committed();
-	cached = pgj_site();
-	pgj_require_live(cached);
-	cached = pgj_lock_contacts(cached);
-	*site = *cached;
-	site->site_id = pstrdup(cached->site_id);
-	site->contact_name = pstrdup(cached->contact_name);
-	site->key_column = pstrdup(cached->key_column);
-	site->email_column =
-		cached->email_column ? pstrdup(cached->email_column) : NULL;
-	site->phone_column =
-		cached->phone_column ? pstrdup(cached->phone_column) : NULL;
-	site->timezone_column =
-		cached->timezone_column ? pstrdup(cached->timezone_column) : NULL;
-	site->key_type_name = pstrdup(cached->key_type_name);
+	site = pgj_site();
+	pgj_require_live(site);
+	site = pgj_lock_contacts(site);
 	*caller = pgj_become_owner(site);
+	return site;
 }
 
 /* The slices that have something to do, without locking any. */
@@ -256,7 +243,7 @@ pgj_sql_tick(PG_FUNCTION_ARGS)
 	TimestampTz at;
 	PassCounts counts = { 0 };
 	SavedUser caller;
-	Site site;
+	const Site *site;
 	int *slices;
 	int nslices;
 	int chosen;
@@ -269,19 +256,19 @@ pgj_sql_tick(PG_FUNCTION_ARGS)
 	check_not_ahead(at);
 
 	SPI_connect();
-	enter_engine(&caller, &site);
+	site = enter_engine(&caller);
 	if (PG_ARGISNULL(1))
-		slices = find_slices(&site, at, &nslices);
+		slices = find_slices(site, at, &nslices);
 	else
 	{
 		chosen = PG_GETARG_INT32(1);
-		check_slice(&site, chosen);
+		check_slice(site, chosen);
 		slices = &chosen;
 		nslices = 1;
 	}
 	for (int i = 0; i < nslices; i++)
-		if (pgj_slice_lock(&site, slices[i], true))
-			pgj_slice_tick(&site, slices[i], at, &counts);
+		if (pgj_slice_lock(site, slices[i], true))
+			pgj_slice_tick(site, slices[i], at, &counts);
 	if (counts.messages > 0)
 		pgj_notify_relays();
 	pgj_become_caller(caller);
@@ -299,17 +286,17 @@ pgj_sql_replay(PG_FUNCTION_ARGS)
 	bool assume_sent = PG_GETARG_BOOL(1);
 	PassCounts counts = { 0 };
 	SavedUser caller;
-	Site site;
+	const Site *site;
 
 	check_time(until, "the end of a replay");
 	check_not_ahead(until);
 
 	SPI_connect();
-	enter_engine(&caller, &site);
-	for (int slice = 0; slice < site.slices; slice++)
+	site = enter_engine(&caller);
+	for (int slice = 0; slice < site->slices; slice++)
 	{
-		(void) pgj_slice_lock(&site, slice, false);
-		pgj_slice_replay(&site, slice, until, assume_sent, &counts);
+		(void) pgj_slice_lock(site, slice, false);
+		pgj_slice_replay(site, slice, until, assume_sent, &counts);
 	}
 	if (counts.messages > 0 && !assume_sent)
 		pgj_notify_relays();
