@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -26,6 +27,8 @@
 #include "contact/site.h"
 #include "pg_journey.h"
 #include "wakeup.h"
+
+#define MAX_YEARS_AHEAD 10
 
 PG_FUNCTION_INFO_V1(pgj_sql_adopt);
 PG_FUNCTION_INFO_V1(pgj_sql_issue_site_token);
@@ -248,10 +251,22 @@ Datum
 pgj_sql_maintain(PG_FUNCTION_ARGS)
 {
 	Oid owner = pgj_site()->owner;
+	TimestampTz at = PG_GETARG_TIMESTAMPTZ(0);
+	Interval *ahead = PG_GETARG_INTERVAL_P(1);
+	Interval longest = { .month = MAX_YEARS_AHEAD * MONTHS_PER_YEAR };
+
+	/* a month is eight partitions, and there is no end to infinity */
+	if (TIMESTAMP_NOT_FINITE(at) || !pgj_time_in_range(at))
+		ereport(ERROR, errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				errmsg("at must be in the years 1 to 9999"));
+	if (DatumGetBool(DirectFunctionCall2(interval_gt, IntervalPGetDatum(ahead),
+										 IntervalPGetDatum(&longest))))
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("ahead must be at most %d years", MAX_YEARS_AHEAD));
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	pgj_maintain_as(owner, PG_GETARG_TIMESTAMPTZ(0), PG_GETARG_INTERVAL_P(1));
+	pgj_maintain_as(owner, at, ahead);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
