@@ -20,7 +20,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_set_consent';
 REVOKE ALL ON FUNCTION journey.set_consent(anyelement, text, text, boolean, text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.set_consent(anyelement, text, text, boolean, text, timestamptz) IS 'gives or withdraws consent of a contact by channel and topic (* for all topics); what is older than the present state only goes to the log';
+COMMENT ON FUNCTION journey.set_consent(anyelement, text, text, boolean, text, timestamptz) IS 'gives or withdraws consent of a contact by channel and topic (* for all topics); what is older than the present state only goes to the log, but a withdrawal ends a grant dated in the future';
 
 CREATE FUNCTION journey.suppress(channel text, address text, reason text, at timestamptz DEFAULT clock_timestamp())
 RETURNS void

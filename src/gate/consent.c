@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "contact/site.h"
 #include "pg_journey.h"
 #include "plan.h"
@@ -121,6 +122,9 @@ lock_consent(const Site *site, Datum contact, Datum channel)
 /*
  * journey.set_consent(contact anyelement, channel text, topic text,
  *					   granted boolean, source text, at timestamptz)
+ *
+ * What is older than the present state does not change it.  But a grant dated in
+ * the future comes from a clock that is ahead, and a withdrawal ends it.
  */
 Datum
 pgj_sql_set_consent(PG_FUNCTION_ARGS)
@@ -136,7 +140,8 @@ pgj_sql_set_consent(PG_FUNCTION_ARGS)
 			"VALUES ($1, $2, $3, $4, $5, $6) "
 			"ON CONFLICT (contact, channel, topic) DO UPDATE "
 			"SET granted = EXCLUDED.granted, source = EXCLUDED.source, at = EXCLUDED.at "
-			"WHERE k.at OPERATOR(pg_catalog.<=) EXCLUDED.at"
+			"WHERE k.at OPERATOR(pg_catalog.<=) EXCLUDED.at "
+			"OR NOT EXCLUDED.granted AND k.at OPERATOR(pg_catalog.>) $8"
 	};
 	const Site *site = pgj_site();
 	Datum contact;
@@ -169,9 +174,11 @@ pgj_sql_set_consent(PG_FUNCTION_ARGS)
 	pgj_params_scalar(&params, BOOLOID, PG_GETARG_DATUM(3));
 	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(4));
 	pgj_params_scalar(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(5));
-	(void) pgj_plan_execute(&write_state, &params);
 	pgj_params_scalar(&params, NAMEOID, NameGetDatum(&set_by));
 	(void) pgj_plan_execute(&write_log, &params);
+	pgj_params_scalar(&params, TIMESTAMPTZOID,
+					  TimestampTzGetDatum(pgj_clock_now()));
+	(void) pgj_plan_execute(&write_state, &params);
 	SPI_finish();
 	pgj_become_caller(saved);
 	PG_RETURN_VOID();

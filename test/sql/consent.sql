@@ -77,6 +77,16 @@ SELECT journey.create_channel('mail', 'smtp', '{"url": "smtps://[::1]:465", "fro
 SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://mx.shop.example:587/", "from": "Shop <hi@shop.example>"}');
 SELECT name, provider, address, settings FROM journey.channel ORDER BY name;
 
+-- a grant dated in the future, by a clock that is ahead, does not outlast a withdrawal
+SELECT journey.set_consent(19::bigint, 'email', 'promotions', true, 'web', '2999-01-01');
+SELECT journey.set_consent(19::bigint, 'email', 'promotions', false, 'mail', '2026-06-01');
+SELECT granted, source, at FROM journey_state.consent WHERE contact = 19;
+SELECT journey.set_consent(19::bigint, 'email', 'promotions', true, 'web', '2026-07-01');
+-- one older than a grant of the past still goes to the log alone
+SELECT journey.set_consent(19::bigint, 'email', 'promotions', false, 'old list', '2026-06-15');
+SELECT granted, source, at FROM journey_state.consent WHERE contact = 19;
+SELECT count(*) FROM journey_state.consent_log WHERE contact = 19;
+
 -- templates
 SELECT journey.create_template('hello', 'email', 'Hello {{first_name}}', 'Body');
 SELECT journey.create_template('hello', 'mail', 'Hello {{ first_name', 'Body');
