@@ -19,15 +19,20 @@ CREATE TABLE journey.site
 );
 COMMENT ON TABLE journey.site IS 'The attached contact table; one row. The fingerprint (system_identifier, database_oid) tells a restored or cloned database from the one that was attached.';
 
-CREATE FUNCTION journey._site_changed()
+/*
+ * Caches of definitions, in every backend, are dropped when a change of one of
+ * these tables commits.  The tables of later parts hang themselves on below.
+ */
+CREATE FUNCTION journey._definitions_changed()
 RETURNS trigger
 LANGUAGE c
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_definitions_changed';
-REVOKE ALL ON FUNCTION journey._site_changed() FROM PUBLIC;
-COMMENT ON FUNCTION journey._site_changed() IS 'internal: sessions keep the site in a cache; this drops it';
-CREATE TRIGGER site_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.site
-	FOR EACH STATEMENT EXECUTE FUNCTION journey._site_changed();
+REVOKE ALL ON FUNCTION journey._definitions_changed() FROM PUBLIC;
+COMMENT ON FUNCTION journey._definitions_changed() IS 'internal: tells all backends to drop what they cached of a definition table';
+
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.site
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 
 -- Not marked for pg_dump: a restored database has no token and sends nothing.
 CREATE TABLE journey.site_token

@@ -34,7 +34,7 @@ BEGIN
 		CREATE TABLE journey_state.progress
 		(
 			slice			smallint	NOT NULL,
-			lane			text		NOT NULL CHECK (lane IN ('engine', 'outbox')),
+			lane			text		NOT NULL CHECK (lane IN ('segment', 'engine', 'outbox')),
 			seq				bigint		NOT NULL,
 			at				timestamptz	NOT NULL,
 			seen			pg_snapshot,
@@ -45,7 +45,7 @@ BEGIN
 			due_id			bigint		NOT NULL,
 			PRIMARY KEY (slice, lane, seq)
 		);
-		COMMENT ON TABLE journey_state.progress IS 'How far each slice has got; the row with the highest seq counts. Events visible in seen are done, those visible in upto are done up to (after_xid, after_event); timers (lane engine) or outbox rows (lane outbox) are done up to (due_at, due_id).';
+		COMMENT ON TABLE journey_state.progress IS 'How far each slice has got; the row with the highest seq counts. Events visible in seen are done, those visible in upto are done up to (after_xid, after_event); timers (lane engine) or outbox rows (lane outbox) are done up to (due_at, due_id). In lane segment seen is about marks and events, due_at about memberships to check.';
 
 		CREATE TABLE journey_state.event
 		(
@@ -83,6 +83,64 @@ BEGIN
 			new_row			jsonb
 		);
 		COMMENT ON TABLE journey_state.capture_error IS 'Rows whose capture failed; the shop''s own statement went through. journey.retry_capture_errors() tries them again.';
+
+		CREATE TABLE journey_state.mark
+		(
+			slice			smallint	NOT NULL,
+			mark_id			bigint		NOT NULL,
+			xid				xid8		NOT NULL,
+			watch_id		integer		NOT NULL,
+			contact			%1$s,
+			link			text[],
+			at				timestamptz	NOT NULL
+		);
+		CREATE INDEX mark_slice_xid_idx ON journey_state.mark (slice, xid, mark_id);
+		COMMENT ON TABLE journey_state.mark IS 'Contacts that a change of the shop''s tables may have moved into or out of segments. Found by snapshot like events, deleted once done.';
+		COMMENT ON COLUMN journey_state.mark.slice IS 'the contact''s; -1 where the contact is not known but by link, or all contacts are meant: every slice takes those in';
+		COMMENT ON COLUMN journey_state.mark.link IS 'values of the watch''s key columns as text; contact and link null: all contacts';
+
+		CREATE TABLE journey_state.membership
+		(
+			segment_id		integer		NOT NULL,
+			contact			%1$s		NOT NULL,
+			slice			smallint	NOT NULL,
+			member			boolean		NOT NULL,
+			since			timestamptz	NOT NULL,
+			check_at		timestamptz,
+			PRIMARY KEY (segment_id, contact),
+			CHECK (member OR check_at IS NOT NULL)
+		) WITH (fillfactor = 80);
+		CREATE INDEX membership_check_idx ON journey_state.membership (slice, check_at) WHERE check_at IS NOT NULL;
+		COMMENT ON TABLE journey_state.membership IS 'Who is in which segment, and when to look again. No row: not a member, and only a change can make it one.';
+		COMMENT ON COLUMN journey_state.membership.check_at IS 'no later than the next instant at which the predicate can flip by itself; in the past: nothing is pending';
+
+		CREATE TABLE journey_state.segment_change
+		(
+			segment_id		integer		NOT NULL,
+			at				timestamptz	NOT NULL,
+			change_id		bigint		NOT NULL,
+			cause			text		NOT NULL CHECK (cause IN ('change', 'clock', 'scan')),
+			entered			bigint		NOT NULL,
+			left_it			bigint		NOT NULL,
+			PRIMARY KEY (segment_id, at, change_id)
+		);
+		COMMENT ON TABLE journey_state.segment_change IS 'How many contacts entered and left a segment in one pass; append only';
+
+		CREATE TABLE journey_state.segment_scan
+		(
+			segment_id		integer		PRIMARY KEY,
+			revision		integer		NOT NULL,
+			reason			text		NOT NULL CHECK (reason IN ('build', 'refresh')),
+			wanted_at		timestamptz,
+			started_at		timestamptz,
+			finished_at		timestamptz,
+			upto			%1$s,
+			scanned			bigint		NOT NULL DEFAULT 0,
+			expected		bigint		NOT NULL DEFAULT 0
+		) WITH (fillfactor = 50);
+		COMMENT ON TABLE journey_state.segment_scan IS 'The passes over all contacts that a new, altered or refreshed segment needs; one row for each segment, about its latest scan';
+		COMMENT ON COLUMN journey_state.segment_scan.wanted_at IS 'another scan is wanted since then';
+		COMMENT ON COLUMN journey_state.segment_scan.upto IS 'while a scan is under way: contacts up to this key, in the order of the contact table''s key, are done';
 
 		CREATE TABLE journey_state.enrollment
 		(
@@ -364,7 +422,7 @@ SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
 	tables CONSTANT name[] := ARRAY['capture_error', 'consent', 'consent_log', 'conversion', 'enrollment', 'event', 'event_key', 'exposure', 'held',
-		'message', 'outbox', 'progress', 'receipt', 'refusal', 'relay', 'slice', 'suppression', 'timer', 'transition', 'verdict'];
+		'mark', 'membership', 'message', 'outbox', 'progress', 'receipt', 'refusal', 'relay', 'segment_change', 'segment_scan', 'slice', 'suppression', 'timer', 'transition', 'verdict'];
 	state oid := to_regnamespace('journey_state');
 	plain record;
 	odd text;

@@ -110,18 +110,6 @@ CREATE TABLE journey.step
 );
 COMMENT ON TABLE journey.step IS 'The graph of steps a version compiles to; 0 as a successor is the end of the journey';
 
-/*
- * Caches of definitions, in every backend, are dropped when a change of one of
- * these tables commits.  The tables of later parts hang themselves on below.
- */
-CREATE FUNCTION journey._definitions_changed()
-RETURNS trigger
-LANGUAGE c
-SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'pgj_sql_definitions_changed';
-REVOKE ALL ON FUNCTION journey._definitions_changed() FROM PUBLIC;
-COMMENT ON FUNCTION journey._definitions_changed() IS 'internal: tells all backends to drop what they cached of a definition table';
-
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.journey
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.version

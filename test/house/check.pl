@@ -67,7 +67,7 @@ my @sql = grep { m{^sql/\d.*\.sql$} } @files;
 # calls come back as events), and the compiler of expressions, which capture,
 # script and engine share.  Feedback closes the circle: a report locks its
 # contacts' slices as the engine does, and a retry is a row of the outbox.
-my @rooms = qw(contact capture script engine gate outbox feedback measure);
+my @rooms = qw(contact capture segment script engine gate outbox feedback measure);
 my %place = map { $rooms[$_] => $_ } 0 .. $#rooms;
 my %open = map { $_ => 1 } qw(contact/site.h capture/event.h script/expression.h);
 my @backwards;

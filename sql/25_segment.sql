@@ -1,0 +1,98 @@
+/*
+ * segment: named conditions over the contact's row, kept current by changes and
+ * by the clock.
+ *
+ * A segment's statements live as SQL functions with parsed bodies in
+ * journey_state (segment_<id>_...): they follow renames, and dropping what they
+ * read is refused or, with CASCADE, suspends the segment.
+ */
+
+CREATE TABLE journey.segment
+(
+	segment_id			integer		GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	name				text		NOT NULL UNIQUE,
+	predicate			text		NOT NULL,
+	search_path			text		NOT NULL,
+	timezone			text		NOT NULL,
+	refresh_every		interval	NOT NULL CHECK (refresh_every > '0'),
+	revision			integer		NOT NULL DEFAULT 1,
+	level				integer		NOT NULL,
+	opaque				boolean		NOT NULL,
+	status				text		NOT NULL CHECK (status IN ('building', 'current', 'suspended')),
+	announce			boolean		NOT NULL,
+	cost				float8		NOT NULL,
+	created_at			timestamptz	NOT NULL,
+	changed_at			timestamptz	NOT NULL,
+	error				text,
+	error_at			timestamptz,
+	CHECK ((error IS NOT NULL) = (status = 'suspended'))
+);
+COMMENT ON TABLE journey.segment IS 'Named conditions over a contact''s row';
+COMMENT ON COLUMN journey.segment.timezone IS 'in which current_date, date_trunc() and the like are meant';
+COMMENT ON COLUMN journey.segment.revision IS 'how often the predicate was set';
+COMMENT ON COLUMN journey.segment.level IS '0, or one more than the highest level of the segments its predicate asks for by in_segment(); lower levels are evaluated first';
+COMMENT ON COLUMN journey.segment.opaque IS 'has a part whose changes are not seen (journey.segment_part), so that all contacts are evaluated again every refresh_every';
+COMMENT ON COLUMN journey.segment.announce IS 'whether contacts for whom the predicate is found true (or no longer true) by the scan under way, after creation or alteration, enter (leave) as an event';
+COMMENT ON COLUMN journey.segment.cost IS 'the planner''s estimate for one contact';
+
+-- How a changed row of a table leads to contacts.  Shared by segments.
+CREATE TABLE journey.watch
+(
+	watch_id			integer		GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	relation			regclass	NOT NULL,
+	kind				text		NOT NULL CHECK (kind IN ('contact', 'link', 'all')),
+	key					smallint[]	NOT NULL,
+	null_is_all			boolean		NOT NULL,
+	UNIQUE (relation, kind, key, null_is_all),
+	CHECK ((kind = 'all') = (key = '{}'))
+);
+COMMENT ON TABLE journey.watch IS 'What a row''s change says of contacts. contact: the column key holds the contact''s key; link: the columns key lead to contacts through other tables (journey.segment_watch.find); all: any change concerns every contact';
+COMMENT ON COLUMN journey.watch.key IS 'attribute numbers';
+COMMENT ON COLUMN journey.watch.null_is_all IS 'a row whose key is null concerns every contact (NOT IN)';
+
+CREATE TABLE journey.segment_watch
+(
+	segment_id			integer		NOT NULL,
+	watch_id			integer		NOT NULL,
+	columns				smallint[],
+	event_names			text[],
+	find				text,
+	PRIMARY KEY (segment_id, watch_id)
+);
+COMMENT ON TABLE journey.segment_watch IS 'Which watches a segment has';
+COMMENT ON COLUMN journey.segment_watch.columns IS 'attribute numbers of the columns read, key included; null: the whole row. An update of none of them is passed over.';
+COMMENT ON COLUMN journey.segment_watch.event_names IS 'for journey_state.event: the names read; null: all';
+COMMENT ON COLUMN journey.segment_watch.find IS 'kind link: the function of journey_state from key values to contacts';
+
+CREATE TABLE journey.segment_part
+(
+	segment_id			integer		NOT NULL,
+	part_no				integer		NOT NULL,
+	kind				text		NOT NULL CHECK (kind IN ('boundary', 'opaque')),
+	source				text		NOT NULL,
+	detail				text		NOT NULL,
+	PRIMARY KEY (segment_id, part_no)
+);
+COMMENT ON TABLE journey.segment_part IS 'What the analysis found in a predicate. boundary: a condition on time and the SQL that says when it flips next; opaque: a part whose changes or flips are not seen, and why';
+
+CREATE TABLE journey.segment_need
+(
+	segment_id			integer		NOT NULL,
+	needed_id			integer		NOT NULL,
+	PRIMARY KEY (segment_id, needed_id)
+);
+COMMENT ON TABLE journey.segment_need IS 'Segments that a predicate asks for by journey.in_segment()';
+
+CREATE TABLE journey.time_column
+(
+	relation			regclass	PRIMARY KEY,
+	attribute			name		NOT NULL
+);
+COMMENT ON TABLE journey.time_column IS 'For tables that only grow: the column that says since when a row has been there; what journey.segment_size() needs for a past time';
+
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.segment
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.watch
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.segment_watch
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
