@@ -18,7 +18,7 @@ AS $$
 	CROSS JOIN LATERAL (
 		SELECT p.upto IS NOT NULL
 			OR EXISTS (SELECT FROM journey_state.event v
-				WHERE v.slice = s.slice AND v.xid >= coalesce(pg_snapshot_xmax(p.seen), '0'::xid8))
+				WHERE v.slice = s.slice AND v.xid >= coalesce(pg_snapshot_xmax(p.seen), '1'::xid8))
 			OR EXISTS (SELECT FROM pg_snapshot_xip(p.seen) AS x (xid)
 				JOIN journey_state.event v ON v.slice = s.slice AND v.xid = x.xid)) AS e (found)
 	CROSS JOIN LATERAL (

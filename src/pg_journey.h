@@ -17,8 +17,10 @@
  * Events the extension writes itself.  The prefix is refused from users.
  */
 #define PGJ_EVENT_PREFIX "journey."
-#define PGJ_EVENT_CALL "journey.call"	/* {"journey": name, "key": text} */
-#define PGJ_EVENT_RETRY "journey.retry" /* {"enrollment": id} */
+#define PGJ_EVENT_CALL "journey.call"	 /* {"journey": name, "key": text} */
+#define PGJ_EVENT_RETRY "journey.retry"	 /* {"enrollment": id} */
+#define PGJ_EVENT_ENTER "journey.enter:" /* and the segment's name */
+#define PGJ_EVENT_LEAVE "journey.leave:"
 
 /*
  * An expression of SQL: the snapshot of what has committed by now.

@@ -375,8 +375,8 @@ rules_name(const Rule *rules, int n, const char *event)
 bool
 pgj_event_matters(Definitions *definitions, const char *event)
 {
-	if (definitions->listens_to_all ||
-		strncmp(event, PGJ_EVENT_PREFIX, strlen(PGJ_EVENT_PREFIX)) == 0)
+	if (definitions->listens_to_all || strcmp(event, PGJ_EVENT_CALL) == 0 ||
+		strcmp(event, PGJ_EVENT_RETRY) == 0)
 		return true;
 
 	for (int i = 0; i < definitions->nall; i++)

@@ -11,6 +11,9 @@
 #include "contact/site.h"
 #include "datatype/timestamp.h"
 
+/* In the place of a slice: work that is about the contacts of all slices. */
+#define PGJ_ALL_SLICES (-1)
+
 /* Refuse isolation levels whose snapshot may be older than a slice lock. */
 extern void pgj_require_read_committed(void);
 
@@ -21,11 +24,11 @@ extern void pgj_require_read_committed(void);
 extern bool pgj_slice_lock(const Site *site, int slice, bool skip_locked);
 
 /*
- * Process all committed events of a locked slice up to "at" (exits, goals,
- * waits, entries and the steps they lead to), but no timers: what claim needs
- * so that a committed order stops a message no relay has claimed.  Returns false
- * when more events are left than one batch takes; the caller then must not
- * claim from this slice.
+ * Process all committed changes and events of a locked slice up to "at" (who
+ * enters and leaves segments, exits, goals, waits, entries and the steps they
+ * lead to), but no timers: what claim needs so that a committed order stops a
+ * message no relay has claimed.  Returns false when more is left than one batch
+ * takes; the caller then must not claim from this slice.
  */
 extern bool pgj_engine_intake(const Site *site, int slice, TimestampTz at);
 
@@ -68,5 +71,10 @@ extern bool pgj_take_timers(struct Batch *batch, Progress *progress,
 extern bool pgj_take_held(struct Batch *batch);
 extern void pgj_events_to_timers(const Site *site, int slice,
 								 Progress *progress);
+
+/* source.c */
+extern bool pgj_take_sources(struct Batch *batch);
+extern void pgj_sources_to_timers(const Site *site, int slice,
+								  TimestampTz until, const Progress *progress);
 
 #endif /* PGJ_ENGINE_H */

@@ -32,6 +32,12 @@ typedef struct EngineSource
 
 	/* One bounded batch of work on all slices; false if there is none at "at". */
 	bool (*scan)(const Site *site, TimestampTz at);
+
+	/*
+	 * What the passes of this session have worked so far (marks, checks, events),
+	 * counted up by them: a tick may find no event and have done much.
+	 */
+	uint64 worked;
 } EngineSource;
 
 extern EngineSource pgj_engine_source;

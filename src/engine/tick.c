@@ -3,10 +3,12 @@
  * tick.c
  *	  The one way into the engine: journey.tick() and journey.replay().
  *
- * A tick takes, slice by slice, one batch of new events and, when a slice has no
- * more of those, one batch of due timers; every decision is taken at the tick's
- * time.  Callers loop while "more" is true.  A slice locked by another session is
- * passed over: that session is doing its work.
+ * A tick takes, slice by slice, one batch of what changed and of new events and,
+ * when a slice has no more of those, one batch of due timers; every decision is
+ * taken at the tick's time.  Scans, which go over the contacts of all slices,
+ * are in the place of one more slice, PGJ_ALL_SLICES, and come first.  Callers
+ * loop while "more" is true.  A slice locked by another session is passed over:
+ * that session is doing its work.
  *
  * A crash, a cancel or an error in the engine itself rolls the transaction back:
  * the slices' progress with what was decided, so the next pass does it anew.
@@ -27,6 +29,7 @@
 #include "clock.h"
 #include "engine/batch.h"
 #include "engine/engine.h"
+#include "engine/source.h"
 #include "pg_journey.h"
 #include "wakeup.h"
 
@@ -50,14 +53,18 @@ finish_batch(Batch *batch, int slice, Progress *progress, PassCounts *counts)
 	pgj_batch_end(batch);
 }
 
-/* One batch of events; false when more are left. */
+/*
+ * One batch of what changed: first who entered or left segments by it, then the
+ * events themselves, so that each is decided on with the memberships of now.
+ * False when more is left.
+ */
 static bool
 work_events(const Site *site, int slice, TimestampTz at, Progress *progress,
 			PassCounts *counts)
 {
 	Batch *batch =
 		pgj_batch_begin(site, pgj_definitions(site), slice, at, false, false);
-	bool all = pgj_take_events(batch, progress);
+	bool all = pgj_take_sources(batch) && pgj_take_events(batch, progress);
 
 	if (batch->nworks > 0)
 		pgj_batch_load_runs(batch);
@@ -121,6 +128,7 @@ pgj_slice_replay(const Site *site, int slice, TimestampTz until,
 	bool all;
 
 	pgj_progress_load(site, slice, &progress);
+	pgj_sources_to_timers(site, slice, until, &progress);
 	pgj_events_to_timers(site, slice, &progress);
 	do
 	{
@@ -171,10 +179,24 @@ find_slices(const Site *site, TimestampTz at, int *n)
 static void
 check_slice(const Site *site, int slice)
 {
-	if (slice < 0 || slice >= site->slices)
-		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg("slice %d does not exist", slice),
-				errdetail("The site has slices 0 to %d.", site->slices - 1));
+	if ((slice < 0 && slice != PGJ_ALL_SLICES) || slice >= site->slices)
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("slice %d does not exist", slice),
+			errdetail(
+				"The site has slices 0 to %d, and %d stands for scans over all of them.",
+				site->slices - 1, PGJ_ALL_SLICES));
+}
+
+/*
+ * A scan locks all slices, in their order, waiting; a tick that holds some never
+ * waits for others.  So it comes first.
+ */
+static void
+scan(const Site *site, TimestampTz at, PassCounts *counts)
+{
+	if (pgj_engine_source.scan != NULL && pgj_engine_source.scan(site, at))
+		counts->more = true;
 }
 
 static void
@@ -265,6 +287,12 @@ pgj_sql_tick(PG_FUNCTION_ARGS)
 		check_slice(site, chosen);
 		slices = &chosen;
 		nslices = 1;
+	}
+	if (nslices > 0 && slices[0] == PGJ_ALL_SLICES)
+	{
+		scan(site, at, &counts);
+		slices++;
+		nslices--;
 	}
 	for (int i = 0; i < nslices; i++)
 		if (pgj_slice_lock(site, slices[i], true))

@@ -13,10 +13,8 @@
 #include "engine/source.h"
 #include "executor/spi.h"
 #include "nodes/pg_list.h"
+#include "pg_journey.h"
 
-/* Events a segment writes: the prefix, then the segment's name. */
-#define PGJ_EVENT_ENTER "journey.enter:"
-#define PGJ_EVENT_LEAVE "journey.leave:"
 #define SEGMENT_MAX_NAME 100
 
 typedef struct SegmentWatch /* journey.segment_watch */
@@ -43,7 +41,7 @@ typedef struct Segment
 	bool announce;
 	int nwatches;
 	SegmentWatch *watches;
-	List *needed_by; /* int list of segment ids */
+	List *needed_by;  /* int list of segment ids */
 	SPIPlanPtr check; /* NULL until first used */
 	SPIPlanPtr scan;
 } Segment;
