@@ -11,7 +11,8 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning		-- DROP IF EXISTS need not tell of it
 AS $create$
 DECLARE
-	view_names CONSTANT text[] := ARRAY['funnel', 'journey_performance', 'lifts', 'message_reasons', 'enrollments', 'messages', 'health'];
+	view_names CONSTANT text[] := ARRAY['funnel', 'journey_performance', 'lifts', 'message_reasons', 'enrollments', 'messages', 'segment_member',
+		'segment_history', 'segment_progress', 'health'];
 	grants text[];
 	statement text;
 BEGIN
@@ -151,9 +152,43 @@ BEGIN
 	) AS r ON true;
 	COMMENT ON VIEW journey.messages IS 'Every message that the gate let through, and what became of it';
 
+	CREATE VIEW journey.segment_member WITH (security_invoker = true) AS
+	SELECT s.name AS segment, m.contact, m.since
+	FROM journey_state.membership AS m
+	JOIN journey.segment AS s ON s.segment_id = m.segment_id
+	WHERE m.member;
+	COMMENT ON VIEW journey.segment_member IS 'Who is in which segment, since when, as of the latest tick';
+
+	/* slices write rows of their own for the same pass */
+	CREATE VIEW journey.segment_history WITH (security_invoker = true) AS
+	SELECT s.name AS segment, g.at, g.entered, g.exited,
+		(sum(g.entered - g.exited) OVER (PARTITION BY g.segment_id ORDER BY g.at))::bigint AS size
+	FROM (
+		SELECT d.segment_id, d.at, sum(d.entered)::bigint AS entered, sum(d.left_it)::bigint AS exited
+		FROM journey_state.segment_change AS d
+		GROUP BY d.segment_id, d.at
+	) AS g
+	JOIN journey.segment AS s ON s.segment_id = g.segment_id;
+	COMMENT ON VIEW journey.segment_history IS 'How many entered and left a segment at a time, and how many were in it then; one row for each time at which somebody did';
+
+	CREATE VIEW journey.segment_progress WITH (security_invoker = true) AS
+	SELECT s.name AS segment, s.status, c.reason, c.scanned, c.expected,
+		CASE
+			WHEN c.started_at IS NULL THEN 0
+			WHEN c.finished_at IS NOT NULL THEN 1
+			ELSE least(1, c.scanned / nullif(c.expected, 0)::float8) END AS share,
+		c.wanted_at, c.started_at, c.finished_at, s.error, s.error_at
+	FROM journey.segment AS s
+	LEFT JOIN journey_state.segment_scan AS c ON c.segment_id = s.segment_id;
+	COMMENT ON VIEW journey.segment_progress IS 'Segments and their latest scan of all contacts: share of 1 done, of about "expected" contacts; wanted_at: another scan is wanted since';
+
 	CREATE VIEW journey.health WITH (security_invoker = true) AS
 	SELECT h.* FROM journey.health() AS h;
 	COMMENT ON VIEW journey.health IS 'Facts an operator looks at, now; status warn where something needs attention';
+
+	PERFORM journey._create_rfm(t.atttypid::pg_catalog.regtype)
+		FROM pg_catalog.pg_attribute AS t WHERE t.attrelid = 'journey_state.membership'::pg_catalog.regclass AND t.attname = 'contact';
+	PERFORM journey._fill_rfm_segment();
 
 	FOREACH statement IN ARRAY coalesce(grants, '{}') || ARRAY(
 		SELECT pg_catalog.format('GRANT SELECT ON journey.%I TO %s', v.name, n.nspowner::pg_catalog.regrole)

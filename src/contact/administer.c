@@ -194,7 +194,8 @@ grant_reading(Oid owner, const char *role)
 		"GRANT SELECT ON ALL TABLES IN SCHEMA journey TO %s;"
 		"REVOKE ALL ON journey.site_token FROM %s;"
 		"GRANT SELECT (issued_at) ON journey.site_token TO %s;"
-		"GRANT EXECUTE ON FUNCTION journey._require_plain_state(), journey._diagram(integer) TO %s",
+		"GRANT EXECUTE ON FUNCTION journey._require_plain_state(), journey._diagram(integer),"
+		" journey._check_rfm_thresholds TO %s",
 		role, role, role, role));
 	grant_functions(role, "p.provolatile OPERATOR(pg_catalog.<>) 'v'");
 	pgj_become_caller(saved);

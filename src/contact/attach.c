@@ -510,7 +510,7 @@ drop_capture_triggers(void)
 	pgj_become_caller(saved);
 }
 
-/* The analysts' views, made by attach(); no members of the extension. */
+/* The analysts' views and journey.rfm(), made by attach(); no members of the extension. */
 static void
 drop_views(void)
 {
@@ -529,6 +529,7 @@ drop_views(void)
 		&isnull);
 	if (!isnull)
 		pgj_run(TextDatumGetCString(statement));
+	pgj_run("DROP FUNCTION IF EXISTS journey.rfm");
 	pgj_become_caller(saved);
 }
 
