@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "pg_journey.h"
 #include "script/script_compile.h"
 
 #define MAX_LABEL 60 /* characters of an expression shown */
@@ -70,6 +71,48 @@ append_part(StringInfo s, const char *before, const char *text)
 		return;
 	appendStringInfoString(s, before);
 	append_escaped(s, text, MAX_LABEL);
+}
+
+/* If the event is one that a segment writes: the segment, and what happens. */
+static const char *
+segment_of(const char *event, const char **flip)
+{
+	if (strncmp(event, PGJ_EVENT_ENTER, strlen(PGJ_EVENT_ENTER)) == 0)
+	{
+		*flip = "ENTER SEGMENT ";
+		return event + strlen(PGJ_EVENT_ENTER);
+	}
+	if (strncmp(event, PGJ_EVENT_LEAVE, strlen(PGJ_EVENT_LEAVE)) == 0)
+	{
+		*flip = "LEAVE SEGMENT ";
+		return event + strlen(PGJ_EVENT_LEAVE);
+	}
+	*flip = "";
+	return NULL;
+}
+
+static void
+append_event(StringInfo s, const char *before, const char *event)
+{
+	const char *flip;
+	const char *segment;
+
+	if (event == NULL)
+		return;
+	segment = segment_of(event, &flip);
+	appendStringInfo(s, "%s%s", before, flip);
+	append_escaped(s, segment ? segment : event, MAX_LABEL);
+}
+
+static void
+append_entry(StringInfo s, const char *event)
+{
+	const char *flip;
+
+	if (event == NULL)
+		appendStringInfoString(s, "ON CALL");
+	else
+		append_event(s, segment_of(event, &flip) ? "ON " : "ON EVENT ", event);
 }
 
 static void
@@ -132,7 +175,7 @@ draw_step(StringInfo s, uint64 row)
 	{
 		appendStringInfoString(s, "([\"");
 		append_part(s, "WAIT ", column(row, DURATION));
-		append_part(s, " SINCE LAST ", column(row, SINCE));
+		append_event(s, " SINCE LAST ", column(row, SINCE));
 		appendStringInfoString(s, "\"])\n");
 		append_edge(s, no, next, NULL);
 	}
@@ -152,7 +195,7 @@ draw_step(StringInfo s, uint64 row)
 	else if (strcmp(kind, "wait_for") == 0)
 	{
 		appendStringInfoString(s, "{{\"");
-		append_part(s, "WAIT FOR ", column(row, EVENT));
+		append_event(s, "WAIT FOR ", column(row, EVENT));
 		append_part(s, " OF ", column(row, OF));
 		append_part(s, column(row, EVENT) ? " WHERE " : "WAIT FOR ",
 					column(row, SOURCE));
@@ -197,7 +240,7 @@ draw_entries(StringInfo s, int version_id)
 		char *event = column(row, 2);
 
 		appendStringInfo(s, "    e%s[/\"", no);
-		append_part(s, event ? "ON EVENT " : "ON CALL", event ? event : "");
+		append_entry(s, event);
 		append_part(s, " WHERE ", column(row, 3));
 		appendStringInfo(s, "\"/] --> s1\n");
 	}

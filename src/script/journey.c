@@ -77,6 +77,19 @@ add_name(Params *p, const ScriptText *name)
 	add_text(p, name ? name->text : NULL);
 }
 
+/* The event's name, as it is written when it happens. */
+static void
+add_event(Params *p, const ScriptText *event)
+{
+	if (event == NULL || event->flip == FLIP_NONE)
+		add_name(p, event);
+	else
+		add_text(p, psprintf("%s%s",
+							 event->flip == FLIP_ENTER ? PGJ_EVENT_ENTER
+													   : PGJ_EVENT_LEAVE,
+							 event->text));
+}
+
 static void
 add_expression(Params *p, const ScriptExpr *expr)
 {
@@ -179,7 +192,7 @@ insert_entries(Compilation *c, int version_id)
 		add_int(&p, version_id);
 		add_int(&p, ++n);
 		add_text(&p, entry->event ? "event" : "call");
-		add_name(&p, entry->event);
+		add_event(&p, entry->event);
 		add_expression(&p, entry->condition);
 		run("INSERT INTO journey.entry (version_id, entry_no, kind, event, condition)"
 			" VALUES ($1, $2, $3, $4, $5)",
@@ -192,7 +205,7 @@ insert_entries(Compilation *c, int version_id)
 
 		add_int(&p, version_id);
 		add_int(&p, ++n);
-		add_name(&p, rule->event);
+		add_event(&p, rule->event);
 		add_expression(&p, rule->condition);
 		run("INSERT INTO journey.exit_rule (version_id, exit_no, event, condition)"
 			" VALUES ($1, $2, $3, $4)",
@@ -256,8 +269,8 @@ insert_steps(Compilation *c, int version_id)
 		add_int(&p, row->next_step);
 		add_int_or_null(&p, row->else_step, -1);
 		add_interval(&p, row->duration);
-		add_name(&p, step->since);
-		add_name(&p, step->event);
+		add_event(&p, step->since);
+		add_event(&p, step->event);
 		add_int_or_null(&p, row->of_step, 0);
 		add_expression(&p, row->arm ? row->arm->condition : step->condition);
 		add_text(&p, past_action(step));
@@ -306,7 +319,7 @@ insert_version(Compilation *c, int journey_id, int version, TimestampTz at)
 	add_expression(&p, script->key);
 	add_text(&p, reentry_name(script->reentry));
 	add_interval(&p, c->reentry_after);
-	add_name(&p, script->goal_event);
+	add_event(&p, script->goal_event);
 	add_expression(&p, script->goal_condition);
 	add_interval(&p, c->goal_within);
 	add_expression(&p, script->goal_value);

@@ -20,11 +20,20 @@
 #define SCRIPT_MAX_NESTING 100 /* blocks within blocks */
 #define SCRIPT_MAX_ERRORS 50   /* more are not worth reading */
 
+/* What the name of an event is. */
+typedef enum ScriptFlip
+{
+	FLIP_NONE,	/* an event's */
+	FLIP_ENTER, /* a segment's: a contact enters it */
+	FLIP_LEAVE
+} ScriptFlip;
+
 /* A name, a literal or a number, without its quotes. */
 typedef struct ScriptText
 {
 	char *text;
 	int offset;
+	ScriptFlip flip; /* of an event */
 } ScriptText;
 
 /* An embedded SQL expression, as written. */

@@ -35,6 +35,8 @@ static ScriptStep *make_step(ScriptParser *parser, ScriptStepKind kind, int offs
 static ScriptArm *make_arm(ScriptParser *parser, int offset, ScriptExpr *condition,
 						   ScriptStep *steps);
 static void nest(ScriptParser *parser, ScriptStep *step);
+static void add_entry(Script *script, ScriptText *event, ScriptExpr *condition);
+static ScriptText *flip(ScriptText *segment, ScriptFlip flip);
 %}
 
 %code requires {
@@ -83,18 +85,19 @@ extern int	pgj_script_yylex(PGJ_SCRIPT_YYSTYPE *value, PGJ_SCRIPT_YYLTYPE *locat
 %token OTHER "something else" LABEL_OPEN "<<" LABEL_CLOSE ">>"
 %token K_AFTER "AFTER" K_ALWAYS "ALWAYS" K_BY "BY" K_CALL "CALL"
 	K_CONTINUE "CONTINUE" K_ELSE "ELSE" K_ELSIF "ELSIF" K_END "END"
-	K_EVENT "EVENT" K_EXIT "EXIT" K_EXIT_ON "EXIT ON" K_EXPIRES "EXPIRES"
+	K_ENTER "ENTER" K_EVENT "EVENT" K_EXIT "EXIT" K_EXIT_ON "EXIT ON" K_EXPIRES "EXPIRES"
 	K_FOR "FOR" K_GOAL "GOAL" K_HOLDOUT "HOLDOUT" K_IF "IF" K_KEY "KEY"
-	K_LAST "LAST" K_NEVER "NEVER" K_OF "OF" K_ON "ON" K_ONCE "ONCE"
-	K_PER "PER" K_PRIORITY "PRIORITY" K_REENTRY "REENTRY" K_SEND "SEND"
+	K_LAST "LAST" K_LEAVE "LEAVE" K_NEVER "NEVER" K_OF "OF" K_ON "ON" K_ONCE "ONCE"
+	K_PER "PER" K_PRIORITY "PRIORITY" K_REENTRY "REENTRY"
+	K_SEGMENT "SEGMENT" K_SEND "SEND"
 	K_SINCE "SINCE" K_SKIP "SKIP" K_THEN "THEN" K_TIMEOUT "TIMEOUT"
 	K_TOPIC "TOPIC" K_UNTIL "UNTIL" K_VALUE "VALUE" K_WAIT "WAIT"
 	K_WHERE "WHERE" K_WITHIN "WITHIN"
 
-%type <text> since of label
+%type <text> event segment_event since of label
 %type <expr> where value by
 %type <number> past
-%type <step> step body send_options
+%type <step> step body awaited send_options
 %type <steps> items steps then_steps else_steps
 %type <arms> arms
 
@@ -128,36 +131,18 @@ items:
 
 clause:
 			K_ON K_EVENT NAME where
-				{
-					ScriptEntry *entry = palloc(sizeof(ScriptEntry));
-					ScriptEntry **last = &parser->script->entries;
-
-					entry->event = $3;
-					entry->condition = $4;
-					entry->next = NULL;
-					while (*last)
-						last = &(*last)->next;
-					*last = entry;
-				}
+				{ add_entry(parser->script, $3, $4); }
+		|	K_ON segment_event where
+				{ add_entry(parser->script, $2, $3); }
 		|	K_ON K_CALL
-				{
-					ScriptEntry *entry = palloc(sizeof(ScriptEntry));
-					ScriptEntry **last = &parser->script->entries;
-
-					entry->event = NULL;
-					entry->condition = NULL;
-					entry->next = NULL;
-					while (*last)
-						last = &(*last)->next;
-					*last = entry;
-				}
+				{ add_entry(parser->script, NULL, NULL); }
 		|	K_KEY EXPR
 				{
 					if (once(parser, parser->script->key != NULL, @1, "KEY"))
 						parser->script->key = $2;
 				}
 		|	K_REENTRY reentry
-		|	K_EXIT_ON NAME where
+		|	K_EXIT_ON event where
 				{
 					ScriptExit *rule = palloc(sizeof(ScriptExit));
 					ScriptExit **last = &parser->script->exits;
@@ -169,7 +154,7 @@ clause:
 						last = &(*last)->next;
 					*last = rule;
 				}
-		|	K_GOAL NAME where K_WITHIN STRING value
+		|	K_GOAL event where K_WITHIN STRING value
 				{
 					if (once(parser, parser->script->goal_event != NULL, @1, "GOAL"))
 					{
@@ -197,6 +182,16 @@ clause:
 					if (once(parser, parser->script->priority != NULL, @1, "PRIORITY"))
 						parser->script->priority = $2;
 				}
+		;
+
+event:
+			NAME
+		|	segment_event
+		;
+
+segment_event:
+			K_ENTER K_SEGMENT NAME		{ $$ = flip($3, FLIP_ENTER); }
+		|	K_LEAVE K_SEGMENT NAME		{ $$ = flip($3, FLIP_LEAVE); }
 		;
 
 reentry:
@@ -287,15 +282,14 @@ body:
 					$$->condition = $3;
 					$$->past = $4;
 				}
-		|	K_WAIT K_FOR NAME of where K_TIMEOUT STRING then_steps else_steps K_END K_WAIT ';'
+		|	K_WAIT K_FOR awaited where K_TIMEOUT STRING then_steps else_steps K_END K_WAIT ';'
 				{
-					$$ = make_step(parser, STEP_WAIT_FOR, @1);
-					$$->event = $3;
-					$$->of = $4;
-					$$->condition = $5;
-					$$->duration = $7;
-					$$->then_steps = $8.first;
-					$$->else_steps = $9.first;
+					$$ = $3;
+					$$->offset = @1;
+					$$->condition = $4;
+					$$->duration = $6;
+					$$->then_steps = $7.first;
+					$$->else_steps = $8.first;
 					nest(parser, $$);
 				}
 		|	K_WAIT K_FOR EXPR K_TIMEOUT STRING then_steps else_steps K_END K_WAIT ';'
@@ -327,9 +321,23 @@ body:
 				{ $$ = make_step(parser, STEP_EXIT, @1); }
 		;
 
+awaited:
+			NAME of
+				{
+					$$ = make_step(parser, STEP_WAIT_FOR, 0);
+					$$->event = $1;
+					$$->of = $2;
+				}
+		|	segment_event
+				{
+					$$ = make_step(parser, STEP_WAIT_FOR, 0);
+					$$->event = $1;
+				}
+		;
+
 since:
 			%empty						{ $$ = NULL; }
-		|	K_SINCE K_LAST NAME			{ $$ = $3; }
+		|	K_SINCE K_LAST event		{ $$ = $3; }
 		;
 
 past:
@@ -487,6 +495,27 @@ once(ScriptParser *parser, bool given, int offset, const char *clause)
 		pgj_script_error(parser, SCRIPT_SYNTAX, offset, 0,
 						 "%s is given twice", clause);
 	return !given;
+}
+
+static void
+add_entry(Script *script, ScriptText *event, ScriptExpr *condition)
+{
+	ScriptEntry *entry = palloc(sizeof(ScriptEntry));
+	ScriptEntry **last = &script->entries;
+
+	entry->event = event;
+	entry->condition = condition;
+	entry->next = NULL;
+	while (*last)
+		last = &(*last)->next;
+	*last = entry;
+}
+
+static ScriptText *
+flip(ScriptText *segment, ScriptFlip flip)
+{
+	segment->flip = flip;
+	return segment;
 }
 
 static ScriptStep *

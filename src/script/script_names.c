@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * script_names.c
- *	  Names in a script: channels, templates, topics, labels, events.
+ *	  Names in a script: channels, templates, topics, labels, events, segments.
  *
  * All names of a kind are read once; a journey is created rarely, and the
  * lists serve the hints too.
@@ -32,6 +32,7 @@ typedef struct Names
 	List *labels;		  /* of ScriptStep, labelled ones */
 	List *events;		  /* of char *: captured, or receipts */
 	List *strange_events; /* of ScriptText *: made by no capture */
+	List *segments;
 } Names;
 
 static const char *const receipt_events[] = { "sent",		 "delivered",
@@ -175,6 +176,11 @@ check_event(Compilation *c, Names *names, const ScriptText *event)
 {
 	ListCell *lc;
 
+	if (event->flip != FLIP_NONE)
+	{
+		check_name(c, event, "segment", names->segments);
+		return;
+	}
 	if (strncmp(event->text, PGJ_EVENT_PREFIX, strlen(PGJ_EVENT_PREFIX)) == 0)
 	{
 		pgj_problem_add(
@@ -301,6 +307,8 @@ pgj_script_check_names(Compilation *c)
 		"SELECT name FROM journey.topic ORDER BY name COLLATE pg_catalog.\"C\"");
 	names.events = read_names(
 		"SELECT DISTINCT event COLLATE pg_catalog.\"C\" FROM journey.capture ORDER BY 1");
+	names.segments = read_names(
+		"SELECT name FROM journey.segment ORDER BY name COLLATE pg_catalog.\"C\"");
 	names.templates = read_templates();
 	for (i = 0; i < lengthof(receipt_events); i++)
 		names.events =

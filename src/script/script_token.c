@@ -19,8 +19,9 @@
  * or the end of the script inside parentheses is an error there.
  *
  * A word is a keyword by its place.  Where a name must follow (an event, a
- * channel, a template, a label, a topic), any word is a name, so that no event
- * has to be renamed for this language's sake.
+ * channel, a template, a label, a topic, a segment), any word is a name, so that
+ * no event has to be renamed for this language's sake; only ENTER SEGMENT and
+ * LEAVE SEGMENT, where an event may stand, are no names.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,6 +47,7 @@ static const Keyword keywords[] = {
 	{ "else", K_ELSE },
 	{ "elsif", K_ELSIF },
 	{ "end", K_END },
+	{ "enter", K_ENTER },
 	{ "event", K_EVENT },
 	{ "exit", K_EXIT },
 	{ "expires", K_EXPIRES },
@@ -55,6 +57,7 @@ static const Keyword keywords[] = {
 	{ "if", K_IF },
 	{ "key", K_KEY },
 	{ "last", K_LAST },
+	{ "leave", K_LEAVE },
 	{ "never", K_NEVER },
 	{ "of", K_OF },
 	{ "on", K_ON },
@@ -62,6 +65,7 @@ static const Keyword keywords[] = {
 	{ "per", K_PER },
 	{ "priority", K_PRIORITY },
 	{ "reentry", K_REENTRY },
+	{ "segment", K_SEGMENT },
 	{ "send", K_SEND },
 	{ "since", K_SINCE },
 	{ "skip", K_SKIP },
@@ -175,6 +179,7 @@ make_text(char *text, int offset)
 
 	result->text = text;
 	result->offset = offset;
+	result->flip = FLIP_NONE;
 	return result;
 }
 
@@ -321,6 +326,7 @@ expects_name(const ScriptParser *parser)
 		case K_OF:
 		case K_TOPIC:
 		case K_SEND:
+		case K_SEGMENT:
 		case LABEL_OPEN:
 			return true;
 		case K_FOR:
@@ -330,6 +336,30 @@ expects_name(const ScriptParser *parser)
 		default:
 			return false;
 	}
+}
+
+/*
+ * May an event stand here, and does ENTER SEGMENT or LEAVE SEGMENT?  Either word
+ * alone is an event's name.
+ */
+static bool
+segment_event(const ScriptParser *parser)
+{
+	switch (parser->previous)
+	{
+		case K_EXIT_ON:
+		case K_GOAL:
+		case K_LAST:
+			break;
+		case K_FOR:
+			if (parser->before_previous == K_WAIT)
+				break;
+			return false;
+		default:
+			return false;
+	}
+	return (next_is(parser, 0, "enter") || next_is(parser, 0, "leave")) &&
+		   next_is(parser, 1, "segment");
 }
 
 /*
@@ -343,21 +373,12 @@ later_construct(const ScriptParser *parser)
 
 	if (parser->previous == K_ON)
 	{
-		if (is_word(parser, token, "enter"))
-			return "ON ENTER SEGMENT";
-		if (is_word(parser, token, "leave"))
-			return "ON LEAVE SEGMENT";
 		if (is_word(parser, token, "date"))
 			return "ON DATE";
 		if (is_word(parser, token, "schedule"))
 			return "ON SCHEDULE";
 		return NULL;
 	}
-	if (parser->previous == K_EXIT_ON)
-		return (is_word(parser, token, "leave") &&
-				next_is(parser, 1, "segment"))
-				   ? "EXIT ON LEAVE SEGMENT"
-				   : NULL;
 	if (parser->previous == K_SEND)
 	{
 		if (next_is(parser, 1, "of") && is_word(parser, token, "first"))
@@ -453,7 +474,9 @@ next_token(ScriptParser *parser, PGJ_SCRIPT_YYSTYPE *value)
 	switch (token->kind)
 	{
 		case RAW_WORD:
-			result = expects_name(parser) ? NAME : keyword_token(parser, token);
+			result = expects_name(parser) && !segment_event(parser)
+						 ? NAME
+						 : keyword_token(parser, token);
 			if (result == NAME)
 				value->text = make_name(parser, token);
 			else if (result == K_EXIT_ON)

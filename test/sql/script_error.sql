@@ -91,14 +91,23 @@ IF 'maybe' THEN EXIT; END IF;
 EXIT;$$);
 :try $$ON CALL GOAL sent WITHIN '1 day' VALUE event.properties->>'total' EXIT;$$);
 
+-- segments
+INSERT INTO journey.segment (name, predicate, search_path, timezone, refresh_every, level, opaque, status, announce, cost, created_at, changed_at)
+SELECT s.name, 'true', '', 'UTC', '1 day', 0, false, 'current', false, 1, '2026-01-01', '2026-01-01' FROM (VALUES ('lapsed'), ('At risk'), ('segment')) AS s (name);
+:try $$ON ENTER SEGMENT lapsd
+EXIT ON LEAVE SEGMENT "at risk"
+GOAL LEAVE SEGMENT nothing_like_it WITHIN '1 day'
+WAIT FOR ENTER SEGMENT lapsed TIMEOUT '1 day' END WAIT;$$);
+:try $$ON ENTER lapsed EXIT;$$);
+:try $$ON EVENT ENTER SEGMENT lapsed EXIT;$$);
+:try $$ON CALL WAIT FOR LEAVE SEGMENT lapsed OF a TIMEOUT '1 day' END WAIT;$$);
+:try $$ON EVENT "journey.enter:lapsed" EXIT;$$);
+
 -- later releases
-:try $$ON ENTER SEGMENT s EXIT;$$);
-:try $$ON LEAVE SEGMENT s EXIT;$$);
 :try $$ON DATE c.created_at EXIT;$$);
 :try $$ON SCHEDULE '* * * * *' FOR SEGMENT s EXIT;$$);
 :try $$ON CALL AUDIENCE c.country = 'GB' EXIT;$$);
 :try $$ON CALL EXIT WHEN c.country = 'GB' EXIT;$$);
-:try $$ON CALL EXIT ON LEAVE SEGMENT s EXIT;$$);
 :try $$ON CALL LIMIT 100 PER '1 day' EXIT;$$);
 :try $$ON CALL ACTIVE FROM '2026-01-01' UNTIL '2026-02-01' EXIT;$$);
 :try $$ON CALL

@@ -137,6 +137,28 @@ $$);
 SELECT * FROM shop.entries;
 SELECT * FROM shop.steps;
 
+-- segments: where an event may stand, ENTER SEGMENT and LEAVE SEGMENT may
+INSERT INTO journey.segment (name, predicate, search_path, timezone, refresh_every, level, opaque, status, announce, cost, created_at, changed_at)
+SELECT s.name, 'true', '', 'UTC', '1 day', 0, false, 'current', false, 1, '2026-01-01', '2026-01-01' FROM (VALUES ('lapsed'), ('At risk'), ('segment')) AS s (name);
+SELECT journey.create_journey('segments', $$
+on enter segment Lapsed where c.country = 'GB'
+ON LEAVE SEGMENT "At risk"
+ON EVENT enter
+EXIT ON LEAVE SEGMENT lapsed
+EXIT ON ENTER SEGMENT segment WHERE event.at > e.entered_at
+EXIT ON leave
+GOAL LEAVE SEGMENT lapsed WITHIN '30 days'
+<<segment>> SEND email cart_offer;
+WAIT '1 day' SINCE LAST ENTER SEGMENT "At risk";
+WAIT FOR LEAVE SEGMENT "At risk" WHERE c.country = 'FR' TIMEOUT '1 day' END WAIT;
+WAIT FOR enter OF segment TIMEOUT '1 day' END WAIT;
+$$);
+SELECT * FROM shop.entries;
+SELECT exit_no, event, condition FROM shop.newest JOIN journey.exit_rule USING (version_id) ORDER BY exit_no;
+SELECT goal_event FROM shop.newest JOIN journey.version USING (version_id);
+SELECT * FROM shop.steps;
+SELECT journey.diagram('segments');
+
 -- where an expression ends
 SELECT journey.create_journey('ends', $q$
 ON EVENT checkout_started WHERE CASE WHEN c.country = 'GB' THEN true ELSE false END
