@@ -76,7 +76,7 @@ MODULE_big = $(EXTENSION)
 
 # in the order data flows
 OBJS = \
-       src/pg_journey.o src/guc.o src/clock.o src/board.o src/sha256.o src/wakeup.o src/plan.o src/box.o src/append.o \
+       src/pg_journey.o src/guc.o src/clock.o src/board.o src/sha256.o src/wakeup.o src/plan.o src/box.o src/append.o src/rewrite.o \
        src/contact/site.o src/contact/attach.o src/contact/elevate.o src/contact/administer.o \
        src/capture/capture.o src/capture/compile.o src/capture/trigger.o src/capture/run.o src/capture/event.o \
        src/capture/track.o src/capture/error.o \

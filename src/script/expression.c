@@ -46,6 +46,7 @@
 
 #include "box.h"
 #include "pg_journey.h"
+#include "rewrite.h"
 #include "script/expression.h"
 #include "script/expression_rewrite.h"
 
@@ -366,7 +367,7 @@ compile_in_box(void *arg)
 			errmsg(
 				"temporary tables cannot be used in a journey's expressions"));
 	query = pgj_expression_fix_now(query, 1, COL_NOW);
-	pgj_expression_refuse_volatile(query, cc->source);
+	pgj_rewrite_refuse(query, cc->source);
 	target = lsecond_node(TargetEntry, query->targetList);
 	target->expr = (Expr *) coerce_value(cc, raw, (Node *) target->expr);
 

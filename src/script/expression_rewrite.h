@@ -19,7 +19,4 @@ extern bool pgj_expression_uses(RangeTblEntry *subquery, int rtindex);
  */
 extern Query *pgj_expression_fix_now(Query *query, int rtindex, int attno);
 
-/* Throw for what would not be the same tomorrow: volatile functions, 'now'. */
-extern void pgj_expression_refuse_volatile(Query *query, const char *source);
-
 #endif /* PGJ_EXPRESSION_REWRITE_H */
