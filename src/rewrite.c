@@ -241,10 +241,9 @@ pgj_rewrite_refuse(Query *query, const char *source)
 			parser_errposition(pstate, context.literal->location));
 	ereport(
 		ERROR, errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-		context.sequence
-			? errmsg("sequences cannot be used here")
-			: errmsg("function %s is volatile",
-					 format_procedure(context.function)),
+		context.sequence ? errmsg("sequences cannot be used here")
+						 : errmsg("function %s is volatile",
+								  format_procedure(context.function)),
 		errhint(
 			"A decision must come out the same when it is looked at again. Use now() for the time; a function of your own that only reads can be marked STABLE."),
 		parser_errposition(pstate, context.location));
