@@ -65,6 +65,7 @@ struct Batch;
 extern void pgj_progress_load(const Site *site, int slice, Progress *progress);
 extern void pgj_progress_store(const Site *site, int slice, TimestampTz at,
 							   const Progress *progress);
+extern void pgj_begin_events(const Site *site, Progress *progress);
 extern bool pgj_take_events(struct Batch *batch, Progress *progress);
 extern bool pgj_take_timers(struct Batch *batch, Progress *progress,
 							TimestampTz until);

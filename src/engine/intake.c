@@ -175,8 +175,8 @@ static KeptPlan events_since = { .sql = EVENTS_SINCE
  * Work up to what is committed now, from the start, unless that is under way.
  * That does not include what this transaction itself has recorded.
  */
-static void
-begin_upto(const Site *site, Progress *progress)
+void
+pgj_begin_events(const Site *site, Progress *progress)
 {
 	static KeptPlan current = { .sql = "SELECT " PGJ_COMMITTED_SNAPSHOT };
 	Params params;
@@ -275,7 +275,7 @@ pgj_take_events(Batch *batch, Progress *progress)
 	int limit = pgj_batch_size;
 	int taken;
 
-	begin_upto(batch->site, progress);
+	pgj_begin_events(batch->site, progress);
 	taken = take_some_events(batch, progress, &events_of_running, limit);
 	if (taken < limit)
 		taken +=
@@ -305,7 +305,7 @@ pgj_events_to_timers(const Site *site, int slice, Progress *progress)
 	};
 	Params params;
 
-	begin_upto(site, progress);
+	pgj_begin_events(site, progress);
 	progress_params(site, slice, progress, &params);
 	pgj_params_scalar(&params, TIMESTAMPTZOID,
 					  TimestampTzGetDatum(progress->due_at));

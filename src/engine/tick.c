@@ -64,8 +64,11 @@ work_events(const Site *site, int slice, TimestampTz at, Progress *progress,
 {
 	Batch *batch =
 		pgj_batch_begin(site, pgj_definitions(site), slice, at, false, false);
-	bool all = pgj_take_sources(batch) && pgj_take_events(batch, progress);
+	bool all;
 
+	/* the passes see at least the events that are decided on after them */
+	pgj_begin_events(site, progress);
+	all = pgj_take_sources(batch) && pgj_take_events(batch, progress);
 	if (batch->nworks > 0)
 		pgj_batch_load_runs(batch);
 	finish_batch(batch, slice, progress, counts);
@@ -128,8 +131,8 @@ pgj_slice_replay(const Site *site, int slice, TimestampTz until,
 	bool all;
 
 	pgj_progress_load(site, slice, &progress);
-	pgj_sources_to_timers(site, slice, until, &progress);
 	pgj_events_to_timers(site, slice, &progress);
+	pgj_sources_to_timers(site, slice, until, &progress);
 	do
 	{
 		Batch *batch = pgj_batch_begin(site, pgj_definitions(site), slice,

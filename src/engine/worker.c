@@ -4,8 +4,8 @@
  *	  The engine worker of one database, and the probe that goes before it.
  *
  * The worker is a caller of journey.tick() like any other: it asks which slices
- * have something to do and ticks each in a transaction of its own, until there
- * is nothing more; then it sleeps until the next timer, its latch (a commit of
+ * (or PGJ_ALL_SLICES, for scans) have something to do and ticks each in a
+ * transaction of its own, until there is nothing more; then it sleeps until the next timer, its latch (a commit of
  * events sets it) or pg_journey.engine_naptime.  It holds no state that counts:
  * whatever kills it, the transaction is gone and the next worker does it anew.
  *
@@ -44,12 +44,15 @@
 #include "board.h"
 #include "clock.h"
 #include "contact/site.h"
+#include "engine/engine.h"
 #include "engine/launcher.h"
+#include "engine/source.h"
 #include "guc.h"
 #include "pg_journey.h"
 
-/* Batches of one slice before the others get their turn. */
+/* Batches of one slice, or of scans, before the others get their turn. */
 #define BATCHES_PER_TURN 64
+#define SCANS_PER_TURN 4
 
 #define MAINTAIN_EVERY_MS (24 * 60 * 60 * 1000)
 #define MAINTAIN_RETRY_MS (60 * 60 * 1000)
@@ -73,7 +76,7 @@ typedef struct SliceState
 } SliceState;
 
 static BoardSlot *my_slot = NULL;
-static SliceState *slice_states = NULL;
+static SliceState *slice_states = NULL; /* PGJ_ALL_SLICES first */
 static int nslice_states = 0;
 static MemoryContext round_context = NULL;
 
@@ -281,10 +284,19 @@ execute(const char *sql, int nargs, Oid *types, Datum *values)
 	return SPI_processed;
 }
 
+static SliceState *
+state_of(int slice)
+{
+	return &slice_states[slice - PGJ_ALL_SLICES];
+}
+
 static void
 slice_error_context(void *arg)
 {
-	errcontext("slice %d", *(int *) arg);
+	if (*(int *) arg == PGJ_ALL_SLICES)
+		errcontext("scan of segments");
+	else
+		errcontext("slice %d", *(int *) arg);
 }
 
 /* One tick of one slice; *worked tells whether it found anything. */
@@ -293,6 +305,7 @@ tick(int slice, TimestampTz at, bool *worked)
 {
 	Oid types[2] = { TIMESTAMPTZOID, INT4OID };
 	Datum values[2] = { TimestampTzGetDatum(at), Int32GetDatum(slice) };
+	uint64 worked_before = pgj_engine_source.worked;
 	bool isnull;
 	bool more;
 
@@ -302,7 +315,7 @@ tick(int slice, TimestampTz at, bool *worked)
 	more = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
 									  SPI_tuptable->tupdesc, 1, &isnull));
 	*worked =
-		more ||
+		more || pgj_engine_source.worked != worked_before ||
 		DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
 									SPI_tuptable->tupdesc, 2, &isnull)) > 0 ||
 		DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
@@ -334,7 +347,8 @@ note_failure(SliceState *state, bool canceled)
 static void
 work_slice(int slice)
 {
-	SliceState *state = &slice_states[slice];
+	SliceState *state = state_of(slice);
+	int batches = slice == PGJ_ALL_SLICES ? SCANS_PER_TURN : BATCHES_PER_TURN;
 	ErrorContextCallback callback = { error_context_stack, slice_error_context,
 									  &slice };
 
@@ -344,7 +358,7 @@ work_slice(int slice)
 		bool more = true;
 		bool worked = false;
 
-		for (int i = 0; more && i < BATCHES_PER_TURN; i++)
+		for (int i = 0; more && i < batches; i++)
 		{
 			CHECK_FOR_INTERRUPTS();
 			more = tick(slice, pgj_clock_now(), &worked);
@@ -387,13 +401,15 @@ still_wanted(int *nslices)
 static void
 remember_slices(int nslices)
 {
-	if (nslices == nslice_states)
+	int n = nslices - PGJ_ALL_SLICES;
+
+	if (n == nslice_states)
 		return;
 	if (slice_states != NULL)
 		pfree(slice_states);
 	slice_states =
-		MemoryContextAllocZero(TopMemoryContext, sizeof(SliceState) * nslices);
-	nslice_states = nslices;
+		MemoryContextAllocZero(TopMemoryContext, sizeof(SliceState) * n);
+	nslice_states = n;
 }
 
 /*
@@ -415,7 +431,7 @@ find_due(TimestampTz now, int **slices, TimestampTz *next)
 		return -1;
 	}
 	remember_slices(nslices);
-	*slices = MemoryContextAlloc(round_context, sizeof(int) * nslices);
+	*slices = MemoryContextAlloc(round_context, sizeof(int) * nslice_states);
 	execute("SELECT d.slice, d.due, d.next_due FROM journey._due($1) AS d", 1,
 			types, values);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -428,10 +444,10 @@ find_due(TimestampTz now, int **slices, TimestampTz *next)
 		TimestampTz at =
 			DatumGetTimestampTz(SPI_getbinval(row, desc, 3, &isnull));
 
-		if (slice < 0 || slice >= nslices)
+		if (slice < PGJ_ALL_SLICES || slice >= nslices)
 			continue;
-		if (due && slice_states[slice].not_before > now)
-			*next = Min(*next, slice_states[slice].not_before);
+		if (due && state_of(slice)->not_before > now)
+			*next = Min(*next, state_of(slice)->not_before);
 		else if (due)
 			(*slices)[ndue++] = slice;
 		else if (!isnull)
