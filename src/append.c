@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * append.c
- *	  Append rows to a partitioned log of journey_state.
+ *	  Append rows to a table of journey_state, partitioned or not.
  *
  * What COPY does: rows are routed, then go to each partition in one multi-insert
  * with its index entries, several times cheaper than INSERT.  The logs are
@@ -105,7 +105,14 @@ begin_append(LogAppend *append, Relation relation, const AppendRows *rows)
 	append->mtstate->mt_nrels = 1;
 	append->mtstate->resultRelInfo = append->root;
 	append->mtstate->rootResultRelInfo = append->root;
-	append->routing = ExecSetupPartitionTupleRouting(append->estate, relation);
+	if (relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		append->routing =
+			ExecSetupPartitionTupleRouting(append->estate, relation);
+	else
+	{
+		append->routing = NULL;
+		ExecOpenIndices(append->root, false);
+	}
 	append->root_slot =
 		MakeSingleTupleTableSlot(RelationGetDescr(relation), &TTSOpsVirtual);
 }
@@ -114,7 +121,10 @@ static void
 end_append(LogAppend *append)
 {
 	ExecDropSingleTupleTableSlot(append->root_slot);
-	ExecCleanupTupleRouting(append->mtstate, append->routing);
+	if (append->routing != NULL)
+		ExecCleanupTupleRouting(append->mtstate, append->routing);
+	else
+		ExecCloseIndices(append->root);
 	ExecResetTupleTable(append->estate->es_tupleTable, false);
 	FreeExecutorState(append->estate);
 }
@@ -143,6 +153,11 @@ route_rows(LogAppend *append)
 
 	for (int row = 0; row < append->rows->nrows; row++)
 	{
+		if (append->routing == NULL)
+		{
+			target[row] = append->root;
+			continue;
+		}
 		fill_slot(append, append->root_slot, row);
 		target[row] =
 			ExecFindPartition(append->mtstate, append->root, append->routing,
@@ -186,7 +201,10 @@ static int
 append_partition(LogAppend *append, ResultRelInfo **target, int first)
 {
 	ResultRelInfo *partition = target[first];
-	TupleConversionMap *map = pgj_RootToPartitionMap(partition, append->estate);
+	TupleConversionMap *map =
+		append->routing == NULL
+			? NULL
+			: pgj_RootToPartitionMap(partition, append->estate);
 	int capacity = Min(append->rows->nrows - first, ROWS_PER_INSERT);
 	TupleTableSlot **slots = palloc_array(TupleTableSlot *, capacity);
 	int nslots = 0;

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * append.h
- *	  Append rows to a partitioned log of journey_state.
+ *	  Append rows to a table of journey_state, partitioned or not.
  *
  *-------------------------------------------------------------------------
  */
@@ -29,7 +29,7 @@ extern void pgj_append_init(AppendRows *rows, const char *table,
 							int nrows);
 
 /*
- * Append rows as the journey owner: one multi-insert per partition, past
+ * Append rows as the journey owner: one multi-insert per table, past
  * triggers and rules.  Check constraints and expression indexes that somebody
  * put on the table run in a security-restricted operation.  Columns that are not
  * named become null.

@@ -89,6 +89,7 @@ static struct
 	bool active;
 	int version_id;
 	int expression_no;
+	const BoxLimit *limit;
 	volatile sig_atomic_t expired;		  /* how often our timer fired */
 	volatile sig_atomic_t foreign_cancel; /* a cancel that is not ours */
 	struct sigaction old_sigint;
@@ -199,14 +200,15 @@ remember_at_exit(int code, Datum arg)
 	if (!box.active || (box.expired < 2 && !ExitOnAnyError))
 		return;
 
-	ereport(
-		LOG,
-		errmsg("expression %d of version %d ended its session",
-			   box.expression_no, box.version_id),
-		box.expired < 2
-			? errdetail("It had set exit_on_error.")
-			: errdetail(
-				  "It was still running after twice pg_journey.expression_timeout."));
+	ereport(LOG,
+			box.version_id < 0
+				? errmsg("predicate of segment %d ended its session",
+						 PGJ_BOX_SEGMENT(box.version_id))
+				: errmsg("expression %d of version %d ended its session",
+						 box.expression_no, box.version_id),
+			box.expired < 2 ? errdetail("It had set exit_on_error.")
+							: errdetail("It was still running after twice %s.",
+										box.limit->setting));
 	if (poison != NULL && (box.version_id != 0 || box.expression_no != 0))
 		poison_add(box.version_id, box.expression_no);
 }
@@ -437,10 +439,11 @@ weaken(const Site *site)
 
 /* Start the limits.  Nothing here may throw. */
 static void
-arm(int version_id, int expression_no)
+arm(int version_id, int expression_no, const BoxLimit *limit)
 {
 	box.version_id = version_id;
 	box.expression_no = expression_no;
+	box.limit = limit;
 	box.expired = 0;
 	box.foreign_cancel = false;
 	watch_sigint();
@@ -448,8 +451,8 @@ arm(int version_id, int expression_no)
 	box.active = true;
 	enable_timeout_every(
 		box_timeout,
-		TimestampTzPlusMilliseconds(pgj_clock_now(), pgj_expression_timeout),
-		pgj_expression_timeout);
+		TimestampTzPlusMilliseconds(pgj_clock_now(), limit->timeout),
+		limit->timeout);
 }
 
 /* End the limits.  Nothing here may throw, but it may end the session. */
@@ -496,8 +499,8 @@ throw_foreign_cancel(ErrorData *error)
 }
 
 static ErrorData *
-run_once(const Site *site, int version_id, int expression_no, BoxBody body,
-		 void *arg)
+run_once(const Site *site, int version_id, int expression_no,
+		 const BoxLimit *limit, BoxBody body, void *arg)
 {
 	MemoryContext caller_context = CurrentMemoryContext;
 	ResourceOwner caller_owner = CurrentResourceOwner;
@@ -515,7 +518,7 @@ run_once(const Site *site, int version_id, int expression_no, BoxBody body,
 	{
 		refuse_poisoned(version_id, expression_no);
 		weaken(site);
-		arm(version_id, expression_no);
+		arm(version_id, expression_no, limit);
 		armed = true;
 		body(arg);
 		CHECK_FOR_INTERRUPTS();
@@ -540,9 +543,26 @@ run_once(const Site *site, int version_id, int expression_no, BoxBody body,
 	if (armed && box.expired > 0 && error != NULL &&
 		error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 	{
-		error->message = psprintf("expression took longer than %d ms",
-								  pgj_expression_timeout);
-		error->hint = pstrdup("See the setting pg_journey.expression_timeout.");
+		error->message =
+			psprintf("%s took longer than %d ms", limit->what, limit->timeout);
+		error->hint = psprintf("See the setting %s.", limit->setting);
+	}
+	return error;
+}
+
+ErrorData *
+pgj_box_run_within(const Site *site, int version_id, int expression_no,
+				   const BoxLimit *limit, BoxBody body, void *arg)
+{
+	ErrorData *error =
+		run_once(site, version_id, expression_no, limit, body, arg);
+
+	if (error != NULL && error->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
+		memory_reading.age > 1)
+	{
+		memory_reading.age = 0;
+		FreeErrorData(error);
+		error = run_once(site, version_id, expression_no, limit, body, arg);
 	}
 	return error;
 }
@@ -551,14 +571,9 @@ ErrorData *
 pgj_box_run(const Site *site, int version_id, int expression_no, BoxBody body,
 			void *arg)
 {
-	ErrorData *error = run_once(site, version_id, expression_no, body, arg);
+	BoxLimit limit = { pgj_expression_timeout, "pg_journey.expression_timeout",
+					   "expression" };
 
-	if (error != NULL && error->sqlerrcode == ERRCODE_OUT_OF_MEMORY &&
-		memory_reading.age > 1)
-	{
-		memory_reading.age = 0;
-		FreeErrorData(error);
-		error = run_once(site, version_id, expression_no, body, arg);
-	}
-	return error;
+	return pgj_box_run_within(site, version_id, expression_no, &limit, body,
+							  arg);
 }

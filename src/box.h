@@ -34,6 +34,22 @@ typedef void (*BoxBody)(void *arg);
 extern ErrorData *pgj_box_run(const Site *site, int version_id,
 							  int expression_no, BoxBody body, void *arg);
 
+/* What an evaluation may take, and how messages call it. */
+typedef struct BoxLimit
+{
+	int timeout;		 /* ms */
+	const char *setting; /* that sets it */
+	const char *what;	 /* "expression" */
+} BoxLimit;
+
+/* The same within another limit of time. */
+extern ErrorData *pgj_box_run_within(const Site *site, int version_id,
+									 int expression_no, const BoxLimit *limit,
+									 BoxBody body, void *arg);
+
+/* In the place of a version: a segment; its revision is the expression. */
+#define PGJ_BOX_SEGMENT(segment_id) (-1000000 - (segment_id))
+
 /* Forget that evaluations of a version ended their session. */
 extern void pgj_box_forgive(int version_id);
 

@@ -3,7 +3,7 @@
  * guc.c
  *	  All settings, sorted by name.
  *
- * What guards the server against authors (expression_*) may be loosened by a
+ * What guards the server against authors (expression_*, segment_timeout) may be loosened by a
  * superuser only.
  *
  *-------------------------------------------------------------------------
@@ -23,6 +23,7 @@ int pgj_expression_memory = 256 * 1024;
 int pgj_expression_timeout = 1000;
 int pgj_launcher_naptime = 10 * 1000;
 int pgj_message_expiry = 3 * 24 * 60 * 60;
+int pgj_segment_timeout = 10 * 1000;
 
 void
 pgj_guc_define(void)
@@ -71,6 +72,13 @@ pgj_guc_define(void)
 		"Sets after what time a message that was not handed over is dropped, where its SEND states no EXPIRES.",
 		NULL, &pgj_message_expiry, 3 * 24 * 60 * 60, 1, INT_MAX, PGC_SUSET,
 		GUC_UNIT_S, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"pg_journey.segment_timeout",
+		"Sets how long one evaluation of a segment's predicate, for a batch of contacts, may take.",
+		"A batch that takes longer is tried in parts, and a predicate that is too slow even for a few contacts suspends its segment.",
+		&pgj_segment_timeout, 10 * 1000, 1, INT_MAX / 2, PGC_SUSET, GUC_UNIT_MS,
+		NULL, NULL, NULL);
 
 	MarkGUCPrefixReserved("pg_journey");
 }

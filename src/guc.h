@@ -16,6 +16,8 @@ extern int
 	pgj_expression_timeout; /* ms one evaluation of a user expression may take */
 extern int pgj_launcher_naptime; /* ms */
 extern int pgj_message_expiry;	 /* s: EXPIRES of a SEND that states none */
+extern int
+	pgj_segment_timeout; /* ms one evaluation of a segment may take, of a batch */
 
 extern void pgj_guc_define(void);
 

@@ -83,11 +83,11 @@ pgj_event_problem(const Site *site, Datum contact, TimestampTz at,
 }
 
 static void
-append_rows(const Site *site, const EventRow *rows, int nrows)
+append_rows(const Site *site, const EventRow *rows, int nrows, bool done)
 {
-	bool has_xid = !site->is_copy;
+	bool has_xid = done || !site->is_copy;
 	FullTransactionId xid =
-		has_xid ? GetTopFullTransactionId() : InvalidFullTransactionId;
+		has_xid && !done ? GetTopFullTransactionId() : InvalidFullTransactionId;
 	AppendRows log;
 
 	pgj_append_init(&log, "event", event_columns, EVENT_NCOLUMNS, nrows);
@@ -109,14 +109,19 @@ append_rows(const Site *site, const EventRow *rows, int nrows)
 }
 
 static void
-append(const Site *site, EventRow *rows, int nrows, bool numbered)
+number_rows(EventRow *rows, int nrows)
 {
 	Oid sequence = pgj_state_relation("event_id_seq");
 
+	for (int i = 0; i < nrows; i++)
+		rows[i].event_id = nextval_internal(sequence, false);
+}
+
+static void
+append(const Site *site, EventRow *rows, int nrows)
+{
 	if (nrows == 0)
 		return;
-	for (int i = 0; i < nrows && !numbered; i++)
-		rows[i].event_id = nextval_internal(sequence, false);
 
 	/*
 	 * journey.adopt() locks writers out.  One that waited for it here must not
@@ -127,18 +132,26 @@ append(const Site *site, EventRow *rows, int nrows, bool numbered)
 	if (site == NULL)
 		ereport(ERROR, errcode(ERRCODE_PGJ_NOT_ATTACHED),
 				errmsg("the contact table was detached meanwhile"));
-	append_rows(site, rows, nrows);
+	append_rows(site, rows, nrows, false);
 	pgj_wake_engine_at_commit();
 }
 
 void
 pgj_event_append(const Site *site, EventRow *rows, int nrows)
 {
-	append(site, rows, nrows, false);
+	number_rows(rows, nrows);
+	append(site, rows, nrows);
 }
 
 void
 pgj_event_append_numbered(const Site *site, EventRow *row)
 {
-	append(site, row, 1, true);
+	append(site, row, 1);
+}
+
+void
+pgj_event_append_done(const Site *site, EventRow *rows, int nrows)
+{
+	number_rows(rows, nrows);
+	append_rows(site, rows, nrows, true);
 }

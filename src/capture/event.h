@@ -29,6 +29,12 @@ extern void pgj_event_append(const Site *site, EventRow *rows, int nrows);
 /* The same for a row whose event_id was drawn from event_id_seq before. */
 extern void pgj_event_append_numbered(const Site *site, EventRow *row);
 
+/*
+ * The same for events that this transaction itself decides on: their xid is 0,
+ * so that nobody takes them for new, and nobody is woken.
+ */
+extern void pgj_event_append_done(const Site *site, EventRow *rows, int nrows);
+
 /* Throws 22023 or 42939 when users may not give an event this name. */
 extern void pgj_event_check_name(const char *name);
 

@@ -3,13 +3,8 @@
  * intake.c
  *	  Find what is new and what is due in a locked slice.
  *
- * New events.  Commit order is not id order: an event with a small id may
- * commit after one with a large id was processed.  So progress is a snapshot,
- * not an id.  Events of transactions visible in "seen" are done.  New are those
- * of transactions that were running in "seen" (its xip list) or began after it
- * (xid >= its xmax) and have committed since.  They are worked up to a second
- * snapshot, "upto", in the order (xid, event_id) of the index, so that a bulk
- * load is taken in batches; when it is exhausted, "upto" becomes "seen".
+ * New events are found by the commit of the transaction that recorded them (see
+ * news.h); progress is a snapshot, not an id.
  *
  * Timers are worked in the order (due_at, timer_id).  None is inserted behind the
  * progress: the slice's lock is held, and one due earlier is put at the progress.
@@ -30,6 +25,7 @@
 
 #include "engine/batch.h"
 #include "engine/engine.h"
+#include "engine/news.h"
 #include "guc.h"
 #include "pg_journey.h"
 
@@ -138,38 +134,18 @@ pgj_progress_store(const Site *site, int slice, TimestampTz at,
 
 /* ---- new events ------------------------------------------------------- */
 
-#define NEW_EVENT_COLUMNS \
-	"SELECT v.contact, v.event_id, v.at, v.name, v.xid FROM journey_state.event v"
+#define NEW_EVENTS                                                       \
+	"v.contact, v.event_id, v.at, v.name, v.xid", "journey_state.event", \
+		"event_id"
 
-/*
- * Of transactions that were running in "seen": few, mostly none.  Of each
- * transaction the events after the last one done.
- */
-#define EVENTS_OF_RUNNING(limit)                                 \
-	"SELECT v.* FROM pg_catalog.pg_snapshot_xip($2) AS x (xid)"  \
-	" CROSS JOIN LATERAL (" NEW_EVENT_COLUMNS                    \
-	"  WHERE v.slice = $1 AND v.xid = x.xid"                     \
-	"  AND v.event_id > CASE WHEN x.xid = $4 THEN $5 ELSE 0 END" \
-	"  ORDER BY v.event_id " limit ") v"                         \
-	" WHERE x.xid >= $4 AND pg_catalog.pg_visible_in_snapshot(x.xid, $3)"
+/* one macro's arguments out of another */
+#define APPLY(macro, ...) macro(__VA_ARGS__)
 
-/*
- * Of transactions that began after it.  One lower bound, not two: an index scan
- * starts at one of them, and it would have to be the right one.
- */
-#define EVENTS_SINCE                                                                                \
-	NEW_EVENT_COLUMNS                                                                               \
-	" WHERE v.slice = $1 AND (v.xid, v.event_id) > (greatest($4, pg_catalog.pg_snapshot_xmax($2))," \
-	"  CASE WHEN $4 >= pg_catalog.pg_snapshot_xmax($2) THEN $5 ELSE 0 END)"                         \
-	" AND v.xid < pg_catalog.pg_snapshot_xmax($3)"                                                  \
-	" AND pg_catalog.pg_visible_in_snapshot(v.xid, $3)"
+static KeptPlan events_of_running = { .sql = APPLY(PGJ_NEWS_OF_RUNNING_BATCH,
+												   NEW_EVENTS) };
 
-static KeptPlan events_of_running = {
-	.sql = EVENTS_OF_RUNNING("LIMIT $6") " ORDER BY v.xid, v.event_id LIMIT $6"
-};
-
-static KeptPlan events_since = { .sql = EVENTS_SINCE
-								 " ORDER BY v.xid, v.event_id LIMIT $6" };
+static KeptPlan events_since = { .sql =
+									 APPLY(PGJ_NEWS_SINCE_BATCH, NEW_EVENTS) };
 
 /*
  * Work up to what is committed now, from the start, unless that is under way.
@@ -300,8 +276,11 @@ pgj_events_to_timers(const Site *site, int slice, Progress *progress)
 		.sql =
 			"INSERT INTO journey_state.timer (slice, due_at, timer_id, contact, event_id, event_at)"
 			" SELECT $1, greatest(v.at, $6), pg_catalog.nextval('journey_state.row_id_seq'), v.contact, v.event_id, v.at"
-			" FROM (" EVENTS_OF_RUNNING("") " UNION ALL " EVENTS_SINCE ") v"
-											" ORDER BY v.at, v.event_id"
+			" FROM (" APPLY(
+				PGJ_NEWS_OF_RUNNING, NEW_EVENTS,
+				"") " UNION ALL " APPLY(PGJ_NEWS_SINCE,
+										NEW_EVENTS) ") v"
+													" ORDER BY v.at, v.event_id"
 	};
 	Params params;
 
