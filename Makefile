@@ -24,7 +24,7 @@ help:
 	@echo 'make crash-sabotage   prove that it notices faults planted on purpose'
 	@echo 'make fuzz             run the fuzz targets for SECONDS=60 each'
 	@echo 'make bench            all figures; BENCH_SHORT=1 for a quick look'
-	@echo 'make bench-NAME       one: tick churn latency relay capture'
+	@echo 'make bench-NAME       one: tick churn latency relay capture segment'
 	@echo
 	@echo 'make format           format C sources (clang-format 14)'
 	@echo 'make format-check     fail if formatting would change something'
@@ -54,6 +54,9 @@ bench:
 bench-%:
 	@test/bench/run.sh $*
 
+bench-segment:
+	@test/bench/run.sh segment segment_insert segment_peers segment_lag
+
 format:
 	clang-format-14 -i $(C_SOURCES)
 
@@ -66,7 +69,7 @@ lint:
 C_SOURCES = $(sort $(wildcard src/*.[ch] src/*/*.[ch]))
 C_SOURCES := $(filter-out %_gram.c %_gram.h %_scan.c,$(C_SOURCES))
 
-.PHONY: $(filter-out %-%,$(SANDBOX_TARGETS)) format-check
+.PHONY: $(filter-out %-%,$(SANDBOX_TARGETS)) bench-segment format-check
 
 else
 

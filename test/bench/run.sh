@@ -9,6 +9,13 @@
 #				BENCH_RATE (200) events/s for BENCH_SECONDS, the worker running
 #	relay		messages/s through the relay to a local SMTP sink
 #	capture		what capture costs the shop's INSERT
+#	segment		segments beside the bare SQL of their predicates: first build, flips by
+#				the clock, changed contacts, growth from 10^5 to 10^6 contacts
+#	segment_insert	what 1, 10 and 47 segments cost the shop's writes
+#	segment_peers	one condition kept by a segment, a refreshed materialized view
+#				and, if it is installed, pg_ivm
+#	segment_lag	from the commit of a change to the membership, 47 segments of
+#				180,000 contacts at BENCH_RATE (500) changes/s, the worker running
 #
 # BENCH_SHORT=1 makes all of them short.  Servers run in a throw-away directory
 # with fsync on.  The machine should have nothing else to do: read ratios first.
@@ -22,7 +29,7 @@ set -euo pipefail
 . "$(dirname "$0")/../../tools/sandbox.sh"
 
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(tick churn latency relay capture)
+[ ${#names[@]} -gt 0 ] || names=(tick churn latency relay capture segment segment_insert segment_peers segment_lag)
 
 started=
 finish() {
