@@ -105,7 +105,7 @@ SHLIB_LINK  = -Wl,--version-script=$(srcdir)/src/exports.map
 # order matters: a part may only use objects of the parts above it
 SQL_PARTS = \
              sql/00_header.sql sql/10_contact.sql sql/15_state.sql sql/16_maintain.sql sql/20_capture.sql \
-             sql/25_segment.sql sql/26_rfm.sql sql/30_script.sql sql/40_engine.sql sql/42_worker.sql sql/50_gate.sql sql/60_outbox.sql \
+             sql/25_segment.sql sql/26_rfm.sql sql/27_segment_site.sql sql/30_script.sql sql/40_engine.sql sql/42_worker.sql sql/50_gate.sql sql/60_outbox.sql \
              sql/62_preview.sql sql/70_feedback.sql sql/80_measure.sql sql/81_performance.sql \
              sql/82_views.sql sql/83_explain.sql sql/84_health.sql sql/85_check.sql sql/90_privileges.sql \
              sql/95_dump.sql

@@ -69,7 +69,7 @@ LANGUAGE c
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_detach';
 REVOKE ALL ON FUNCTION journey.detach() FROM PUBLIC;
-COMMENT ON FUNCTION journey.detach() IS 'Drops the captures, their triggers and the site''s row; the state tables stay';
+COMMENT ON FUNCTION journey.detach() IS 'Drops the captures, their triggers and those of segments, and the site''s row; the state tables stay';
 
 CREATE FUNCTION journey.adopt()
 RETURNS void

@@ -68,7 +68,7 @@ BEGIN
 		JOIN journey_state.event AS e ON e.slice = p.slice
 			AND (p.seen IS NULL OR e.xid >= pg_snapshot_xmax(p.seen) OR e.xid = ANY (ARRAY(SELECT pg_snapshot_xip(p.seen))))
 			AND NOT coalesce(pg_visible_in_snapshot(e.xid, p.upto) AND e.event_id <= p.after_event, false)
-		WHERE e.xid IS NOT NULL
+		WHERE e.xid IS NOT NULL AND e.xid <> '0'	-- 0: done when it was written
 		LIMIT counted
 	)
 	SELECT 'events_unprocessed', count(*)::numeric, 'rows', CASE WHEN count(*) = counted THEN 'warn' ELSE 'ok' END, CASE WHEN count(*) = counted THEN 'at least' END FROM waiting AS w;

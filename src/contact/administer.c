@@ -47,6 +47,23 @@ pgj_maintain_as(Oid owner, TimestampTz at, Interval *ahead)
 }
 
 /*
+ * What happened to the watched tables meanwhile is not known: all segments are
+ * compiled and scanned anew.
+ */
+void
+pgj_segments_anew_as(Oid owner)
+{
+	Oid types[1] = { TIMESTAMPTZOID };
+	Datum values[1] = { TimestampTzGetDatum(pgj_clock_now()) };
+	SavedUser saved = pgj_become_role(owner);
+
+	pgj_run_with("SELECT journey._segments_anew($1, " PGJ_COMMITTED_SNAPSHOT
+				 ")",
+				 1, types, values, NULL);
+	pgj_become_caller(saved);
+}
+
+/*
  * Make a copied database the one that sends.
  *
  * Transaction ids of the original mean nothing here.  Events that the original
@@ -72,7 +89,8 @@ adopt_state(Oid owner)
 		"  e.contact, e.event_id, e.at"
 		" FROM journey_state.event e LEFT JOIN progress p ON p.slice OPERATOR(pg_catalog.=) e.slice"
 		" WHERE e.xid IS NULL"
-		"  OR NOT COALESCE(pg_catalog.pg_visible_in_snapshot(e.xid, p.seen), false)"
+		"  OR e.xid OPERATOR(pg_catalog.<>) '0'" /* done when it was written */
+		"  AND NOT COALESCE(pg_catalog.pg_visible_in_snapshot(e.xid, p.seen), false)"
 		"  AND NOT COALESCE(pg_catalog.pg_visible_in_snapshot(e.xid, p.upto)"
 		"   AND e.event_id OPERATOR(pg_catalog.<=) p.after_event, false)");
 	pgj_run(
@@ -88,6 +106,7 @@ adopt_state(Oid owner)
 		"  WHERE q.slice OPERATOR(pg_catalog.=) s.slice AND q.lane OPERATOR(pg_catalog.=) 'engine'"
 		"  ORDER BY q.seq DESC LIMIT 1) p ON true");
 	pgj_become_caller(saved);
+	pgj_segments_anew_as(owner);
 }
 
 Datum

@@ -294,6 +294,27 @@ bury_lost_journeys(Oid owner)
 	pgj_become_caller(saved);
 }
 
+static void
+bury_lost_segments(Oid owner)
+{
+	SavedUser saved = pgj_become_role(owner);
+	Oid types[1] = { INT4OID };
+	Datum highest;
+	bool isnull;
+
+	highest = pgj_fetch("SELECT journey._bury_lost_segments()", &isnull);
+	pgj_become_caller(saved);
+	if (isnull)
+		return;
+
+	saved = pgj_become_extension_owner();
+	pgj_run_with(
+		"SELECT pg_catalog.setval('journey.segment_segment_id_seq', $1)"
+		" FROM journey.segment_segment_id_seq AS q WHERE $1 OPERATOR(pg_catalog.>=) q.last_value",
+		1, types, &highest, NULL);
+	pgj_become_caller(saved);
+}
+
 /*
  * A journey_state left by DROP EXTENSION, or brought by a dump, is taken over
  * if it is whole, has the same key type and belongs to the same owner.
@@ -302,11 +323,12 @@ static void
 readopt_state(Attachment *a)
 {
 	static const char *const tables[] = {
-		"capture_error", "consent", "consent_log", "conversion",
-		"enrollment",	 "event",	"event_key",   "exposure",
-		"held",			 "message", "outbox",	   "progress",
-		"receipt",		 "refusal", "relay",	   "slice",
-		"suppression",	 "timer",	"transition",  "verdict"
+		"capture_error", "consent",	 "consent_log",	   "conversion",
+		"enrollment",	 "event",	 "event_key",	   "exposure",
+		"held",			 "mark",	 "membership",	   "message",
+		"outbox",		 "progress", "segment_change", "segment_scan",
+		"receipt",		 "refusal",	 "relay",		   "slice",
+		"suppression",	 "timer",	 "transition",	   "verdict"
 	};
 	Oid namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
 	Oid existing = pgj_schema_owner(PGJ_STATE_SCHEMA);
@@ -353,6 +375,8 @@ readopt_state(Attachment *a)
 		a->slices = slices;
 	}
 	bury_lost_journeys(a->owner);
+	bury_lost_segments(a->owner);
+	pgj_segments_anew_as(a->owner);
 }
 
 /* attach() without a table: a table of our own, in the owner's hands. */
@@ -484,12 +508,12 @@ pgj_sql_attach(PG_FUNCTION_ARGS)
 }
 
 /*
- * Drop the triggers of all captures.  The caller need not own the shop's
+ * Drop the triggers of all captures and segments.  The caller need not own the shop's
  * tables, so this runs as the extension's owner; only triggers that call our
  * function are touched.
  */
 static void
-drop_capture_triggers(void)
+drop_triggers(void)
 {
 	SavedUser saved = pgj_become_extension_owner();
 	SPITupleTable *rows;
@@ -500,7 +524,7 @@ drop_capture_triggers(void)
 		" FROM pg_catalog.pg_trigger t"
 		" JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.tgrelid"
 		" JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace"
-		" WHERE t.tgfoid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure('journey._capture()')"
+		" WHERE t.tgfoid IN (pg_catalog.to_regprocedure('journey._capture()'), pg_catalog.to_regprocedure('journey._mark()'))"
 		" AND t.tgparentid OPERATOR(pg_catalog.=) 0 ORDER BY t.oid");
 	rows = SPI_tuptable;
 	nrows = SPI_processed;
@@ -547,7 +571,7 @@ pgj_sql_detach(PG_FUNCTION_ARGS)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	drop_capture_triggers();
+	drop_triggers();
 	drop_views();
 	saved = pgj_become_extension_owner();
 	pgj_run("DELETE FROM journey.site_token; DELETE FROM journey.site");

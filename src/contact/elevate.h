@@ -23,6 +23,7 @@ extern const char *pgj_role_name(Oid role);
 extern void pgj_require_administrator(Oid owner);
 
 /* administer.c */
+extern void pgj_segments_anew_as(Oid owner);
 extern void pgj_maintain_as(Oid owner, TimestampTz at, Interval *ahead);
 
 #endif /* PGJ_ELEVATE_H */
