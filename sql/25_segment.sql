@@ -50,6 +50,14 @@ COMMENT ON TABLE journey.watch IS 'What a row''s change says of contacts. contac
 COMMENT ON COLUMN journey.watch.key IS 'attribute numbers';
 COMMENT ON COLUMN journey.watch.null_is_all IS 'a row whose key is null concerns every contact (NOT IN)';
 
+CREATE TABLE journey.watch_member
+(
+	relation			regclass	NOT NULL,
+	member				regclass	NOT NULL,
+	PRIMARY KEY (relation, member)
+);
+COMMENT ON TABLE journey.watch_member IS 'The tables that make up a watched one, itself included, as they were when it was last looked at: partitions and child tables that come and go';
+
 CREATE TABLE journey.segment_watch
 (
 	segment_id			integer		NOT NULL,
@@ -96,3 +104,43 @@ CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE 
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.segment_watch
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
+
+-- No SET search_path: names in the predicate resolve by the author's.
+CREATE FUNCTION journey.create_segment(name text, predicate text, existing text DEFAULT 'ignore', timezone text DEFAULT current_setting('TimeZone'), refresh_every interval DEFAULT '1 day', at timestamptz DEFAULT clock_timestamp())
+RETURNS integer
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pgj_sql_create_segment';
+REVOKE ALL ON FUNCTION journey.create_segment(text, text, text, text, interval, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.create_segment(text, text, text, text, interval, timestamptz) IS 'Make a segment of the contacts (c) for whom a predicate is true. existing: whether those for whom it is true already enter as an event (enter) or not (ignore). timezone: in which dates are meant. refresh_every: how often all contacts are looked at again if a part of the predicate cannot be followed. Returns the segment''s number.';
+
+-- No SET search_path: names in the predicate resolve by the author's.
+CREATE FUNCTION journey.alter_segment(name text, predicate text DEFAULT NULL, existing text DEFAULT 'ignore', timezone text DEFAULT NULL, refresh_every interval DEFAULT NULL, at timestamptz DEFAULT clock_timestamp())
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'pgj_sql_alter_segment';
+REVOKE ALL ON FUNCTION journey.alter_segment(text, text, text, text, interval, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.alter_segment(text, text, text, text, interval, timestamptz) IS 'Change what is not null of a segment. Members stay until a scan has been over them; existing: whether those whom it finds to have entered or left do so as an event (enter) or not (ignore).';
+
+CREATE FUNCTION journey.drop_segment(name text)
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_drop_segment';
+REVOKE ALL ON FUNCTION journey.drop_segment(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.drop_segment(text) IS 'Drop a segment that no other segment and no journey uses; nobody leaves it as an event';
+
+CREATE FUNCTION journey.resume_segment(name text, at timestamptz DEFAULT clock_timestamp())
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_resume_segment';
+REVOKE ALL ON FUNCTION journey.resume_segment(text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.resume_segment(text, timestamptz) IS 'Compile a suspended segment anew and look at all contacts again';
+
+CREATE FUNCTION journey.refresh_segment(name text, at timestamptz DEFAULT clock_timestamp())
+RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_refresh_segment';
+REVOKE ALL ON FUNCTION journey.refresh_segment(text, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.refresh_segment(text, timestamptz) IS 'Ask for a look at all contacts';

@@ -15,6 +15,7 @@ SELECT pg_extension_config_dump('journey.segment', '');
 SELECT pg_extension_config_dump('journey.segment_segment_id_seq', '');
 SELECT pg_extension_config_dump('journey.watch', '');
 SELECT pg_extension_config_dump('journey.watch_watch_id_seq', '');
+SELECT pg_extension_config_dump('journey.watch_member', '');
 SELECT pg_extension_config_dump('journey.segment_watch', '');
 SELECT pg_extension_config_dump('journey.segment_part', '');
 SELECT pg_extension_config_dump('journey.segment_need', '');

@@ -3,13 +3,14 @@
  * guc.c
  *	  All settings, sorted by name.
  *
- * What guards the server against authors (expression_*, segment_timeout) may be loosened by a
- * superuser only.
+ * What guards the server against authors (expression_*, segment_*) may be
+ * loosened by a superuser only.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include <float.h>
 #include <limits.h>
 
 #include "utils/guc.h"
@@ -23,6 +24,7 @@ int pgj_expression_memory = 256 * 1024;
 int pgj_expression_timeout = 1000;
 int pgj_launcher_naptime = 10 * 1000;
 int pgj_message_expiry = 3 * 24 * 60 * 60;
+double pgj_segment_cost = 10000;
 int pgj_segment_timeout = 10 * 1000;
 
 void
@@ -72,6 +74,12 @@ pgj_guc_define(void)
 		"Sets after what time a message that was not handed over is dropped, where its SEND states no EXPIRES.",
 		NULL, &pgj_message_expiry, 3 * 24 * 60 * 60, 1, INT_MAX, PGC_SUSET,
 		GUC_UNIT_S, NULL, NULL, NULL);
+
+	DefineCustomRealVariable(
+		"pg_journey.segment_cost",
+		"Sets what a segment's predicate may cost for one contact, in the planner's units.",
+		"Looked at when a segment is created or altered; 0 sets no limit.",
+		&pgj_segment_cost, 10000, 0, DBL_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
 
 	DefineCustomIntVariable(
 		"pg_journey.segment_timeout",

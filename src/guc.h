@@ -19,6 +19,9 @@ extern int pgj_message_expiry;	 /* s: EXPIRES of a SEND that states none */
 extern int
 	pgj_segment_timeout; /* ms one evaluation of a segment may take, of a batch */
 
+extern double
+	pgj_segment_cost; /* planner's cost of a predicate for one contact; 0: any */
+
 extern void pgj_guc_define(void);
 
 #endif /* PGJ_GUC_H */

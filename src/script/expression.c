@@ -111,9 +111,8 @@ refuse_clause(bool present, const char *what)
 				errhint("Put a query in parentheses, as a sub-select."));
 }
 
-/* The one expression a text consists of, as a raw parse tree. */
-static Node *
-parse_expression(const char *source)
+Node *
+pgj_expression_parse(const char *source)
 {
 	List *parsed = raw_parser(source, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select;
@@ -295,9 +294,8 @@ coerce_value(const CompileContext *cc, Node *raw, Node *value)
 	return coerced;
 }
 
-/* A constant is written the same whatever the author's settings are. */
-static void
-set_output_format(void)
+void
+pgj_expression_output_format(void)
 {
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET,
 					PGC_S_SESSION);
@@ -336,7 +334,7 @@ compile_in_box(void *arg)
 {
 	CompileContext *cc = arg;
 	Joins joins = { true, true, cc->scope != EXPRESSION_ENTRY };
-	Node *raw = parse_expression(cc->source);
+	Node *raw = pgj_expression_parse(cc->source);
 	Node *tree = raw;
 	Query *query;
 	TargetEntry *target;
@@ -371,7 +369,7 @@ compile_in_box(void *arg)
 	target = lsecond_node(TargetEntry, query->targetList);
 	target->expr = (Expr *) coerce_value(cc, raw, (Node *) target->expr);
 
-	set_output_format();
+	pgj_expression_output_format();
 	statement = pg_get_querydef(query, false);
 	try_statement(cc, statement);
 	cc->statement = MemoryContextStrdup(cc->context, statement);

@@ -46,4 +46,16 @@ extern char *pgj_expression_compile(const Site *site, const char *script,
 									ExpressionScope scope, Oid result,
 									ErrorData **error);
 
+/*
+ * The one expression a text consists of, as a raw parse tree; in the box.  Errors
+ * have their position in the text.
+ */
+extern struct Node *pgj_expression_parse(const char *source);
+
+/*
+ * Settings under which a constant is written the same whatever the author's are,
+ * and every name qualified; in the box, which undoes it.
+ */
+extern void pgj_expression_output_format(void);
+
 #endif /* PGJ_EXPRESSION_H */

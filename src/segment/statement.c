@@ -1,0 +1,561 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement.c
+ *	  The statements of a segment, and the functions they live in.
+ *
+ *	 check	SELECT k.n, c.key, <predicate> IS TRUE, <next>
+ *			FROM <contact table> c, unnest($1, $2, $3) AS k (n, contact, at)
+ *			WHERE c.key = k.contact				-- now() is k.at
+ *	 scan	SELECT c.key, <predicate> IS TRUE, <next> FROM <contact table> c
+ *			WHERE c.key >= COALESCE($2, <the first key>) AND (c.key > $2 OR $2 IS NULL)
+ *			ORDER BY c.key LIMIT $3				-- now() is $1
+ *
+ * Frames are written as text, in which an author has no part, and analyzed; the
+ * trees of predicate and next are put in their places, and pg_get_querydef
+ * writes the whole with every name qualified.
+ *
+ * A sub-select that the predicate and its next flip have in common would be
+ * run twice.  It is moved to
+ *
+ *	 ..., LATERAL (SELECT <sub-select> AS s1, ... OFFSET 0) AS x
+ *
+ * unless it might then be run for contacts for whom it is not run now: one of
+ * its places must be reached for everybody.
+ *
+ * The contact table is range table entry PREDICATE_CONTACT (1) in all of them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
+#include "parser/parser.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/ruleutils.h"
+
+#include "pg_journey.h"
+#include "script/expression.h"
+#include "segment/compile.h"
+
+#define CHECK_KEYS 2	/* range table entries of the check's frame */
+#define CHECK_KEYS_AT 3 /* the column "at" */
+#define CHECK_MEMBER 3	/* target list entries */
+
+static Query *
+analyze_frame(const char *text, Oid *types, int ntypes)
+{
+	RawStmt *raw = linitial_node(RawStmt, raw_parser(text, RAW_PARSE_DEFAULT));
+
+	return parse_analyze_fixedparams(raw, text, types, ntypes, NULL);
+}
+
+/* -------- now() -------- */
+
+typedef struct NowContext
+{
+	int level;
+} NowContext;
+
+/* now() as a column of the check's parameters. */
+static Node *
+now_mutator(Node *node, NowContext *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXTERN &&
+		((Param *) node)->paramid == PREDICATE_NOW)
+		return (Node *) makeVar(CHECK_KEYS, CHECK_KEYS_AT, TIMESTAMPTZOID, -1,
+								InvalidOid, context->level);
+	if (IsA(node, Query))
+	{
+		Query *result;
+
+		context->level++;
+		result = query_tree_mutator((Query *) node, now_mutator, context, 0);
+		context->level--;
+		return (Node *) result;
+	}
+	return expression_tree_mutator(node, now_mutator, context);
+}
+
+/* now() of an expression "level" levels below the check's frame. */
+static Node *
+now_as_column(Node *node, int level)
+{
+	NowContext context = { level };
+
+	return now_mutator(node, &context);
+}
+
+/* And back. */
+static Node *
+param_mutator(Node *node, NowContext *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varno == CHECK_KEYS &&
+		((Var *) node)->varlevelsup == context->level)
+	{
+		Param *now = makeNode(Param);
+
+		now->paramkind = PARAM_EXTERN;
+		now->paramid = PREDICATE_NOW;
+		now->paramtype = TIMESTAMPTZOID;
+		now->paramtypmod = -1;
+		now->location = -1;
+		return (Node *) now;
+	}
+	if (IsA(node, Query))
+	{
+		Query *result;
+
+		context->level++;
+		result = query_tree_mutator((Query *) node, param_mutator, context, 0);
+		context->level--;
+		return (Node *) result;
+	}
+	return expression_tree_mutator(node, param_mutator, context);
+}
+
+/* -------- sub-selects in common -------- */
+
+typedef struct Shared
+{
+	SubLink *sublink;
+	int count;
+	bool always; /* reached for every contact */
+} Shared;
+
+typedef struct ShareContext
+{
+	List *found; /* of Shared */
+	bool always;
+} ShareContext;
+
+static void share_list(List *nodes, ShareContext *context, int nalways);
+
+static void
+note_sublink(SubLink *sublink, ShareContext *context)
+{
+	ListCell *lc;
+	Shared *shared;
+
+	foreach (lc, context->found)
+	{
+		shared = lfirst(lc);
+		if (equal(shared->sublink, sublink))
+		{
+			shared->count++;
+			shared->always |= context->always;
+			return;
+		}
+	}
+	shared = palloc_object(Shared);
+	shared->sublink = sublink;
+	shared->count = 1;
+	shared->always = context->always;
+	context->found = lappend(context->found, shared);
+}
+
+/*
+ * Find sub-selects of the outermost level.  CASE, COALESCE, AND and OR may stop
+ * before they reach all of their parts.
+ */
+static bool
+share_walker(Node *node, ShareContext *context)
+{
+	bool always = context->always;
+
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_SubLink:
+			note_sublink((SubLink *) node, context);
+			return false;
+		case T_CaseExpr:
+		{
+			CaseExpr *expr = (CaseExpr *) node;
+			ListCell *lc;
+
+			share_walker((Node *) expr->arg, context);
+			foreach (lc, expr->args)
+			{
+				CaseWhen *when = lfirst_node(CaseWhen, lc);
+
+				share_walker((Node *) when->expr, context);
+				context->always = false;
+				share_walker((Node *) when->result, context);
+			}
+			share_walker((Node *) expr->defresult, context);
+			context->always = always;
+			return false;
+		}
+		case T_CoalesceExpr:
+			share_list(((CoalesceExpr *) node)->args, context, 1);
+			return false;
+		case T_BoolExpr:
+			share_list(((BoolExpr *) node)->args, context, 1);
+			return false;
+		default:
+			return expression_tree_walker(node, share_walker, context);
+	}
+}
+
+static void
+share_list(List *nodes, ShareContext *context, int nalways)
+{
+	bool always = context->always;
+	ListCell *lc;
+
+	foreach (lc, nodes)
+	{
+		if (foreach_current_index(lc) >= nalways)
+			context->always = false;
+		share_walker(lfirst(lc), context);
+	}
+	context->always = always;
+}
+
+/* The sub-selects to be moved. */
+static List *
+shared_sublinks(const Predicate *predicate)
+{
+	ShareContext context = { NIL, true };
+	List *result = NIL;
+	ListCell *lc;
+
+	share_walker((Node *) predicate_condition(predicate), &context);
+	share_walker((Node *) predicate->next, &context);
+	foreach (lc, context.found)
+	{
+		Shared *shared = lfirst(lc);
+
+		if (shared->count > 1 && shared->always &&
+			shared->sublink->subLinkType != MULTIEXPR_SUBLINK)
+			result = lappend(result, shared->sublink);
+	}
+	return result;
+}
+
+typedef struct MoveContext
+{
+	List *sublinks;
+	int varno; /* of the LATERAL sub-select */
+} MoveContext;
+
+static Node *
+move_mutator(Node *node, MoveContext *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, SubLink))
+	{
+		ListCell *lc;
+
+		foreach (lc, context->sublinks)
+			if (equal(node, lfirst(lc)))
+				return (Node *) makeVar(
+					context->varno, foreach_current_index(lc) + 1,
+					exprType(node), exprTypmod(node), exprCollation(node), 0);
+		return copyObject(node);
+	}
+	return expression_tree_mutator(node, move_mutator, context);
+}
+
+/* ", LATERAL (SELECT NULL AS s1, ... OFFSET 0) AS x", or nothing. */
+static char *
+lateral_text(List *sublinks)
+{
+	StringInfoData s;
+
+	initStringInfo(&s);
+	for (int i = 1; i <= list_length(sublinks); i++)
+		appendStringInfo(&s, "%s NULL AS s%d",
+						 i == 1 ? ", LATERAL (SELECT" : ",", i);
+	if (sublinks != NIL)
+		appendStringInfoString(&s, " OFFSET 0) AS x");
+	return s.data;
+}
+
+/* Put sub-selects into the frame's LATERAL sub-select, its last entry. */
+static void
+fill_lateral(Query *frame, List *sublinks, bool check)
+{
+	Query *lateral;
+	ListCell *lc;
+
+	if (sublinks == NIL)
+		return;
+	lateral = llast_node(RangeTblEntry, frame->rtable)->subquery;
+	foreach (lc, lateral->targetList)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, lc);
+		Node *sublink =
+			copyObject(list_nth(sublinks, foreach_current_index(lc)));
+
+		IncrementVarSublevelsUp(sublink, 1, 0);
+		target->expr = (Expr *) (check ? now_as_column(sublink, 1) : sublink);
+	}
+	lateral->hasSubLinks = true;
+}
+
+/* -------- check and scan -------- */
+
+/*
+ * Put the condition and its next flip into their places in a frame: that of the
+ * check, where now() is a column, or that of the scan, where it is $1.
+ */
+static void
+fill_frame(Query *frame, const Predicate *predicate, List *sublinks, bool check)
+{
+	MoveContext context = { sublinks, list_length(frame->rtable) };
+	BooleanTest *test = makeNode(BooleanTest);
+	int first = check ? CHECK_MEMBER : CHECK_MEMBER - 1;
+	Node *member =
+		move_mutator((Node *) predicate_condition(predicate), &context);
+	Node *next = move_mutator((Node *) predicate->next, &context);
+
+	test->arg = (Expr *) (check ? now_as_column(member, 0) : member);
+	test->booltesttype = IS_TRUE;
+	test->location = -1;
+	list_nth_node(TargetEntry, frame->targetList, first - 1)->expr =
+		(Expr *) test;
+	if (next)
+		list_nth_node(TargetEntry, frame->targetList, first)->expr =
+			(Expr *) (check ? now_as_column(next, 0) : next);
+	frame->hasSubLinks = true;
+	fill_lateral(frame, sublinks, check);
+}
+
+static char *
+write_check(const Predicate *predicate, List *sublinks)
+{
+	const Site *site = predicate->site;
+	Oid types[3] = { INT4ARRAYOID, site->key_array_type, TIMESTAMPTZARRAYOID };
+	Query *frame = analyze_frame(
+		psprintf(
+			"SELECT k.n, c.%s AS contact, NULL::pg_catalog.bool AS member, NULL::pg_catalog.timestamptz AS next_check"
+			" FROM %s AS c, ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+			" AS k (n, contact, at)%s WHERE c.%s OPERATOR(pg_catalog.=) k.contact",
+			site->key_column, site->contact_name, lateral_text(sublinks),
+			site->key_column),
+		types, lengthof(types));
+
+	fill_frame(frame, predicate, sublinks, true);
+	return pg_get_querydef(frame, false);
+}
+
+/*
+ * The lower bound is an expression that an index can be searched with, so that
+ * even a plan made for any $2 reads no more than it returns.
+ */
+static char *
+write_scan(const Predicate *predicate, List *sublinks)
+{
+	const Site *site = predicate->site;
+	const char *key = site->key_column;
+	Oid types[3] = { TIMESTAMPTZOID, site->key_type, INT4OID };
+	Query *frame = analyze_frame(
+		psprintf(
+			"SELECT c.%s AS contact, NULL::pg_catalog.bool AS member, NULL::pg_catalog.timestamptz AS next_check"
+			" FROM %s AS c%s"
+			" WHERE c.%s OPERATOR(pg_catalog.>=) COALESCE($2, (SELECT f.%s FROM %s AS f ORDER BY f.%s LIMIT 1))"
+			" AND (c.%s OPERATOR(pg_catalog.>) $2 OR $2 IS NULL) ORDER BY c.%s LIMIT $3",
+			key, site->contact_name, lateral_text(sublinks), key, key,
+			site->contact_name, key, key, key),
+		types, lengthof(types));
+
+	fill_frame(frame, predicate, sublinks, false);
+	return pg_get_querydef(frame, false);
+}
+
+void
+pgj_segment_write_statements(CompiledSegment *segment)
+{
+	const Predicate *predicate = &segment->predicate;
+	List *sublinks = shared_sublinks(predicate);
+	ListCell *lc;
+
+	segment->check = write_check(predicate, sublinks);
+	segment->scan = write_scan(predicate, sublinks);
+	segment->finds = NIL;
+	foreach (lc, predicate->watches)
+	{
+		Watch *watch = lfirst(lc);
+
+		segment->finds = lappend(
+			segment->finds,
+			watch->find ? pg_get_querydef(copyObject(watch->find), false)
+						: NULL);
+	}
+}
+
+/* -------- and back -------- */
+
+typedef struct RestoreContext
+{
+	int varno;
+	List *targets; /* of the LATERAL sub-select */
+} RestoreContext;
+
+static Node *
+restore_mutator(Node *node, RestoreContext *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varno == context->varno &&
+		((Var *) node)->varlevelsup == 0)
+	{
+		TargetEntry *target = list_nth_node(TargetEntry, context->targets,
+											((Var *) node)->varattno - 1);
+		Node *result = copyObject((Node *) target->expr);
+
+		IncrementVarSublevelsUp(result, -1, 1);
+		return result;
+	}
+	return expression_tree_mutator(node, restore_mutator, context);
+}
+
+Query *
+pgj_segment_read_statement(const Site *site, Query *check)
+{
+	Query *frame = analyze_frame(psprintf("SELECT c.%s FROM %s AS c",
+										  site->key_column, site->contact_name),
+								 NULL, 0);
+	RangeTblEntry *last = llast_node(RangeTblEntry, check->rtable);
+	NowContext now = { 0 };
+	Node *condition;
+
+	condition =
+		(Node *) list_nth_node(TargetEntry, check->targetList, CHECK_MEMBER - 1)
+			->expr;
+	condition = (Node *) castNode(BooleanTest, condition)->arg;
+	if (last->rtekind == RTE_SUBQUERY)
+	{
+		RestoreContext context = { list_length(check->rtable),
+								   last->subquery->targetList };
+
+		condition = restore_mutator(condition, &context);
+	}
+	condition = param_mutator(condition, &now);
+	frame->targetList =
+		lappend(frame->targetList, makeTargetEntry((Expr *) condition, 2,
+												   pstrdup("member"), false));
+	frame->hasSubLinks = true;
+	return frame;
+}
+
+/* -------- the functions -------- */
+
+/*
+ * Parameters have names: PostgreSQL 15 writes those without as "" in the body of
+ * a function that has named columns, and pg_dump writes just that.
+ */
+
+char *
+pgj_segment_function_name(int segment_id, const char *kind, int watch_id)
+{
+	if (watch_id != 0)
+		return psprintf(PGJ_STATE_SCHEMA ".segment_%d_%s_%d", segment_id, kind,
+						watch_id);
+	return psprintf(PGJ_STATE_SCHEMA ".segment_%d_%s", segment_id, kind);
+}
+
+static void
+create_function(const char *name, const char *arguments, const char *result,
+				const char *statement)
+{
+	char *command =
+		psprintf("CREATE FUNCTION %s(%s) RETURNS %s LANGUAGE sql STABLE"
+				 " BEGIN ATOMIC %s; END",
+				 name, arguments, result, statement);
+
+	if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not create function %s", name);
+	command =
+		psprintf("REVOKE ALL ON FUNCTION %s(%s) FROM PUBLIC", name, arguments);
+	if (SPI_execute(command, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not revoke rights on function %s", name);
+}
+
+void
+pgj_segment_create_functions(const Site *site, int segment_id,
+							 const CompiledSegment *segment,
+							 const int *watch_ids)
+{
+	const char *key = site->key_type_name;
+	int level = NewGUCNestLevel();
+	ListCell *lc;
+
+	/* as the statements were written */
+	pgj_expression_output_format();
+	create_function(
+		pgj_segment_function_name(segment_id, "check", 0),
+		psprintf(
+			"numbers integer[], contacts %s[], times timestamp with time zone[]",
+			key),
+		psprintf(
+			"TABLE (n integer, contact %s, member boolean, next_check timestamp with time zone)",
+			key),
+		segment->check);
+	create_function(
+		pgj_segment_function_name(segment_id, "scan", 0),
+		psprintf("at timestamp with time zone, after %s, how_many integer",
+				 key),
+		psprintf(
+			"TABLE (contact %s, member boolean, next_check timestamp with time zone)",
+			key),
+		segment->scan);
+	foreach (lc, segment->finds)
+	{
+		int i = foreach_current_index(lc);
+		const Watch *watch = list_nth(segment->predicate.watches, i);
+		StringInfoData arguments;
+
+		if (lfirst(lc) == NULL)
+			continue;
+		initStringInfo(&arguments);
+		for (int j = 0; j < list_length(watch->key); j++)
+			appendStringInfo(&arguments, "%svalues%d text[]", j > 0 ? ", " : "",
+							 j + 1);
+		create_function(
+			pgj_segment_function_name(segment_id, "find", watch_ids[i]),
+			arguments.data, psprintf("SETOF %s", key), lfirst(lc));
+	}
+	AtEOXact_GUC(false, level);
+}
+
+/* Whatever is there: CASCADE may have taken some, or other arguments stand. */
+void
+pgj_segment_drop_functions(int segment_id)
+{
+	char *command = psprintf(
+		"SELECT pg_catalog.format('DROP FUNCTION %%s', p.oid::pg_catalog.regprocedure) FROM pg_catalog.pg_proc p"
+		" WHERE p.pronamespace OPERATOR(pg_catalog.=) '" PGJ_STATE_SCHEMA
+		"'::pg_catalog.regnamespace"
+		" AND p.proname::pg_catalog.text OPERATOR(pg_catalog.~) '^segment_%d_(check|scan|find_[0-9]+)$'"
+		" ORDER BY p.oid",
+		segment_id);
+	SPITupleTable *rows;
+	uint64 nrows;
+
+	if (SPI_execute(command, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for the functions of a segment");
+	rows = SPI_tuptable;
+	nrows = SPI_processed;
+	for (uint64 i = 0; i < nrows; i++)
+		if (SPI_execute(SPI_getvalue(rows->vals[i], rows->tupdesc, 1), false,
+						0) != SPI_OK_UTILITY)
+			elog(ERROR, "could not drop a function of a segment");
+}
