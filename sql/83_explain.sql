@@ -30,6 +30,17 @@ $body$;
 REVOKE ALL ON FUNCTION journey.span_words(interval) FROM PUBLIC;
 COMMENT ON FUNCTION journey.span_words(interval) IS 'A length of time in words';
 
+-- An event's name; one that a segment writes, as a script says it.
+CREATE FUNCTION journey.event_words(name text)
+RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $body$
+	SELECT regexp_replace(regexp_replace($1, '^journey\.enter:', 'enter segment '), '^journey\.leave:', 'leave segment ')
+$body$;
+REVOKE ALL ON FUNCTION journey.event_words(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.event_words(text) IS 'The name of an event; of one that a segment writes, as a script says it';
+
 /*
  * Why the gate answered as it did, from the evidence stored with the verdict.
  * handed_over: when the messages named in the evidence were handed over,
@@ -118,6 +129,17 @@ BEGIN
 			e.name || CASE WHEN e.properties = '{}' THEN '' ELSE ' ' || left(e.properties::text, 200) END
 		FROM journey_state.event AS e
 		WHERE e.contact = who AND (only_journey IS NULL OR e.name IN (SELECT w.name FROM watched AS w) AND coalesce(e.name <> 'journey.call' OR e.properties ->> 'journey' = only_journey, false))
+			AND e.name !~ '^journey\.(enter|leave):'
+		UNION ALL
+		SELECT e.at, 0, e.event_id, NULL, NULL, 'segment',
+			CASE WHEN e.name LIKE 'journey.enter:%' THEN 'entered ' ELSE 'left ' END || substr(e.name, length('journey.enter:') + 1)
+		FROM journey_state.event AS e
+		WHERE e.contact = who AND e.name ~ '^journey\.(enter|leave):' AND (only_journey IS NULL OR e.name IN (SELECT w.name FROM watched AS w))
+		UNION ALL
+		SELECT m.since, 0, NULL, NULL, NULL, 'segment', format('was found in %s, and did not enter it as an event', s.name)
+		FROM journey_state.membership AS m JOIN journey.segment AS s USING (segment_id)
+		WHERE m.contact = who AND m.member AND only_journey IS NULL
+			AND NOT EXISTS (SELECT FROM journey_state.event AS e WHERE e.contact = who AND e.at = m.since AND e.name = 'journey.enter:' || s.name)
 		UNION ALL
 		SELECT c.at, 0, c.consent_id, NULL, NULL, 'consent',
 			format('%s for %s on %s (%s)', CASE WHEN c.granted THEN 'granted' ELSE 'withdrawn' END, replace(c.topic, '*', 'all topics'), c.channel, c.source)
@@ -143,8 +165,8 @@ BEGIN
 			CASE t.step_no WHEN 0 THEN format('the run ended: %s', t.cause)
 				ELSE format('step %s: %s', t.step_no, replace(s.kind, '_', ' '))
 					|| CASE s.kind WHEN 'send' THEN format(' %s %s', s.channel, s.template)
-						WHEN 'wait' THEN ' ' || s.duration || coalesce(' since last ' || s.since_event, '')
-						WHEN 'wait_for' THEN coalesce(' ' || s.event, '') || ' for at most ' || s.duration ELSE '' END
+						WHEN 'wait' THEN ' ' || s.duration || coalesce(' since last ' || journey.event_words(s.since_event), '')
+						WHEN 'wait_for' THEN coalesce(' ' || journey.event_words(s.event), '') || ' for at most ' || s.duration ELSE '' END
 					|| coalesce(' <<' || s.label || '>>', '') || format(' (%s)', t.cause) END
 		FROM journey_state.transition AS t JOIN definition AS d USING (version_id)
 		LEFT JOIN journey.step AS s ON s.version_id = t.version_id AND s.step_no = t.step_no
@@ -211,4 +233,4 @@ AS $body$
 	SELECT * FROM journey.explain($1::text, $2)
 $body$;
 REVOKE ALL ON FUNCTION journey.explain(anyelement, text) FROM PUBLIC;
-COMMENT ON FUNCTION journey.explain(anyelement, text) IS 'Everything that happened to a contact, in all journeys or one, in words and in order: events, refusals, assignments, steps, verdicts, messages, receipts, goals';
+COMMENT ON FUNCTION journey.explain(anyelement, text) IS 'Everything that happened to a contact, in all journeys or one, in words and in order: events, segments entered and left, refusals, assignments, steps, verdicts, messages, receipts, goals';

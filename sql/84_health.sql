@@ -116,6 +116,68 @@ BEGIN
 	SELECT 'held', count(*)::numeric, 'rows', 'ok', CASE WHEN count(*) > 0 THEN 'waiting for paused journeys to be resumed' END
 	FROM journey_state.held AS h;
 
+	-- segments
+	RETURN QUERY
+	SELECT 'segments_suspended', count(*)::numeric, 'segments', CASE count(*) WHEN 0 THEN 'ok' ELSE 'warn' END,
+		min(format('"%s" since %s: %s', s.name, s.error_at, s.error))
+	FROM journey.segment AS s WHERE s.status = 'suspended';
+
+	-- the oldest mark that a slice has not worked; marks of slice -1 are for every slice
+	RETURN QUERY
+	WITH progress AS (
+		SELECT s.slice, p.seen
+		FROM journey_state.slice AS s
+		LEFT JOIN LATERAL (SELECT g.seen FROM journey_state.progress AS g WHERE g.slice = s.slice AND g.lane = 'segment' ORDER BY g.seq DESC LIMIT 1) AS p ON true
+	), waiting AS (
+		SELECT m.at
+		FROM progress AS p
+		JOIN journey_state.mark AS m ON m.slice IN (p.slice, -1)
+			AND (p.seen IS NULL OR m.xid >= pg_snapshot_xmax(p.seen) OR m.xid = ANY (ARRAY(SELECT pg_snapshot_xip(p.seen))))
+		WHERE EXISTS (SELECT FROM journey.segment)
+		LIMIT counted
+	)
+	SELECT 'segment_marks', count(*)::numeric, 'rows', CASE WHEN count(*) = counted THEN 'warn' ELSE 'ok' END, CASE WHEN count(*) = counted THEN 'at least' END
+	FROM waiting AS w
+	UNION ALL
+	SELECT 'segment_lag', greatest(coalesce(extract(epoch FROM now_at - min(w.at)), 0), 0), 's',
+		CASE WHEN min(w.at) < now_at - interval '1 minute' THEN 'warn' ELSE 'ok' END,
+		CASE WHEN min(w.at) < now_at - interval '1 minute' THEN format('a change of %s is not in the memberships: is the worker running?', min(w.at)) END
+	FROM waiting AS w;
+
+	RETURN QUERY
+	WITH checks AS (
+		SELECT b.check_at
+		FROM journey_state.slice AS s
+		LEFT JOIN LATERAL (SELECT g.due_at FROM journey_state.progress AS g WHERE g.slice = s.slice AND g.lane = 'segment' ORDER BY g.seq DESC LIMIT 1) AS p ON true
+		CROSS JOIN LATERAL (
+			SELECT m.check_at FROM journey_state.membership AS m
+			WHERE m.slice = s.slice AND m.check_at > coalesce(p.due_at, '-infinity')
+			ORDER BY m.check_at LIMIT 1) AS b
+		WHERE b.check_at <= now_at
+	)
+	SELECT 'segment_checks_overdue', greatest(coalesce(extract(epoch FROM now_at - min(c.check_at)), 0), 0), 's',
+		CASE WHEN min(c.check_at) < now_at - interval '1 minute' THEN 'warn' ELSE 'ok' END,
+		CASE WHEN min(c.check_at) < now_at - interval '1 minute' THEN 'memberships to be looked at for more than a minute: is the worker running?' END
+	FROM checks AS c;
+
+	-- scans: one that nobody works, and parts that cannot be followed and were not looked at again in time
+	RETURN QUERY
+	WITH scan AS (
+		SELECT s.name, c.scanned, c.expected,
+			CASE WHEN c.started_at IS NOT NULL AND c.finished_at IS NULL THEN c.started_at ELSE c.wanted_at END AS since,
+			CASE WHEN s.opaque THEN c.started_at + s.refresh_every END AS refresh_at
+		FROM journey.segment AS s
+		JOIN journey_state.segment_scan AS c ON c.segment_id = s.segment_id
+		WHERE s.status <> 'suspended'
+	)
+	SELECT 'segment_scans', count(c.since)::numeric, 'segments', CASE WHEN min(c.since) < now_at - interval '1 hour' THEN 'warn' ELSE 'ok' END,
+		min(format('"%s" since %s, %s of about %s contacts', c.name, c.since, c.scanned, c.expected)) FILTER (WHERE c.since IS NOT NULL)
+	FROM scan AS c
+	UNION ALL
+	SELECT 'segment_refresh_overdue', count(*)::numeric, 'segments', CASE WHEN count(*) > 0 THEN 'warn' ELSE 'ok' END,
+		min(format('"%s" was to be looked at again at %s', c.name, c.refresh_at))
+	FROM scan AS c WHERE c.refresh_at < now_at - interval '1 hour';
+
 	RETURN QUERY
 	SELECT 'relay ' || r.name, r.epoch::numeric, 'epoch', 'ok', 'opened at ' || r.opened_at FROM journey_state.relay AS r ORDER BY r.name;
 

@@ -273,6 +273,30 @@ BEGIN
 	) AS x;
 
 	RETURN QUERY
+	SELECT 'memberships, scans and statements are of segments that exist', count(*), min(x.what)
+	FROM (
+		SELECT format('membership of contact %s in segment %s', m.contact, m.segment_id) AS what, m.segment_id::text
+		FROM journey_state.membership AS m
+		UNION ALL
+		SELECT format('scan of segment %s', c.segment_id), c.segment_id::text FROM journey_state.segment_scan AS c
+		UNION ALL
+		SELECT format('function %s', p.oid::regprocedure), split_part(p.proname, '_', 2)
+		FROM pg_proc AS p
+		WHERE p.pronamespace = 'journey_state'::regnamespace AND p.proname ~ '^segment_[0-9]+_(check|scan|find_[0-9]+)$'
+	) AS x (what, segment_id)
+	WHERE x.segment_id NOT IN (SELECT s.segment_id::text FROM journey.segment AS s);
+
+	RETURN QUERY
+	SELECT 'what enters and leaves a segment is its size', count(*), min(x.what)
+	FROM (
+		SELECT format('segment "%s": %s members, %s by what entered and left', s.name, coalesce(m.n, 0), coalesce(h.n, 0)) AS what
+		FROM journey.segment AS s
+		LEFT JOIN (SELECT b.segment_id, count(*) AS n FROM journey_state.membership AS b WHERE b.member GROUP BY 1) AS m USING (segment_id)
+		LEFT JOIN (SELECT c.segment_id, sum(c.entered - c.left_it) AS n FROM journey_state.segment_change AS c GROUP BY 1) AS h USING (segment_id)
+		WHERE coalesce(m.n, 0) <> coalesce(h.n, 0)
+	) AS x;
+
+	RETURN QUERY
 	SELECT 'all rows of a contact are in one slice', count(*), min(x.what)
 	FROM (
 		SELECT format('contact %s', r.contact) AS what
@@ -282,6 +306,8 @@ BEGIN
 			UNION SELECT t.contact, t.slice FROM journey_state.timer AS t
 			UNION SELECT o.contact, o.slice FROM journey_state.outbox AS o
 			UNION SELECT v.contact, v.slice FROM journey_state.event AS v
+			UNION SELECT b.contact, b.slice FROM journey_state.membership AS b
+			UNION SELECT k.contact, k.slice FROM journey_state.mark AS k WHERE k.contact IS NOT NULL
 		) AS r
 		GROUP BY r.contact HAVING count(*) > 1
 	) AS x;
