@@ -13,6 +13,9 @@ LANGUAGE plpgsql
 STABLE
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
+SET enable_seqscan = off
+SET jit = off
+SET plan_cache_mode = force_generic_plan
 AS $body$
 BEGIN
 	IF NOT EXISTS (SELECT FROM journey.segment) THEN
@@ -56,14 +59,21 @@ REVOKE ALL ON FUNCTION journey._segments_due(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey._segments_due(timestamptz) IS 'internal: which slices have marks or memberships to check, and when each has its next check; slice -1: scans';
 
 -- What there is to do, slice by slice, found without a lock and by index only.
+-- PL/pgSQL keeps the plan; as an SQL function it would be planned by every tick.
+-- It is kept while tables grow that may be empty now, hence the settings.
 CREATE FUNCTION journey._due(at timestamptz)
 RETURNS TABLE (slice integer, due boolean, next_due timestamptz)
-LANGUAGE sql
+LANGUAGE plpgsql
 STABLE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+SET jit = off
+SET plan_cache_mode = force_generic_plan
 AS $$
-	WITH segments AS MATERIALIZED (SELECT g.slice, g.due, g.next_due FROM journey._segments_due(at) AS g)
-	SELECT s.slice, e.found OR h.found OR coalesce(t.due_at <= at, false) OR coalesce(g.due, false), least(t.due_at, g.next_due)
+BEGIN
+	RETURN QUERY
+	WITH segments AS MATERIALIZED (SELECT g.slice, g.due, g.next_due FROM journey._segments_due(_due.at) AS g)
+	SELECT s.slice::integer, e.found OR h.found OR coalesce(t.due_at <= _due.at, false) OR coalesce(g.due, false), least(t.due_at, g.next_due)
 	FROM journey_state.slice s
 	LEFT JOIN LATERAL (
 		SELECT p.seen, p.upto, p.due_at, p.due_id FROM journey_state.progress p
@@ -85,7 +95,8 @@ AS $$
 		ORDER BY t.due_at, t.timer_id LIMIT 1) t ON true
 	LEFT JOIN segments g ON g.slice = s.slice
 	UNION ALL
-	SELECT g.slice, g.due, g.next_due FROM segments g WHERE g.slice = -1
+	SELECT g.slice, g.due, g.next_due FROM segments g WHERE g.slice = -1;
+END
 $$;
 REVOKE ALL ON FUNCTION journey._due(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey._due(timestamptz) IS 'internal: which slices have new events or marks, due timers or checks, and when each has its next timer or check; slice -1 stands for scans';
