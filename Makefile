@@ -84,7 +84,8 @@ OBJS = \
        src/capture/capture.o src/capture/compile.o src/capture/trigger.o src/capture/run.o src/capture/event.o \
        src/capture/track.o src/capture/error.o \
        src/segment/compile.o src/segment/refuse.o src/segment/expand.o src/segment/inline.o src/segment/trace.o src/segment/describe.o \
-       src/segment/boundary.o src/segment/statement.o src/segment/budget.o src/segment/definition.o src/segment/watch.o \
+       src/segment/boundary.o src/segment/statement.o src/segment/budget.o src/segment/functions.o src/segment/record.o \
+       src/segment/definition.o src/segment/recompile.o src/segment/watch.o src/segment/partition.o \
        src/segment/watched.o src/segment/mark.o src/segment/member.o \
        src/script/script_scan.o src/script/script_token.o src/script/script_gram.o src/script/script_names.o \
        src/script/interval.o src/script/script_check.o src/script/expression.o src/script/expression_rewrite.o \

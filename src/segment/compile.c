@@ -71,7 +71,7 @@ analyze_predicate(const Site *site, const char *source)
 	return query;
 }
 
-/* The statement inside a function with a parsed body. */
+/* The statement inside the segment's check function, or NULL. */
 static Query *
 stored_statement(int segment_id)
 {
@@ -100,13 +100,13 @@ stored_statement(int segment_id)
 		query = castNode(Query, node);
 	}
 	ReleaseSysCacheList(list);
-	if (query == NULL)
-		ereport(
-			ERROR, errcode(ERRCODE_UNDEFINED_FUNCTION),
-			errmsg("function %s.%s() does not exist", PGJ_STATE_SCHEMA, name),
-			errdetail(
-				"It was dropped together with something that the segment reads."));
 	return query;
+}
+
+bool
+pgj_segment_has_function(int segment_id)
+{
+	return stored_statement(segment_id) != NULL;
 }
 
 static void

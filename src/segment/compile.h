@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * compile.h
- *	  Between the files that create segments: compile.c, statement.c,
- *	  definition.c, watch.c, explain.c.
+ *	  Between the files that create segments.
  *
  *-------------------------------------------------------------------------
  */
@@ -47,6 +46,9 @@ extern CompiledSegment *
 pgj_segment_recompile(const Site *site, int segment_id, const char *source,
 					  const char *timezone, TimestampTz at, ErrorData **error);
 
+/* Is there a check function to compile from? */
+extern bool pgj_segment_has_function(int segment_id);
+
 /* Throw an error of pgj_segment_compile, with its position in source. */
 extern void pgj_segment_throw(ErrorData *error, const char *source)
 	pg_attribute_noreturn();
@@ -57,7 +59,7 @@ extern void pgj_segment_write_statements(CompiledSegment *segment);
 /* Its inverse: "SELECT key, predicate" from the tree of a check statement. */
 extern Query *pgj_segment_read_statement(const Site *site, Query *check);
 
-/* The functions of journey_state; they run nothing of an author's. */
+/* functions.c */
 extern char *pgj_segment_function_name(int segment_id, const char *kind,
 									   int watch_id);
 extern void pgj_segment_create_functions(const Site *site, int segment_id,
@@ -76,6 +78,7 @@ extern char *pgj_segment_missing_index(const Predicate *predicate);
  * of tables in the order of their numbers.
  */
 extern void pgj_segment_lock_definitions(void);
+extern bool pgj_segment_try_lock_definitions(void);
 
 /*
  * Keep writers of all watched tables out until the end of the transaction, so
@@ -89,5 +92,14 @@ extern int *pgj_watch_store(const Site *site, int segment_id, List *watches);
 
 /* Drop watches that nobody uses, and the triggers of tables that nobody watches. */
 extern void pgj_watch_drop_unused(const Site *site);
+
+/* watch.c for partition.c, as the journey owner but for the making of triggers: */
+extern void pgj_watch_execute(const char *statement, int nargs, Oid *types,
+							  Datum *values, const char *nulls);
+extern bool pgj_watch_needs_triggers(Oid relation);
+extern List *pgj_watch_members(Oid relation);
+extern void pgj_watch_make_triggers(const Site *site, Oid relation);
+extern void pgj_watch_store_members(Oid relation);
+extern List *pgj_watch_relations(const char *query);
 
 #endif /* PGJ_SEGMENT_COMPILE_H */

@@ -33,6 +33,7 @@
 #include "pg_journey.h"
 #include "segment/compile.h"
 #include "segment/definition.h"
+#include "segment/record.h"
 #include "segment/segment.h"
 #include "wakeup.h"
 
@@ -43,71 +44,6 @@ PG_FUNCTION_INFO_V1(pgj_sql_resume_segment);
 PG_FUNCTION_INFO_V1(pgj_sql_refresh_segment);
 
 #define MAX_PREDICATE (64 * 1024)
-#define MAX_ARGS 14
-
-/* Parameters of a statement, filled one after another. */
-typedef struct Args
-{
-	int n;
-	Oid types[MAX_ARGS];
-	Datum values[MAX_ARGS];
-} Args;
-
-static void
-add(Args *args, Oid type, Datum value)
-{
-	Assert(args->n < MAX_ARGS);
-	args->types[args->n] = type;
-	args->values[args->n++] = value;
-}
-
-static void
-add_text(Args *args, const char *text)
-{
-	add(args, TEXTOID, CStringGetTextDatum(text));
-}
-
-static void
-add_int(Args *args, int value)
-{
-	add(args, INT4OID, Int32GetDatum(value));
-}
-
-static uint64
-run(const char *statement, Args *args)
-{
-	int rc = SPI_execute_with_args(statement, args->n, args->types,
-								   args->values, NULL, false, 0);
-
-	if (rc < 0)
-		elog(ERROR, "could not run \"%s\": %s", statement,
-			 SPI_result_code_string(rc));
-	return SPI_processed;
-}
-
-static uint64
-run_for(const char *statement, int segment_id)
-{
-	Args args = { 0 };
-
-	add_int(&args, segment_id);
-	return run(statement, &args);
-}
-
-static int
-int_of(uint64 row, int column)
-{
-	bool isnull;
-
-	return DatumGetInt32(SPI_getbinval(SPI_tuptable->vals[row],
-									   SPI_tuptable->tupdesc, column, &isnull));
-}
-
-static char *
-text_of(uint64 row, int column)
-{
-	return SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
-}
 
 /* -------- arguments -------- */
 
@@ -252,18 +188,19 @@ find_segment(const Site *site, const char *name)
 	Args args = { 0 };
 	Stored stored;
 
-	add_text(&args, name);
-	if (run("SELECT s.segment_id, s.revision, s.predicate, s.search_path, s.timezone, s.status FROM journey.segment AS s"
+	pgj_args_text(&args, name);
+	if (pgj_args_run(
+			"SELECT s.segment_id, s.revision, s.predicate, s.search_path, s.timezone, s.status FROM journey.segment AS s"
 			" WHERE s.name OPERATOR(pg_catalog.=) $1 FOR UPDATE",
 			&args) == 0)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
 				errmsg("segment \"%s\" does not exist", name));
-	stored.segment_id = int_of(0, 1);
-	stored.revision = int_of(0, 2);
-	stored.predicate = text_of(0, 3);
-	stored.search_path = text_of(0, 4);
-	stored.timezone = text_of(0, 5);
-	stored.status = text_of(0, 6);
+	stored.segment_id = pgj_result_int(0, 1);
+	stored.revision = pgj_result_int(0, 2);
+	stored.predicate = pgj_result_text(0, 3);
+	stored.search_path = pgj_result_text(0, 4);
+	stored.timezone = pgj_result_text(0, 5);
+	stored.status = pgj_result_text(0, 6);
 	pgj_become_caller(saved);
 	return stored;
 }
@@ -274,109 +211,14 @@ refuse_existing(const Site *site, const char *name)
 	SavedUser saved = pgj_segment_become_owner(site);
 	Args args = { 0 };
 
-	add_text(&args, name);
-	if (run("SELECT FROM journey.segment AS s WHERE s.name OPERATOR(pg_catalog.=) $1",
+	pgj_args_text(&args, name);
+	if (pgj_args_run(
+			"SELECT FROM journey.segment AS s WHERE s.name OPERATOR(pg_catalog.=) $1",
 			&args) > 0)
 		ereport(ERROR, errcode(ERRCODE_DUPLICATE_OBJECT),
 				errmsg("segment \"%s\" already exists", name),
 				errhint("journey.alter_segment() changes it."));
 	pgj_become_caller(saved);
-}
-
-/* -------- parts and needs -------- */
-
-static void
-store_part(int segment_id, int part_no, const char *kind, const char *source,
-		   const char *detail)
-{
-	Args args = { 0 };
-
-	add_int(&args, segment_id);
-	add_int(&args, part_no);
-	add_text(&args, kind);
-	add_text(&args, source);
-	add_text(&args, detail);
-	run("INSERT INTO journey.segment_part (segment_id, part_no, kind, source, detail)"
-		" VALUES ($1, $2, $3, $4, $5)",
-		&args);
-}
-
-static void
-store_parts(int segment_id, const Predicate *predicate)
-{
-	int part_no = 0;
-	ListCell *lc;
-
-	foreach (lc, predicate->boundaries)
-	{
-		BoundaryPart *part = lfirst(lc);
-
-		store_part(segment_id, ++part_no, "boundary", part->source, part->sql);
-	}
-	foreach (lc, predicate->opaque)
-	{
-		OpaquePart *part = lfirst(lc);
-
-		store_part(segment_id, ++part_no, "opaque", part->source, part->why);
-	}
-}
-
-static void
-store_needs(int segment_id, const Predicate *predicate)
-{
-	ListCell *lc;
-
-	foreach (lc, predicate->needs)
-	{
-		Args args = { 0 };
-
-		add_int(&args, segment_id);
-		add_int(&args, lfirst_int(lc));
-		run("INSERT INTO journey.segment_need (segment_id, needed_id) VALUES ($1, $2)",
-			&args);
-	}
-}
-
-/*
- * Refuse a cycle: the new needs are written already.  The path that is shown
- * starts with the segment and ends with it.
- */
-static void
-refuse_cycle(int segment_id, const char *name)
-{
-	if (run_for(
-			"WITH RECURSIVE path (needed_id, names) AS ("
-			"  SELECT n.needed_id, ARRAY[s.name] FROM journey.segment_need AS n"
-			"  JOIN journey.segment AS s ON s.segment_id OPERATOR(pg_catalog.=) n.needed_id"
-			"  WHERE n.segment_id OPERATOR(pg_catalog.=) $1"
-			"  UNION ALL SELECT n.needed_id, p.names OPERATOR(pg_catalog.||) s.name FROM path AS p"
-			"  JOIN journey.segment_need AS n ON n.segment_id OPERATOR(pg_catalog.=) p.needed_id"
-			"  JOIN journey.segment AS s ON s.segment_id OPERATOR(pg_catalog.=) n.needed_id"
-			"  WHERE p.needed_id OPERATOR(pg_catalog.<>) $1)"
-			" SELECT pg_catalog.array_to_string(p.names, ' → ') FROM path AS p"
-			" WHERE p.needed_id OPERATOR(pg_catalog.=) $1 ORDER BY pg_catalog.cardinality(p.names) LIMIT 1",
-			segment_id) > 0)
-		ereport(ERROR, errcode(ERRCODE_INVALID_OBJECT_DEFINITION),
-				errmsg("segment \"%s\" would depend on itself", name),
-				errdetail("%s → %s.", name, text_of(0, 1)));
-}
-
-/* The levels of a segment and of those that need it, now that needs have changed. */
-static void
-set_levels(int segment_id)
-{
-	run_for(
-		"WITH RECURSIVE above (segment_id) AS ("
-		"  SELECT $1 UNION SELECT n.segment_id FROM journey.segment_need AS n"
-		"  JOIN above AS a ON a.segment_id OPERATOR(pg_catalog.=) n.needed_id),"
-		" below (segment_id, needed_id, depth) AS ("
-		"  SELECT a.segment_id, a.segment_id, 0 FROM above AS a"
-		"  UNION SELECT b.segment_id, n.needed_id, b.depth OPERATOR(pg_catalog.+) 1 FROM below AS b"
-		"  JOIN journey.segment_need AS n ON n.segment_id OPERATOR(pg_catalog.=) b.needed_id)"
-		" UPDATE journey.segment AS s SET level = l.level"
-		" FROM (SELECT b.segment_id, pg_catalog.max(b.depth) FROM below AS b GROUP BY b.segment_id) AS l (segment_id, level)"
-		" WHERE s.segment_id OPERATOR(pg_catalog.=) l.segment_id AND s.level OPERATOR(pg_catalog.<>) l.level",
-		segment_id);
 }
 
 /* -------- the work both have in common -------- */
@@ -425,55 +267,6 @@ compile(const Site *site, const char *name, const char *predicate,
 	return segment;
 }
 
-/* Everything that hangs on a segment's row. */
-static void
-store_details(const Site *site, int segment_id, const CompiledSegment *segment)
-{
-	int *watch_ids =
-		pgj_watch_store(site, segment_id, segment->predicate.watches);
-	SavedUser saved = pgj_segment_become_owner(site);
-
-	pgj_segment_create_functions(site, segment_id, segment, watch_ids);
-	store_parts(segment_id, &segment->predicate);
-	store_needs(segment_id, &segment->predicate);
-	pgj_become_caller(saved);
-}
-
-static void
-delete_details(const Site *site, int segment_id)
-{
-	SavedUser saved = pgj_segment_become_owner(site);
-
-	pgj_segment_drop_functions(segment_id);
-	run_for(
-		"DELETE FROM journey.segment_watch WHERE segment_id OPERATOR(pg_catalog.=) $1",
-		segment_id);
-	run_for(
-		"DELETE FROM journey.segment_part WHERE segment_id OPERATOR(pg_catalog.=) $1",
-		segment_id);
-	run_for(
-		"DELETE FROM journey.segment_need WHERE segment_id OPERATOR(pg_catalog.=) $1",
-		segment_id);
-	pgj_become_caller(saved);
-}
-
-/* Ask for a scan, as the journey owner. */
-static void
-want_scan(int segment_id, const char *reason, TimestampTz at)
-{
-	Args args = { 0 };
-
-	add_int(&args, segment_id);
-	add_text(&args, reason);
-	add(&args, TIMESTAMPTZOID, TimestampTzGetDatum(at));
-	run("INSERT INTO journey_state.segment_scan AS s (segment_id, revision, reason, wanted_at)"
-		" SELECT g.segment_id, g.revision, $2, $3 FROM journey.segment AS g WHERE g.segment_id OPERATOR(pg_catalog.=) $1"
-		" ON CONFLICT (segment_id) DO UPDATE SET revision = excluded.revision, wanted_at = excluded.wanted_at,"
-		"  reason = CASE WHEN s.reason OPERATOR(pg_catalog.=) 'build' AND s.finished_at IS NULL THEN 'build' ELSE excluded.reason END",
-		&args);
-	pgj_wake_engine_at_commit();
-}
-
 /* -------- create -------- */
 
 Datum
@@ -502,25 +295,27 @@ pgj_sql_create_segment(PG_FUNCTION_ARGS)
 	pgj_watch_lock_tables(site, segment->predicate.watches);
 
 	saved = pgj_segment_become_owner(site);
-	add_text(&args, name);
-	add_text(&args, predicate);
-	add_text(&args, search_path);
-	add_text(&args, timezone);
-	add(&args, INTERVALOID, IntervalPGetDatum(every));
-	add(&args, BOOLOID, BoolGetDatum(segment->predicate.opaque != NIL));
-	add(&args, BOOLOID, BoolGetDatum(enter));
-	add(&args, FLOAT8OID, Float8GetDatum(segment->cost));
-	add(&args, TIMESTAMPTZOID, TimestampTzGetDatum(at));
-	run("INSERT INTO journey.segment (name, predicate, search_path, timezone, refresh_every, level, opaque, status, announce, cost, created_at, changed_at)"
+	pgj_args_text(&args, name);
+	pgj_args_text(&args, predicate);
+	pgj_args_text(&args, search_path);
+	pgj_args_text(&args, timezone);
+	pgj_args_add(&args, INTERVALOID, IntervalPGetDatum(every));
+	pgj_args_add(&args, BOOLOID,
+				 BoolGetDatum(segment->predicate.opaque != NIL));
+	pgj_args_add(&args, BOOLOID, BoolGetDatum(enter));
+	pgj_args_add(&args, FLOAT8OID, Float8GetDatum(segment->cost));
+	pgj_args_add(&args, TIMESTAMPTZOID, TimestampTzGetDatum(at));
+	pgj_args_run(
+		"INSERT INTO journey.segment (name, predicate, search_path, timezone, refresh_every, level, opaque, status, announce, cost, created_at, changed_at)"
 		" VALUES ($1, $2, $3, $4, $5, 0, $6, 'building', $7, $8, $9, $9) RETURNING segment_id",
 		&args);
-	segment_id = int_of(0, 1);
+	segment_id = pgj_result_int(0, 1);
 	pgj_become_caller(saved);
 
-	store_details(site, segment_id, segment);
+	pgj_segment_store_details(site, segment_id, segment);
 	saved = pgj_segment_become_owner(site);
-	set_levels(segment_id);
-	want_scan(segment_id, "build", at);
+	pgj_segment_set_levels(segment_id);
+	pgj_segment_want_scan(segment_id, "build", at);
 	pgj_become_caller(saved);
 	SPI_finish();
 	PG_RETURN_INT32(segment_id);
@@ -538,7 +333,8 @@ lock_slices(const Site *site)
 	SavedUser saved = pgj_segment_become_owner(site);
 	Args args = { 0 };
 
-	run("SELECT s.slice FROM journey_state.slice AS s ORDER BY s.slice FOR UPDATE",
+	pgj_args_run(
+		"SELECT s.slice FROM journey_state.slice AS s ORDER BY s.slice FOR UPDATE",
 		&args);
 	pgj_become_caller(saved);
 }
@@ -549,10 +345,11 @@ set_refresh(const Site *site, int segment_id, Interval *every, TimestampTz at)
 	SavedUser saved = pgj_segment_become_owner(site);
 	Args args = { 0 };
 
-	add_int(&args, segment_id);
-	add(&args, INTERVALOID, IntervalPGetDatum(every));
-	add(&args, TIMESTAMPTZOID, TimestampTzGetDatum(at));
-	run("UPDATE journey.segment SET refresh_every = $2, changed_at = $3 WHERE segment_id OPERATOR(pg_catalog.=) $1",
+	pgj_args_int(&args, segment_id);
+	pgj_args_add(&args, INTERVALOID, IntervalPGetDatum(every));
+	pgj_args_add(&args, TIMESTAMPTZOID, TimestampTzGetDatum(at));
+	pgj_args_run(
+		"UPDATE journey.segment SET refresh_every = $2, changed_at = $3 WHERE segment_id OPERATOR(pg_catalog.=) $1",
 		&args);
 	pgj_become_caller(saved);
 	pgj_wake_engine_at_commit();
@@ -570,25 +367,27 @@ redefine(const Site *site, const char *name, const Stored *old,
 
 	lock_slices(site);
 	pgj_watch_lock_tables(site, segment->predicate.watches);
-	delete_details(site, old->segment_id);
-	store_details(site, old->segment_id, segment);
+	pgj_segment_delete_details(site, old->segment_id);
+	pgj_segment_store_details(site, old->segment_id, segment);
 
 	saved = pgj_segment_become_owner(site);
-	refuse_cycle(old->segment_id, name);
-	add_int(&args, old->segment_id);
-	add_text(&args, predicate);
-	add_text(&args, search_path);
-	add_text(&args, timezone);
-	add(&args, BOOLOID, BoolGetDatum(segment->predicate.opaque != NIL));
-	add(&args, BOOLOID, BoolGetDatum(enter));
-	add(&args, FLOAT8OID, Float8GetDatum(segment->cost));
-	add(&args, TIMESTAMPTZOID, TimestampTzGetDatum(at));
-	run("UPDATE journey.segment SET predicate = $2, search_path = $3, timezone = $4, opaque = $5, announce = $6,"
+	pgj_segment_refuse_cycle(old->segment_id, name);
+	pgj_args_int(&args, old->segment_id);
+	pgj_args_text(&args, predicate);
+	pgj_args_text(&args, search_path);
+	pgj_args_text(&args, timezone);
+	pgj_args_add(&args, BOOLOID,
+				 BoolGetDatum(segment->predicate.opaque != NIL));
+	pgj_args_add(&args, BOOLOID, BoolGetDatum(enter));
+	pgj_args_add(&args, FLOAT8OID, Float8GetDatum(segment->cost));
+	pgj_args_add(&args, TIMESTAMPTZOID, TimestampTzGetDatum(at));
+	pgj_args_run(
+		"UPDATE journey.segment SET predicate = $2, search_path = $3, timezone = $4, opaque = $5, announce = $6,"
 		" cost = $7, changed_at = $8, revision = revision OPERATOR(pg_catalog.+) 1, status = 'building', error = NULL, error_at = NULL"
 		" WHERE segment_id OPERATOR(pg_catalog.=) $1",
 		&args);
-	set_levels(old->segment_id);
-	want_scan(old->segment_id, "build", at);
+	pgj_segment_set_levels(old->segment_id);
+	pgj_segment_want_scan(old->segment_id, "build", at);
 	pgj_become_caller(saved);
 	pgj_watch_drop_unused(site);
 }
@@ -630,18 +429,19 @@ refuse_used(int segment_id, const char *name)
 {
 	Args args = { 0 };
 
-	if (run_for(
+	if (pgj_segment_run(
 			"SELECT pg_catalog.string_agg(pg_catalog.format('segment \"%s\"', s.name), ', ' ORDER BY s.name) FROM journey.segment_need AS n"
 			" JOIN journey.segment AS s ON s.segment_id OPERATOR(pg_catalog.=) n.segment_id"
 			" WHERE n.needed_id OPERATOR(pg_catalog.=) $1 HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0",
 			segment_id) > 0)
 		ereport(ERROR, errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				errmsg("segment \"%s\" is used by other segments", name),
-				errdetail("Used by %s.", text_of(0, 1)));
+				errdetail("Used by %s.", pgj_result_text(0, 1)));
 
-	add_text(&args, psprintf(PGJ_EVENT_ENTER "%s", name));
-	add_text(&args, psprintf(PGJ_EVENT_LEAVE "%s", name));
-	if (run("SELECT pg_catalog.string_agg(DISTINCT pg_catalog.format('journey \"%s\"', j.name), ', ' ORDER BY pg_catalog.format('journey \"%s\"', j.name))"
+	pgj_args_text(&args, psprintf(PGJ_EVENT_ENTER "%s", name));
+	pgj_args_text(&args, psprintf(PGJ_EVENT_LEAVE "%s", name));
+	if (pgj_args_run(
+			"SELECT pg_catalog.string_agg(DISTINCT pg_catalog.format('journey \"%s\"', j.name), ', ' ORDER BY pg_catalog.format('journey \"%s\"', j.name))"
 			" FROM journey.journey AS j CROSS JOIN LATERAL (SELECT v.version_id, v.goal_event FROM journey.version AS v"
 			"  WHERE v.journey_id OPERATOR(pg_catalog.=) j.journey_id AND NOT v.dropped ORDER BY v.version DESC LIMIT 1) AS v"
 			" CROSS JOIN LATERAL (SELECT v.goal_event"
@@ -654,7 +454,7 @@ refuse_used(int segment_id, const char *name)
 			&args) > 0)
 		ereport(ERROR, errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
 				errmsg("segment \"%s\" is used by journeys", name),
-				errdetail("Used by %s.", text_of(0, 1)));
+				errdetail("Used by %s.", pgj_result_text(0, 1)));
 }
 
 /*
@@ -678,16 +478,16 @@ pgj_sql_drop_segment(PG_FUNCTION_ARGS)
 	saved = pgj_segment_become_owner(site);
 	refuse_used(segment_id, name);
 	pgj_become_caller(saved);
-	delete_details(site, segment_id);
+	pgj_segment_delete_details(site, segment_id);
 
 	saved = pgj_segment_become_owner(site);
-	run_for(
+	pgj_segment_run(
 		"DELETE FROM journey.segment WHERE segment_id OPERATOR(pg_catalog.=) $1",
 		segment_id);
-	run_for(
+	pgj_segment_run(
 		"DELETE FROM journey_state.membership WHERE segment_id OPERATOR(pg_catalog.=) $1",
 		segment_id);
-	run_for(
+	pgj_segment_run(
 		"DELETE FROM journey_state.segment_scan WHERE segment_id OPERATOR(pg_catalog.=) $1",
 		segment_id);
 	pgj_become_caller(saved);
@@ -716,7 +516,7 @@ pgj_sql_refresh_segment(PG_FUNCTION_ARGS)
 				errmsg("segment \"%s\" is suspended", name),
 				errhint("Call journey.resume_segment()."));
 	saved = pgj_segment_become_owner(site);
-	want_scan(stored.segment_id, "refresh", at);
+	pgj_segment_want_scan(stored.segment_id, "refresh", at);
 	pgj_become_caller(saved);
 	SPI_finish();
 	PG_RETURN_VOID();

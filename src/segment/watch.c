@@ -24,6 +24,7 @@
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -32,12 +33,15 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "pg_journey.h"
@@ -46,9 +50,6 @@
 #include "segment/segment.h"
 
 #define TRIGGER_PREFIX "journey_mark_"
-
-/* How long sync waits for a table; the next call tries again. */
-#define SYNC_LOCK_TIMEOUT "1s"
 
 static const struct
 {
@@ -64,9 +65,9 @@ static const struct
 	{ TRIGGER_PREFIX "truncate", "TRUNCATE ON %s" },
 };
 
-static void
-execute(const char *statement, int nargs, Oid *types, Datum *values,
-		const char *nulls)
+void
+pgj_watch_execute(const char *statement, int nargs, Oid *types, Datum *values,
+				  const char *nulls)
 {
 	int rc =
 		SPI_execute_with_args(statement, nargs, types, values, nulls, false, 0);
@@ -107,10 +108,17 @@ pgj_segment_lock_definitions(void)
 	LockRelationOid(definitions_table(), ShareRowExclusiveLock);
 }
 
+bool
+pgj_segment_try_lock_definitions(void)
+{
+	return ConditionalLockRelationOid(definitions_table(),
+									  ShareRowExclusiveLock);
+}
+
 /* -------- which tables -------- */
 
-static bool
-needs_triggers(Oid relation)
+bool
+pgj_watch_needs_triggers(Oid relation)
 {
 	return relation != get_relname_relid(
 						   "event", get_namespace_oid(PGJ_STATE_SCHEMA, false));
@@ -125,8 +133,8 @@ table_name(Oid relation)
 }
 
 /* A relation with its partitions or children of all levels. */
-static List *
-members_of(Oid relation)
+List *
+pgj_watch_members(Oid relation)
 {
 	return find_all_inheritors(relation, NoLock, NULL);
 }
@@ -144,8 +152,8 @@ lock_members(List *relations, LOCKMODE mode)
 
 		foreach (lc, relations)
 			if (get_rel_name(lfirst_oid(lc)) != NULL)
-				wanted =
-					list_concat_unique_oid(wanted, members_of(lfirst_oid(lc)));
+				wanted = list_concat_unique_oid(
+					wanted, pgj_watch_members(lfirst_oid(lc)));
 		wanted = list_difference_oid(wanted, locked);
 		if (wanted == NIL)
 			return locked;
@@ -168,7 +176,7 @@ watched_relations(List *watches)
 	{
 		const Watch *watch = lfirst(lc);
 
-		if (needs_triggers(watch->relation))
+		if (pgj_watch_needs_triggers(watch->relation))
 			relations = list_append_unique_oid(relations, watch->relation);
 	}
 	return relations;
@@ -216,8 +224,8 @@ check_table(const Site *site, Oid relation)
 }
 
 /* Make the triggers that are missing; the table is locked. */
-static void
-make_triggers(const Site *site, Oid relation)
+void
+pgj_watch_make_triggers(const Site *site, Oid relation)
 {
 	SavedUser saved;
 
@@ -237,7 +245,7 @@ make_triggers(const Site *site, Oid relation)
 		appendStringInfo(&command, triggers[i].events, table_name(relation));
 		appendStringInfoString(
 			&command, " FOR EACH STATEMENT EXECUTE FUNCTION journey._mark()");
-		execute(command.data, 0, NULL, NULL, NULL);
+		pgj_watch_execute(command.data, 0, NULL, NULL, NULL);
 	}
 	pgj_become_caller(saved);
 }
@@ -252,7 +260,7 @@ pgj_watch_lock_tables(const Site *site, List *watches)
 	foreach (lc, members)
 	{
 		check_table(site, lfirst_oid(lc));
-		make_triggers(site, lfirst_oid(lc));
+		pgj_watch_make_triggers(site, lfirst_oid(lc));
 	}
 }
 
@@ -278,9 +286,9 @@ drop_triggers(const Site *site, Oid relation)
 		saved = pgj_segment_become_owner(site);
 	for (int i = 0; i < lengthof(triggers); i++)
 		if (OidIsValid(get_trigger_oid(relation, triggers[i].name, true)))
-			execute(psprintf("DROP TRIGGER %s ON %s", triggers[i].name,
-							 table_name(relation)),
-					0, NULL, NULL, NULL);
+			pgj_watch_execute(psprintf("DROP TRIGGER %s ON %s",
+									   triggers[i].name, table_name(relation)),
+							  0, NULL, NULL, NULL);
 	if (by_owner)
 		pgj_become_caller(saved);
 }
@@ -338,13 +346,13 @@ store_watch(const Watch *watch)
 						attributes_array(watch->key),
 						BoolGetDatum(watch->null_is_all) };
 
-	execute(
+	pgj_watch_execute(
 		"SELECT w.watch_id FROM journey.watch AS w"
 		" WHERE w.relation::pg_catalog.oid OPERATOR(pg_catalog.=) $1 AND w.kind OPERATOR(pg_catalog.=) $2"
 		" AND w.key OPERATOR(pg_catalog.=) $3 AND w.null_is_all OPERATOR(pg_catalog.=) $4",
 		4, types, values, NULL);
 	if (SPI_processed == 0)
-		execute(
+		pgj_watch_execute(
 			"INSERT INTO journey.watch (relation, kind, key, null_is_all)"
 			" VALUES ($1::pg_catalog.regclass, $2, $3, $4) RETURNING watch_id",
 			4, types, values, NULL);
@@ -365,28 +373,28 @@ store_segment_watch(int segment_id, int watch_id, const Watch *watch)
 	nulls[4] = watch->find == NULL ? 'n' : ' ';
 	values[4] = CStringGetTextDatum(
 		pgj_segment_function_name(segment_id, "find", watch_id));
-	execute(
+	pgj_watch_execute(
 		"INSERT INTO journey.segment_watch (segment_id, watch_id, columns, event_names, find)"
 		" VALUES ($1, $2, $3, $4, $5)",
 		5, types, values, nulls);
 }
 
 /* Remember which partitions a watched table has now. */
-static void
-store_members(Oid relation)
+void
+pgj_watch_store_members(Oid relation)
 {
 	Oid types[2] = { OIDOID, OIDOID };
 	Datum values[2] = { ObjectIdGetDatum(relation) };
-	List *members = members_of(relation);
+	List *members = pgj_watch_members(relation);
 	ListCell *lc;
 
-	execute(
+	pgj_watch_execute(
 		"DELETE FROM journey.watch_member AS m WHERE m.relation::pg_catalog.oid OPERATOR(pg_catalog.=) $1",
 		1, types, values, NULL);
 	foreach (lc, members)
 	{
 		values[1] = ObjectIdGetDatum(lfirst_oid(lc));
-		execute(
+		pgj_watch_execute(
 			"INSERT INTO journey.watch_member (relation, member) VALUES ($1::pg_catalog.regclass, $2::pg_catalog.regclass)",
 			2, types, values, NULL);
 	}
@@ -408,18 +416,18 @@ pgj_watch_store(const Site *site, int segment_id, List *watches)
 		store_segment_watch(segment_id, watch_ids[i], lfirst(lc));
 	}
 	foreach (lc, relations)
-		store_members(lfirst_oid(lc));
+		pgj_watch_store_members(lfirst_oid(lc));
 	pgj_become_caller(saved);
 	return watch_ids;
 }
 
 /* Numbers of tables that a query over regclasses yields, those that exist. */
-static List *
-relations_of(const char *query)
+List *
+pgj_watch_relations(const char *query)
 {
 	List *relations = NIL;
 
-	execute(query, 0, NULL, NULL, NULL);
+	pgj_watch_execute(query, 0, NULL, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		bool isnull;
@@ -446,15 +454,15 @@ pgj_watch_drop_unused(const Site *site)
 	List *relations;
 	ListCell *lc;
 
-	execute(
+	pgj_watch_execute(
 		"DELETE FROM journey.watch AS w WHERE NOT EXISTS (SELECT FROM journey.segment_watch AS s"
 		"  WHERE s.watch_id OPERATOR(pg_catalog.=) w.watch_id)",
 		0, NULL, NULL, NULL);
-	execute(
+	pgj_watch_execute(
 		"DELETE FROM journey.watch_member AS m WHERE NOT EXISTS (SELECT FROM journey.watch AS w"
 		"  WHERE w.relation::pg_catalog.oid OPERATOR(pg_catalog.=) m.relation::pg_catalog.oid)",
 		0, NULL, NULL, NULL);
-	relations = relations_of(UNWATCHED_TABLES);
+	relations = pgj_watch_relations(UNWATCHED_TABLES);
 	pgj_become_caller(saved);
 
 	list_sort(relations, list_oid_cmp);

@@ -1,0 +1,195 @@
+/*-------------------------------------------------------------------------
+ *
+ * partition.c
+ *	  Partitions and child tables of watched tables that come and go.
+ *
+ * journey.watch_member says which there were when a table was last looked at.
+ * What is new gets triggers.  Rows that came or went with a partition nobody has
+ * marked: then the segments that watch the table look at all contacts again.  A
+ * partition that is new and empty costs nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "segment/compile.h"
+#include "segment/definition.h"
+
+/* How long we wait for a table; the next call tries again. */
+#define SYNC_LOCK_TIMEOUT "1s"
+
+/* The members of a relation when it was last looked at, without those dropped. */
+static List *
+stored_members(Oid relation, int *ndropped)
+{
+	Oid types[1] = { OIDOID };
+	Datum values[1] = { ObjectIdGetDatum(relation) };
+	List *members = NIL;
+
+	pgj_watch_execute(
+		"SELECT m.member::pg_catalog.oid FROM journey.watch_member AS m WHERE m.relation::pg_catalog.oid OPERATOR(pg_catalog.=) $1",
+		1, types, values, NULL);
+	*ndropped = 0;
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		bool isnull;
+		Oid member = DatumGetObjectId(SPI_getbinval(
+			SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+
+		if (get_rel_name(member) == NULL)
+			(*ndropped)++;
+		else
+			members = lappend_oid(members, member);
+	}
+	return members;
+}
+
+/* Has a locked table no row?  One without a block has not had any. */
+static bool
+is_empty(Oid member)
+{
+	Relation relation;
+	bool empty;
+
+	if (get_rel_relkind(member) == RELKIND_PARTITIONED_TABLE)
+		return true;
+	relation = table_open(member, NoLock);
+	empty = RelationGetNumberOfBlocks(relation) == 0;
+	table_close(relation, NoLock);
+	return empty;
+}
+
+/* All segments that watch a table look at all contacts again. */
+static void
+want_scans(Oid relation, TimestampTz at)
+{
+	Oid types[2] = { OIDOID, TIMESTAMPTZOID };
+	Datum values[2] = { ObjectIdGetDatum(relation), TimestampTzGetDatum(at) };
+
+	pgj_watch_execute(
+		"UPDATE journey_state.segment_scan AS c SET wanted_at = $2"
+		" WHERE c.segment_id IN (SELECT s.segment_id FROM journey.segment_watch AS s"
+		"  JOIN journey.watch AS w ON w.watch_id OPERATOR(pg_catalog.=) s.watch_id"
+		"  WHERE w.relation::pg_catalog.oid OPERATOR(pg_catalog.=) $1)",
+		2, types, values, NULL);
+}
+
+/*
+ * Rows that were in a new partition before it had triggers, and those that went
+ * with one that is gone, nobody has marked.
+ */
+static void
+sync_relation(const Site *site, Oid relation, TimestampTz at)
+{
+	int ndropped;
+	SavedUser saved = pgj_segment_become_owner(site);
+	List *old_members = stored_members(relation, &ndropped);
+	List *members;
+	List *added;
+	bool unseen;
+	ListCell *lc;
+
+	pgj_become_caller(saved);
+	members = pgj_watch_members(relation);
+	unseen = ndropped > 0 || list_difference_oid(old_members, members) != NIL;
+	if (!unseen && list_difference_oid(members, old_members) == NIL)
+		return;
+
+	added = list_difference_oid(members, old_members);
+	list_sort(added, list_oid_cmp);
+	foreach (lc, added)
+	{
+		LockRelationOid(lfirst_oid(lc), ShareRowExclusiveLock);
+		pgj_watch_make_triggers(site, lfirst_oid(lc));
+		unseen |= !is_empty(lfirst_oid(lc));
+	}
+	saved = pgj_segment_become_owner(site);
+	pgj_watch_store_members(relation);
+	if (unseen)
+		want_scans(relation, at);
+	pgj_become_caller(saved);
+}
+
+/*
+ * The same, in a subtransaction: a table that is locked away, or on which no
+ * trigger can be made, must not stop the engine.  False: try again.
+ */
+static bool
+try_sync_relation(const Site *site, Oid relation, TimestampTz at)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		(void) set_config_option("lock_timeout", SYNC_LOCK_TIMEOUT, PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
+		sync_relation(site, relation, at);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+			ereport(WARNING, errcode(error->sqlerrcode),
+					errmsg("could not follow the partitions of \"%s\": %s",
+						   get_rel_name(relation), error->message),
+					error->hint ? errhint("%s", error->hint) : 0);
+		FreeErrorData(error);
+		done = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return done;
+}
+
+bool
+pgj_segment_sync_triggers(const Site *site, TimestampTz at)
+{
+	SavedUser saved;
+	List *relations;
+	ListCell *lc;
+	bool done = true;
+
+	/* definitions are changing; this may be about what the change is about */
+	if (!pgj_segment_try_lock_definitions())
+		return false;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	saved = pgj_segment_become_owner(site);
+	relations = pgj_watch_relations(
+		"SELECT DISTINCT w.relation::pg_catalog.oid FROM journey.watch AS w");
+	pgj_become_caller(saved);
+	list_sort(relations, list_oid_cmp);
+	foreach (lc, relations)
+		if (pgj_watch_needs_triggers(lfirst_oid(lc)) &&
+			!try_sync_relation(site, lfirst_oid(lc), at))
+			done = false;
+	SPI_finish();
+	return done;
+}

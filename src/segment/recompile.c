@@ -1,0 +1,197 @@
+/*-------------------------------------------------------------------------
+ *
+ * recompile.c
+ *	  Compile segments anew in a database that was restored, copied or attached.
+ *
+ * There, tables may have columns of other numbers than journey.watch says, and
+ * their triggers may be gone.  The functions in journey_state are right, since
+ * the dump has them as text: the predicate is taken from there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "pg_journey.h"
+#include "segment/definition.h"
+#include "segment/record.h"
+
+typedef struct Wanted
+{
+	int segment_id;
+	char *predicate;
+	char *search_path;
+	char *timezone;
+} Wanted;
+
+/* Segments to be compiled, those that are needed by others first. */
+static List *
+wanted_segments(const Site *site)
+{
+	SavedUser saved = pgj_segment_become_owner(site);
+	Args args = { 0 };
+	List *result = NIL;
+
+	pgj_args_run(
+		"SELECT s.segment_id, s.predicate, s.search_path, s.timezone FROM journey.segment AS s"
+		" JOIN journey_state.segment_scan AS c ON c.segment_id OPERATOR(pg_catalog.=) s.segment_id"
+		" WHERE c.revision OPERATOR(pg_catalog.=) 0 AND s.status OPERATOR(pg_catalog.<>) 'suspended'"
+		" ORDER BY s.level, s.segment_id",
+		&args);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Wanted *wanted = palloc_object(Wanted);
+
+		wanted->segment_id = pgj_result_int(i, 1);
+		wanted->predicate = pgj_result_text(i, 2);
+		wanted->search_path = pgj_result_text(i, 3);
+		wanted->timezone = pgj_result_text(i, 4);
+		result = lappend(result, wanted);
+	}
+	pgj_become_caller(saved);
+	return result;
+}
+
+/* in_segment() is a sub-select in what was stored: its segments are known. */
+static List *
+stored_needs(const Site *site, int segment_id)
+{
+	SavedUser saved = pgj_segment_become_owner(site);
+	List *needs = NIL;
+
+	pgj_segment_run(
+		"SELECT n.needed_id FROM journey.segment_need AS n WHERE n.segment_id OPERATOR(pg_catalog.=) $1",
+		segment_id);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		needs = lappend_int(needs, pgj_result_int(i, 1));
+	pgj_become_caller(saved);
+	return needs;
+}
+
+static void
+recompile(const Site *site, const Wanted *wanted, TimestampTz at)
+{
+	ErrorData *error;
+	CompiledSegment *segment;
+	SavedUser saved;
+	Args args = { 0 };
+
+	if (pgj_segment_has_function(wanted->segment_id))
+	{
+		segment =
+			pgj_segment_recompile(site, wanted->segment_id, wanted->predicate,
+								  wanted->timezone, at, &error);
+		if (error == NULL)
+			segment->predicate.needs = stored_needs(site, wanted->segment_id);
+	}
+	else
+		segment =
+			pgj_segment_compile(site, wanted->predicate, wanted->search_path,
+								wanted->timezone, at, &error);
+	if (error)
+		pgj_segment_throw(error, wanted->predicate);
+
+	pgj_watch_lock_tables(site, segment->predicate.watches);
+	pgj_segment_delete_details(site, wanted->segment_id);
+	pgj_segment_store_details(site, wanted->segment_id, segment);
+	saved = pgj_segment_become_owner(site);
+	pgj_segment_set_levels(wanted->segment_id);
+	pgj_args_int(&args, wanted->segment_id);
+	pgj_args_add(&args, BOOLOID,
+				 BoolGetDatum(segment->predicate.opaque != NIL));
+	pgj_args_add(&args, FLOAT8OID, Float8GetDatum(segment->cost));
+	pgj_args_run(
+		"UPDATE journey.segment SET opaque = $2, cost = $3 WHERE segment_id OPERATOR(pg_catalog.=) $1",
+		&args);
+	pgj_segment_run(
+		"UPDATE journey_state.segment_scan AS c SET revision = s.revision FROM journey.segment AS s"
+		" WHERE s.segment_id OPERATOR(pg_catalog.=) c.segment_id AND c.segment_id OPERATOR(pg_catalog.=) $1",
+		wanted->segment_id);
+	pgj_become_caller(saved);
+}
+
+static void
+suspend(const Site *site, int segment_id, const ErrorData *error,
+		TimestampTz at)
+{
+	SavedUser saved = pgj_segment_become_owner(site);
+	Args args = { 0 };
+
+	pgj_args_int(&args, segment_id);
+	pgj_args_text(&args, error->message);
+	pgj_args_add(&args, TIMESTAMPTZOID, TimestampTzGetDatum(at));
+	pgj_args_run(
+		"UPDATE journey.segment SET status = 'suspended', error = $2, error_at = $3"
+		" WHERE segment_id OPERATOR(pg_catalog.=) $1",
+		&args);
+	pgj_become_caller(saved);
+}
+
+/* What goes wrong with one segment suspends that one. */
+static void
+try_recompile(const Site *site, const Wanted *wanted, TimestampTz at)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	SavedUser saved;
+	ErrorData *volatile error = NULL;
+
+	GetUserIdAndSecContext(&saved.user, &saved.context);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		recompile(site, wanted, at);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	pgj_become_caller(saved);
+
+	if (error == NULL)
+		return;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		ReThrowError(error);
+	suspend(site, wanted->segment_id, error, at);
+	FreeErrorData(error);
+}
+
+bool
+pgj_segment_recompile_all(const Site *site, TimestampTz at)
+{
+	List *segments;
+	ListCell *lc;
+	bool done = true;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (wanted_segments(site) != NIL)
+	{
+		done = pgj_segment_try_lock_definitions();
+		segments = done ? wanted_segments(site) : NIL;
+		foreach (lc, segments)
+			try_recompile(site, lfirst(lc), at);
+		if (done)
+			pgj_watch_drop_unused(site);
+	}
+	SPI_finish();
+	return done;
+}
