@@ -268,6 +268,10 @@ load_expressions(Definitions *definitions)
 		expression->statement = pgj_row_text(definitions->context, row, 3);
 		expression->result =
 			result_type(pgj_row_text(definitions->context, row, 4));
+		if (strstr(expression->statement, "in_segment") != NULL ||
+			strstr(expression->statement, "segment_member") != NULL ||
+			strstr(expression->statement, "membership") != NULL)
+			definitions->asks_segments = true;
 	}
 }
 

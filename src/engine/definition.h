@@ -117,6 +117,7 @@ typedef struct Definitions
 	int nall;
 	Version **all;
 	bool listens_to_all; /* some WAIT FOR (expr): any event matters */
+	bool asks_segments;	 /* some expression asks who is in a segment */
 } Definitions;
 
 /*

@@ -77,5 +77,8 @@ extern void pgj_events_to_timers(const Site *site, int slice,
 extern bool pgj_take_sources(struct Batch *batch);
 extern void pgj_sources_to_timers(const Site *site, int slice,
 								  TimestampTz until, const Progress *progress);
+extern TimestampTz pgj_next_check(const Site *site, int slice);
+extern TimestampTz pgj_next_scan(const Site *site);
+extern void pgj_scanned_to_timers(const Site *site, int slice);
 
 #endif /* PGJ_ENGINE_H */

@@ -123,25 +123,51 @@ pgj_slice_tick(const Site *site, int slice, TimestampTz at, PassCounts *counts)
 	finish_batch(batch, slice, &progress, counts);
 }
 
-void
-pgj_slice_replay(const Site *site, int slice, TimestampTz until,
-				 bool assume_sent, PassCounts *counts)
+/* All timers up to "until", each decided at its own time. */
+static void
+replay_timers(const Site *site, int slice, TimestampTz until, bool assume_sent,
+			  Progress *progress, PassCounts *counts)
 {
-	Progress progress;
 	bool all;
 
-	pgj_progress_load(site, slice, &progress);
-	pgj_events_to_timers(site, slice, &progress);
-	pgj_sources_to_timers(site, slice, until, &progress);
 	do
 	{
 		Batch *batch = pgj_batch_begin(site, pgj_definitions(site), slice,
 									   until, true, assume_sent);
 
 		CHECK_FOR_INTERRUPTS();
-		all = take_timers(batch, &progress, until);
-		finish_batch(batch, slice, &progress, counts);
+		all = take_timers(batch, progress, until);
+		finish_batch(batch, slice, progress, counts);
 	} while (!all);
+}
+
+/*
+ * Who enters and leaves segments is found out beforehand for the whole time,
+ * many contacts at once; unless an expression asks who is in one, which must
+ * find the memberships of its moment.
+ */
+void
+pgj_slice_replay(const Site *site, int slice, TimestampTz until,
+				 bool assume_sent, PassCounts *counts)
+{
+	Progress progress;
+
+	pgj_progress_load(site, slice, &progress);
+	pgj_events_to_timers(site, slice, &progress);
+	if (pgj_definitions(site)->asks_segments)
+	{
+		TimestampTz last = DT_NOBEGIN;
+		TimestampTz at;
+
+		while ((at = pgj_next_check(site, slice)) <= until && at > last)
+		{
+			replay_timers(site, slice, at - 1, assume_sent, &progress, counts);
+			pgj_sources_to_timers(site, slice, at, &progress);
+			last = at;
+		}
+	}
+	pgj_sources_to_timers(site, slice, until, &progress);
+	replay_timers(site, slice, until, assume_sent, &progress, counts);
 }
 
 /* Checks and set-up common to both entries. */
@@ -307,6 +333,41 @@ pgj_sql_tick(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(counts_row(fcinfo, &counts));
 }
 
+static void
+replay_slices(const Site *site, TimestampTz until, bool assume_sent,
+			  PassCounts *counts)
+{
+	for (int slice = 0; slice < site->slices; slice++)
+	{
+		(void) pgj_slice_lock(site, slice, false);
+		pgj_slice_replay(site, slice, until, assume_sent, counts);
+	}
+}
+
+/*
+ * Scans are about all slices: up to the time of each, all slices are replayed
+ * before it.
+ */
+static void
+replay(const Site *site, TimestampTz until, bool assume_sent,
+	   PassCounts *counts)
+{
+	TimestampTz last = DT_NOBEGIN;
+	TimestampTz at;
+
+	while ((at = pgj_next_scan(site)) <= until && at > last)
+	{
+		replay_slices(site, at, assume_sent, counts);
+		while (pgj_engine_source.scan != NULL &&
+			   pgj_engine_source.scan(site, at))
+			CHECK_FOR_INTERRUPTS();
+		for (int slice = 0; slice < site->slices; slice++)
+			pgj_scanned_to_timers(site, slice);
+		last = at;
+	}
+	replay_slices(site, until, assume_sent, counts);
+}
+
 /*
  * journey.replay(until, assume_sent, OUT events, OUT steps, OUT messages)
  */
@@ -324,11 +385,7 @@ pgj_sql_replay(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	site = enter_engine(&caller);
-	for (int slice = 0; slice < site->slices; slice++)
-	{
-		(void) pgj_slice_lock(site, slice, false);
-		pgj_slice_replay(site, slice, until, assume_sent, &counts);
-	}
+	replay(site, until, assume_sent, &counts);
 	if (counts.messages > 0 && !assume_sent)
 		pgj_notify_relays();
 	pgj_become_caller(caller);
