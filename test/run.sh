@@ -7,8 +7,10 @@
 #	unit		the relay's own tests
 #	regress, isolation, tap
 #	fuzz		FUZZ_SECONDS each (10)
+#	segments	SEGMENT_CYCLES (12) of random segments; SEED
 #	crash		CRASH_CYCLES (20)
 #	sabotage	faults planted on purpose, which the crash suite must find
+#	segments-sabotage	the same for the segments suite
 #
 # Prints "N passed, N failed" last; exits 1 when anything failed.  PGJ_TEST_DATA
 # names the directory of test data that may not be shipped (../shared/data if
@@ -18,7 +20,7 @@ set -uo pipefail
 # shellcheck source=tools/sandbox.sh
 . "$(dirname "$0")/../tools/sandbox.sh"
 
-all=(house unit regress isolation tap fuzz crash sabotage)
+all=(house unit regress isolation tap fuzz segments crash sabotage segments-sabotage)
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=("${all[@]}")
 for suite in "${suites[@]}"; do
@@ -80,9 +82,11 @@ suite_regress() { pg_regress_suite make -s -C "$sandbox/src" PG_CONFIG="$PG_CONF
 suite_isolation() { pg_regress_suite make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck REGRESS= TAP_TESTS=; }
 suite_tap() { tap_suite as_user make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck REGRESS= ISOLATION= PROVE_FLAGS=-v; }
 suite_fuzz() { tap_suite as_user "$sandbox/src/test/fuzz/run.sh" "${FUZZ_SECONDS:-10}"; }
+suite_segments() { tap_suite as_user "$sandbox/src/test/segment/run.sh" "${SEGMENT_CYCLES:-12}"; }
 suite_crash() { tap_suite as_user "$sandbox/src/test/crash/run.sh" "${CRASH_CYCLES:-20}"; }
 
 suite_sabotage() { tap_suite "$root/test/crash/sabotage.sh"; }
+suite_segments-sabotage() { tap_suite "$root/test/segment/sabotage.sh"; }
 
 finish() {
 	local status=$?
