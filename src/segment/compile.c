@@ -109,6 +109,21 @@ pgj_segment_has_function(int segment_id)
 	return stored_statement(segment_id) != NULL;
 }
 
+Query *
+pgj_segment_stored_query(const Site *site, int segment_id)
+{
+	Query *check = stored_statement(segment_id);
+
+	if (check == NULL)
+		ereport(ERROR, errcode(ERRCODE_UNDEFINED_FUNCTION),
+				errmsg("the segment has no statement"),
+				errdetail("It was dropped together with something that the "
+						  "segment reads, or is not made yet in a copy."),
+				errhint("See journey.segment_progress; "
+						"journey.resume_segment() compiles it anew."));
+	return pgj_segment_read_statement(site, check);
+}
+
 static void
 compile_in_box(void *arg)
 {
@@ -125,8 +140,7 @@ compile_in_box(void *arg)
 		query = analyze_predicate(predicate->site, predicate->source);
 	}
 	else
-		query = pgj_segment_read_statement(predicate->site,
-										   stored_statement(cc->segment_id));
+		query = pgj_segment_stored_query(predicate->site, cc->segment_id);
 	pgj_predicate_expand(predicate, query);
 	pgj_predicate_trace(predicate);
 	pgj_predicate_boundary(predicate);

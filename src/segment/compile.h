@@ -49,6 +49,9 @@ pgj_segment_recompile(const Site *site, int segment_id, const char *source,
 /* Is there a check function to compile from? */
 extern bool pgj_segment_has_function(int segment_id);
 
+/* In the box: "SELECT key, predicate" as it is stored, expanded. */
+extern Query *pgj_segment_stored_query(const Site *site, int segment_id);
+
 /* Throw an error of pgj_segment_compile, with its position in source. */
 extern void pgj_segment_throw(ErrorData *error, const char *source)
 	pg_attribute_noreturn();

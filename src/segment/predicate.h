@@ -40,7 +40,8 @@ typedef struct Watch
 	bool whole_row;	   /* all columns are read */
 	List *columns;	   /* int list of those that are read, key included */
 	List *event_names; /* journey_state.event: list of char *; NIL = all */
-	Query *find;	   /* WATCH_LINK: SELECT DISTINCT key from contacts that the values of
+	Query *
+		find; /* WATCH_LINK: SELECT DISTINCT key from contacts that the values of
 						* $1, $2, … (text[], one for each key column, of equal length) lead to */
 } Watch;
 
@@ -73,7 +74,8 @@ typedef struct Predicate
 	List *needs; /* int list: segments asked for by in_segment() */
 
 	List *watches; /* of Watch, no two alike */
-	Expr *next;	   /* timestamptz over query: no later than the next flip; NULL: time does not flip it */
+	Expr *
+		next; /* timestamptz over query: no later than the next flip; NULL: time does not flip it */
 	List *boundaries; /* of BoundaryPart */
 	List *opaque;	  /* of OpaquePart */
 } Predicate;
