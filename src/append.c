@@ -26,7 +26,8 @@
 #include "append.h"
 #include "pg_journey.h"
 
-#define ROWS_PER_INSERT 1000
+/* Some pages full: more would save nothing, and each row needs a slot. */
+#define ROWS_PER_INSERT 200
 
 /* An append in progress. */
 typedef struct LogAppend
