@@ -93,7 +93,7 @@ OBJS = \
        src/capture/track.o src/capture/error.o \
        src/segment/compile.o src/segment/refuse.o src/segment/expand.o src/segment/inline.o src/segment/trace.o src/segment/describe.o \
        src/segment/boundary.o src/segment/statement.o src/segment/budget.o src/segment/functions.o src/segment/record.o \
-       src/segment/definition.o src/segment/recompile.o src/segment/watch.o src/segment/partition.o \
+       src/segment/definition.o src/segment/recompile.o src/segment/watch.o src/segment/partition.o src/segment/explain.o \
        src/segment/watched.o src/segment/mark.o src/segment/member.o \
        src/segment/explain_member.o src/segment/size.o \
        src/script/script_scan.o src/script/script_token.o src/script/script_gram.o src/script/script_names.o \

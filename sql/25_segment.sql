@@ -144,3 +144,95 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_refresh_segment';
 REVOKE ALL ON FUNCTION journey.refresh_segment(text, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey.refresh_segment(text, timestamptz) IS 'Ask for a look at all contacts';
+
+CREATE FUNCTION journey._segment_plan(segment_id integer)
+RETURNS SETOF text
+LANGUAGE c STABLE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_segment_plan';
+REVOKE ALL ON FUNCTION journey._segment_plan(integer) FROM PUBLIC;
+COMMENT ON FUNCTION journey._segment_plan(integer) IS 'internal: how PostgreSQL runs the statement of a segment for a hundred contacts';
+
+CREATE FUNCTION journey.explain_segment(name text)
+RETURNS TABLE (section text, item text, detail text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	s record;
+	owner oid;
+BEGIN
+	SELECT g.* INTO s FROM journey.segment AS g WHERE g.name = explain_segment.name;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('segment "%s" does not exist', explain_segment.name);
+	END IF;
+
+	RETURN QUERY VALUES
+		('predicate', 'predicate', s.predicate),
+		('predicate', 'time zone', s.timezone),
+		('predicate', 'status', s.status || coalesce(': ' || s.error, ''));
+
+	RETURN QUERY
+	SELECT 'watch', w.relation::text,
+		concat_ws('; ',
+			CASE w.kind
+				WHEN 'contact' THEN format('the contact is in %s', k.key)
+				WHEN 'link' THEN format('contacts are found by %s', k.key)
+				ELSE 'a change concerns all contacts'
+			END,
+			CASE WHEN w.null_is_all THEN 'a row without it concerns all contacts' END,
+			CASE WHEN g.columns IS NULL THEN 'reads the whole row' ELSE 'reads ' || c.columns END,
+			'events: ' || array_to_string(g.event_names, ', '))
+	FROM journey.segment_watch AS g
+	JOIN journey.watch AS w ON w.watch_id = g.watch_id
+	CROSS JOIN LATERAL (
+		SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY u.ordinality)
+		FROM unnest(w.key) WITH ORDINALITY AS u (attnum, ordinality)
+		JOIN pg_attribute AS a ON a.attrelid = w.relation AND a.attnum = u.attnum) AS k (key)
+	CROSS JOIN LATERAL (
+		SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+		FROM pg_attribute AS a WHERE a.attrelid = w.relation AND a.attnum = ANY (g.columns)) AS c (columns)
+	WHERE g.segment_id = s.segment_id
+	ORDER BY w.relation::text, w.kind, w.key;
+
+	RETURN QUERY
+	SELECT 'find', format('%s (%s)', w.relation, (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY u.ordinality)
+		FROM unnest(w.key) WITH ORDINALITY AS u (attnum, ordinality)
+		JOIN pg_attribute AS a ON a.attrelid = w.relation AND a.attnum = u.attnum)),
+		pg_get_function_sqlbody(p.oid)
+	FROM journey.segment_watch AS g
+	JOIN journey.watch AS w ON w.watch_id = g.watch_id
+	JOIN pg_proc AS p ON p.pronamespace = to_regnamespace('journey_state') AND format('journey_state.%I', p.proname) = g.find
+	WHERE g.segment_id = s.segment_id
+	ORDER BY w.relation::text, w.key;
+
+	RETURN QUERY
+	SELECT p.kind, p.source, p.detail FROM journey.segment_part AS p WHERE p.segment_id = s.segment_id ORDER BY p.part_no;
+	IF s.opaque THEN
+		RETURN QUERY VALUES ('opaque', 'refresh_every', s.refresh_every::text);
+	END IF;
+
+	RETURN QUERY
+	SELECT 'needs', g.name, format('level %s', g.level)
+	FROM journey.segment_need AS n JOIN journey.segment AS g ON g.segment_id = n.needed_id
+	WHERE n.segment_id = s.segment_id ORDER BY g.name;
+
+	RETURN QUERY
+	SELECT 'statement', p.proname::text, pg_get_function_sqlbody(p.oid)
+	FROM pg_proc AS p
+	WHERE p.pronamespace = to_regnamespace('journey_state') AND p.proname = format('segment_%s_check', s.segment_id);
+
+	RETURN QUERY VALUES ('cost', 'one contact', round(s.cost::numeric, 2)::text);
+
+	-- planning meets the owner's functions: only in a session that may run them
+	SELECT n.nspowner INTO owner FROM pg_namespace AS n WHERE n.nspname = 'journey_state';
+	IF pg_has_role(current_user, owner, 'USAGE')
+		AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname IN (session_user, current_user) AND r.rolsuper) THEN
+		RETURN QUERY SELECT 'plan', row_number() OVER ()::text, p.line FROM journey._segment_plan(s.segment_id) AS p (line);
+	ELSE
+		RETURN QUERY VALUES ('plan', '', 'shown to members of the journey owner');
+	END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION journey.explain_segment(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.explain_segment(text) IS 'What was found out about a segment''s predicate: what is watched and how changes lead to contacts, when time flips it, what cannot be followed, the statement, its cost and plan';

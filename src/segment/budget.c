@@ -91,8 +91,8 @@ pgj_segment_missing_index(const Predicate *predicate)
  * Parameters of the check statement for a sample of contacts.  Where there are
  * fewer, the same one stands several times; where there are none, null does.
  */
-static void
-make_sample(const Site *site, TimestampTz at, Datum *values)
+void
+pgj_segment_sample(const Site *site, TimestampTz at, Datum *values)
 {
 	Datum n[SEGMENT_SAMPLE];
 	Datum contact[SEGMENT_SAMPLE];
@@ -159,7 +159,7 @@ pgj_segment_check_budget(CompiledSegment *segment, TimestampTz at, bool enforce)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	make_sample(site, at, values);
+	pgj_segment_sample(site, at, values);
 	segment->cost = estimate(segment->check, types, values) / SEGMENT_SAMPLE;
 	if (enforce && pgj_segment_cost > 0 && segment->cost > pgj_segment_cost)
 	{

@@ -73,6 +73,7 @@ extern void pgj_segment_drop_functions(int segment_id);
 /* budget.c, in the box: set cost, and refuse what costs too much */
 extern void pgj_segment_check_budget(CompiledSegment *segment, TimestampTz at,
 									 bool enforce);
+extern void pgj_segment_sample(const Site *site, TimestampTz at, Datum *values);
 extern char *pgj_segment_missing_index(const Predicate *predicate);
 
 /*

@@ -7,8 +7,8 @@
  * Triggers are made once for a table and shared by all watches on it; which
  * watches there are, the trigger function finds out (mark.c).  A statement fires
  * the triggers of the table that it names, so each partition and each child
- * table has them, too.  journey_state.event has none: the events themselves are
- * read.
+ * table has them, too.  journey_state.event and membership have none: the passes
+ * read events themselves, and know whom they made enter and leave.
  *
  * Locks.  Definitions change one at a time, under a lock on
  * journey.segment_need, which nobody else writes.  It comes before every other
@@ -117,11 +117,14 @@ pgj_segment_try_lock_definitions(void)
 
 /* -------- which tables -------- */
 
+/* Events and memberships are read by the passes themselves. */
 bool
 pgj_watch_needs_triggers(Oid relation)
 {
-	return relation != get_relname_relid(
-						   "event", get_namespace_oid(PGJ_STATE_SCHEMA, false));
+	Oid namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
+
+	return relation != get_relname_relid("event", namespace) &&
+		   relation != get_relname_relid("membership", namespace);
 }
 
 static char *
