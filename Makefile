@@ -91,7 +91,8 @@ OBJS = \
        src/contact/site.o src/contact/attach.o src/contact/elevate.o src/contact/administer.o \
        src/capture/capture.o src/capture/compile.o src/capture/trigger.o src/capture/run.o src/capture/event.o \
        src/capture/track.o src/capture/error.o \
-       src/segment/compile.o src/segment/refuse.o src/segment/expand.o src/segment/inline.o src/segment/trace.o src/segment/describe.o \
+       src/segment/compile.o src/segment/refuse.o src/segment/expand.o src/segment/inline.o src/segment/trace.o \
+       src/segment/layout.o src/segment/correlate.o src/segment/find.o src/segment/opaque.o src/segment/describe.o \
        src/segment/boundary.o src/segment/statement.o src/segment/budget.o src/segment/functions.o src/segment/record.o \
        src/segment/definition.o src/segment/recompile.o src/segment/watch.o src/segment/partition.o src/segment/explain.o \
        src/segment/watched.o src/segment/mark.o src/segment/member.o \

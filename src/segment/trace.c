@@ -1,127 +1,110 @@
 /*-------------------------------------------------------------------------
  *
  * trace.c
- *	  How changed rows lead to contacts.
+ *	  What to watch: each table a predicate reads, and how a changed row of it
+ *	  leads to contacts (correlate.c).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "access/attnum.h"
-#include "catalog/pg_class.h"
-#include "nodes/makefuncs.h"
-#include "nodes/nodeFuncs.h"
-#include "parser/parsetree.h"
-#include "utils/lsyscache.h"
+#include "access/sysattr.h"
+#include "miscadmin.h"
 
-#include "segment/predicate.h"
-
-typedef struct TraceContext
-{
-	Predicate *predicate;
-	AttrNumber key;
-	int level;
-} TraceContext;
-
-/* The column a top-level qual says to be the contact's key, or 0. */
-static AttrNumber
-direct_key(Node *qual, int rtindex, const TraceContext *context)
-{
-	OpExpr *op = (OpExpr *) qual;
-	ListCell *lc;
-
-	if (qual == NULL)
-		return 0;
-	if (is_andclause(qual))
-	{
-		foreach (lc, ((BoolExpr *) qual)->args)
-		{
-			AttrNumber key = direct_key(lfirst(lc), rtindex, context);
-
-			if (key != 0)
-				return key;
-		}
-	}
-	if (!IsA(qual, OpExpr) || list_length(op->args) != 2 ||
-		!IsA(linitial(op->args), Var) || !IsA(lsecond(op->args), Var) ||
-		!op_mergejoinable(op->opno, exprType(linitial(op->args))))
-		return 0;
-	for (int i = 0; i < 2; i++)
-	{
-		Var *inner = list_nth(op->args, i);
-		Var *outer = list_nth(op->args, 1 - i);
-
-		if (inner->varlevelsup == 0 && inner->varno == rtindex &&
-			outer->varlevelsup == context->level &&
-			outer->varno == PREDICATE_CONTACT &&
-			outer->varattno == context->key && inner->vartype == outer->vartype)
-			return inner->varattno;
-	}
-	return 0;
-}
+#include "segment/trace.h"
 
 static bool
-trace_walker(Node *node, TraceContext *context)
+same_list(List *one, List *other)
 {
-	if (node == NULL)
+	return equal(one, other);
+}
+
+/*
+ * A segment watches a table once for each key.  If two ways lead on from the
+ * same key, both are gone.
+ */
+static bool
+merge(Watch *into, const Watch *watch)
+{
+	if (into->relation != watch->relation || into->kind != watch->kind ||
+		into->null_is_all != watch->null_is_all ||
+		!same_list(into->key, watch->key))
 		return false;
-	if (IsA(node, Query))
+	into->whole_row = into->whole_row || watch->whole_row;
+	into->columns = list_concat_unique_int(into->columns, watch->columns);
+	list_sort(into->columns, list_int_cmp);
+	if (into->event_names == NIL || watch->event_names == NIL)
+		into->event_names = NIL;
+	else
+		into->event_names =
+			list_concat_unique(into->event_names, watch->event_names);
+	if (into->find && !equal(into->find, watch->find))
+		into->find = pgj_trace_find_either(into->find, watch->find,
+										   list_length(into->key));
+	return true;
+}
+
+static void
+add_watch(Predicate *predicate, Watch *watch)
+{
+	ListCell *lc;
+
+	foreach (lc, predicate->watches)
 	{
-		Query *query = (Query *) node;
-		ListCell *lc;
-		int rtindex = 0;
-
-		context->level++;
-		foreach (lc, query->rtable)
-		{
-			RangeTblEntry *rte = lfirst_node(RangeTblEntry, lc);
-			Watch *watch;
-
-			rtindex++;
-			if (rte->rtekind != RTE_RELATION)
-				continue;
-			watch = palloc0_object(Watch);
-			watch->relation = rte->relid;
-			watch->kind = WATCH_ALL;
-			watch->whole_row = true;
-			if (query->jointree)
-			{
-				AttrNumber key =
-					direct_key(query->jointree->quals, rtindex, context);
-
-				if (key > 0)
-				{
-					watch->kind = WATCH_CONTACT;
-					watch->key = list_make1_int(key);
-				}
-			}
-			context->predicate->watches =
-				lappend(context->predicate->watches, watch);
-		}
-		query_tree_walker(query, trace_walker, context, 0);
-		context->level--;
-		return false;
+		if (merge(lfirst(lc), watch))
+			return;
 	}
-	return expression_tree_walker(node, trace_walker, context);
+	predicate->watches = lappend(predicate->watches, watch);
+}
+
+/* The columns read, and those of the key. */
+static List *
+columns_of(const Place *place, List *key)
+{
+	List *result = list_copy(key);
+	int column = -1;
+
+	while ((column = bms_next_member(place->columns, column)) >= 0)
+		result = list_append_unique_int(
+			result, column + FirstLowInvalidHeapAttributeNumber);
+	list_sort(result, list_int_cmp);
+	return result;
+}
+
+static void
+watch_place(Trace *trace, int number)
+{
+	Predicate *predicate = trace->predicate;
+	Place *place = trace_place(trace, number);
+	Watch *watch;
+
+	if (!pgj_trace_can_watch(predicate, place->rte))
+		return;
+	watch = palloc0_object(Watch);
+	watch->relation = place->rte->relid;
+	if (number == PREDICATE_CONTACT)
+	{
+		watch->kind = WATCH_CONTACT;
+		watch->key = list_make1_int(trace->key);
+	}
+	else
+		pgj_trace_correlate(trace, number, watch);
+	watch->whole_row = place->whole_row;
+	watch->columns = columns_of(place, watch->key);
+	add_watch(predicate, watch);
 }
 
 void
 pgj_predicate_trace(Predicate *predicate)
 {
-	RangeTblEntry *contact =
-		rt_fetch(PREDICATE_CONTACT, predicate->query->rtable);
-	Var *key =
-		linitial_node(TargetEntry, predicate->query->targetList)->expr
-			? (Var *) linitial_node(TargetEntry, predicate->query->targetList)
-				  ->expr
-			: NULL;
-	TraceContext context = { predicate, castNode(Var, key)->varattno, 0 };
-	Watch *watch = palloc0_object(Watch);
+	Trace *trace = pgj_trace_layout(predicate);
 
-	watch->relation = contact->relid;
-	watch->kind = WATCH_CONTACT;
-	watch->key = list_make1_int(context.key);
-	watch->whole_row = true;
-	predicate->watches = list_make1(watch);
-	(void) trace_walker((Node *) predicate_condition(predicate), &context);
+	predicate->watches = NIL;
+	for (int i = 1; i <= trace->nplaces; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (trace_place(trace, i)->rte->rtekind == RTE_RELATION)
+			watch_place(trace, i);
+	}
+	pgj_trace_functions(predicate);
 }
