@@ -397,6 +397,42 @@ BEGIN
 			opened_at		timestamptz	NOT NULL
 		);
 		COMMENT ON TABLE journey_state.relay IS 'Relays that presented the site token; a relay that opens again makes its older sessions stale';
+
+		CREATE TABLE journey_state.rfm_segment
+		(
+			position		integer		PRIMARY KEY,
+			segment			text		NOT NULL,
+			r_min			integer		NOT NULL DEFAULT 1,
+			r_max			integer		NOT NULL DEFAULT 5,
+			f_min			integer		NOT NULL DEFAULT 1,
+			f_max			integer		NOT NULL DEFAULT 5,
+			m_min			integer		NOT NULL DEFAULT 1,
+			m_max			integer		NOT NULL DEFAULT 5,
+			CHECK (1 <= r_min AND r_min <= r_max AND r_max <= 5),
+			CHECK (1 <= f_min AND f_min <= f_max AND f_max <= 5),
+			CHECK (1 <= m_min AND m_min <= m_max AND m_max <= 5)
+		);
+		INSERT INTO journey_state.rfm_segment (position, segment, r_min, r_max, f_min, f_max, m_min, m_max) VALUES
+			(10, 'champions',		4, 5,	4, 5,	4, 5),
+			(20, 'loyal',			3, 5,	4, 5,	1, 5),
+			(30, 'potential',		4, 5,	2, 3,	1, 5),
+			(40, 'new',				4, 5,	1, 1,	1, 5),
+			(50, 'needs attention',	3, 3,	3, 3,	1, 5),
+			(60, 'about to sleep',	3, 3,	1, 2,	1, 5),
+			(70, 'cannot lose',		1, 2,	4, 5,	4, 5),
+			(80, 'at risk',			1, 2,	3, 5,	1, 5),
+			(90, 'hibernating',		2, 2,	1, 2,	1, 5),
+			(100, 'lost',			1, 1,	1, 2,	1, 5);
+		COMMENT ON TABLE journey_state.rfm_segment IS 'The names of classes of RFM scores, 1 to 5, 5 is best; the first row that matches counts. The shop''s to change.';
+
+		-- not pinned to a search_path, so that it can be looked into; its body is parsed already
+		CREATE FUNCTION journey_state.rfm_class(r integer, f integer, m integer) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+		RETURN (
+			SELECT s.segment FROM journey_state.rfm_segment AS s
+			WHERE r BETWEEN s.r_min AND s.r_max AND f BETWEEN s.f_min AND s.f_max AND m BETWEEN s.m_min AND s.m_max
+			ORDER BY s.position LIMIT 1);
+		REVOKE ALL ON FUNCTION journey_state.rfm_class(integer, integer, integer) FROM PUBLIC;
+		COMMENT ON FUNCTION journey_state.rfm_class(integer, integer, integer) IS 'The name that journey_state.rfm_segment gives to scores from 1 to 5; for predicates';
 	$ddl$, k);
 
 	FOR log IN SELECT v.name FROM (VALUES ('event'), ('refusal'), ('transition'), ('timer'), ('message'), ('outbox'), ('verdict'), ('receipt')) AS v (name) LOOP
@@ -422,7 +458,7 @@ SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
 	tables CONSTANT name[] := ARRAY['capture_error', 'consent', 'consent_log', 'conversion', 'enrollment', 'event', 'event_key', 'exposure', 'held',
-		'mark', 'membership', 'message', 'outbox', 'progress', 'receipt', 'refusal', 'relay', 'segment_change', 'segment_scan', 'slice', 'suppression', 'timer', 'transition', 'verdict'];
+		'mark', 'membership', 'message', 'outbox', 'progress', 'receipt', 'refusal', 'relay', 'rfm_segment', 'segment_change', 'segment_scan', 'slice', 'suppression', 'timer', 'transition', 'verdict'];
 	state oid := to_regnamespace('journey_state');
 	plain record;
 	odd text;

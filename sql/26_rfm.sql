@@ -4,48 +4,6 @@
  * predicate uses, whose boundaries in time can be seen.
  */
 
-CREATE TABLE journey.rfm_segment
-(
-	position			integer		PRIMARY KEY,
-	segment				text		NOT NULL,
-	r_min				integer		NOT NULL DEFAULT 1,
-	r_max				integer		NOT NULL DEFAULT 5,
-	f_min				integer		NOT NULL DEFAULT 1,
-	f_max				integer		NOT NULL DEFAULT 5,
-	m_min				integer		NOT NULL DEFAULT 1,
-	m_max				integer		NOT NULL DEFAULT 5,
-	CHECK (1 <= r_min AND r_min <= r_max AND r_max <= 5),
-	CHECK (1 <= f_min AND f_min <= f_max AND f_max <= 5),
-	CHECK (1 <= m_min AND m_min <= m_max AND m_max <= 5)
-);
-COMMENT ON TABLE journey.rfm_segment IS 'The names of classes of RFM scores, 1 to 5, 5 is best; the first row that matches counts. The shop''s to change; journey.attach() fills it if it is empty.';
-
-/*
- * A row for each class the trade knows.  Not at CREATE EXTENSION: a dump carries
- * the rows as the shop left them.
- */
-CREATE FUNCTION journey._fill_rfm_segment()
-RETURNS void
-LANGUAGE sql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $body$
-	INSERT INTO journey.rfm_segment (position, segment, r_min, r_max, f_min, f_max, m_min, m_max)
-	SELECT v.* FROM (VALUES
-		(10, 'champions',		4, 5,	4, 5,	4, 5),
-		(20, 'loyal',			3, 5,	4, 5,	1, 5),
-		(30, 'potential',		4, 5,	2, 3,	1, 5),
-		(40, 'new',				4, 5,	1, 1,	1, 5),
-		(50, 'needs attention',	3, 3,	3, 3,	1, 5),
-		(60, 'about to sleep',	3, 3,	1, 2,	1, 5),
-		(70, 'cannot lose',		1, 2,	4, 5,	4, 5),
-		(80, 'at risk',			1, 2,	3, 5,	1, 5),
-		(90, 'hibernating',		2, 2,	1, 2,	1, 5),
-		(100, 'lost',			1, 1,	1, 2,	1, 5)) AS v
-	WHERE NOT EXISTS (SELECT FROM journey.rfm_segment);
-$body$;
-REVOKE ALL ON FUNCTION journey._fill_rfm_segment() FROM PUBLIC;
-COMMENT ON FUNCTION journey._fill_rfm_segment() IS 'internal: the classes that journey.rfm_segment starts with';
-
 -- No SET search_path: such a function could not be looked into; its body is parsed already
 CREATE FUNCTION journey.rfm_recency(last timestamptz, within interval[], at timestamptz)
 RETURNS integer
@@ -62,17 +20,6 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN 1 + width_bucket(value, thresholds);
 REVOKE ALL ON FUNCTION journey.rfm_score(numeric, numeric[]) FROM PUBLIC;
 COMMENT ON FUNCTION journey.rfm_score(numeric, numeric[]) IS 'The score of a frequency or a sum: 1, and 1 for each of the ascending thresholds that it reaches';
-
--- No SET search_path: such a function could not be looked into; its body is parsed already
-CREATE FUNCTION journey.rfm_class(r integer, f integer, m integer)
-RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN (
-	SELECT s.segment FROM journey.rfm_segment AS s
-	WHERE r BETWEEN s.r_min AND s.r_max AND f BETWEEN s.f_min AND s.f_max AND m BETWEEN s.m_min AND s.m_max
-	ORDER BY s.position LIMIT 1);
-REVOKE ALL ON FUNCTION journey.rfm_class(integer, integer, integer) FROM PUBLIC;
-COMMENT ON FUNCTION journey.rfm_class(integer, integer, integer) IS 'The name that journey.rfm_segment gives to scores from 1 to 5';
 
 CREATE FUNCTION journey._check_rfm_thresholds(method text, bins integer, recency_within interval[], frequency_from numeric[], monetary_from numeric[])
 RETURNS void
@@ -176,14 +123,13 @@ BEGIN
 				bins := cardinality(recency_within) + 1;
 			END IF;
 
-			-- the map goes from 1 to 5: stretched, rounded
-			class := CASE bins
-				WHEN 5 THEN 's.r::integer, s.f::integer, s.m::integer'
-				ELSE (SELECT string_agg(format('(1 + (8 * (s.%%s - 1) + $5 - 1) / (2 * ($5 - 1)))::integer', x.s), ', ' ORDER BY x.n)
-					FROM unnest('{r,f,m}'::text[]) WITH ORDINALITY AS x (s, n)) END;
+			-- the classes' scores go from 1 to 5: stretched, rounded
+			class := CASE bins WHEN 5 THEN 's.%%s' ELSE '1 + (8 * (s.%%s - 1) + $5 - 1) / (2 * ($5 - 1))' END;
 			RETURN QUERY EXECUTE format($query$
 				SELECT s.contact, s.recency_days, s.frequency, s.monetary, s.r::integer, s.f::integer, s.m::integer,
-					journey.rfm_class(%%s)
+					(SELECT c.segment FROM journey_state.rfm_segment AS c
+						WHERE %%s BETWEEN c.r_min AND c.r_max AND %%s BETWEEN c.f_min AND c.f_max AND %%s BETWEEN c.m_min AND c.m_max
+						ORDER BY c.position LIMIT 1)
 				FROM (
 					SELECT t.contact, t.recency_days, t.frequency, t.monetary, %%s
 					FROM (
@@ -195,7 +141,7 @@ BEGIN
 					) AS t
 				) AS s (contact, recency_days, frequency, monetary, r, f, m)
 				ORDER BY s.contact
-			$query$, class, score, source)
+			$query$, format(class, 'r'), format(class, 'f'), format(class, 'm'), score, source)
 			USING as_of, event, property, lookback, bins, recency_within, frequency_from, monetary_from;
 		END
 		$body$;

@@ -188,7 +188,6 @@ BEGIN
 
 	PERFORM journey._create_rfm(t.atttypid::pg_catalog.regtype)
 		FROM pg_catalog.pg_attribute AS t WHERE t.attrelid = 'journey_state.membership'::pg_catalog.regclass AND t.attname = 'contact';
-	PERFORM journey._fill_rfm_segment();
 
 	FOREACH statement IN ARRAY coalesce(grants, '{}') || ARRAY(
 		SELECT pg_catalog.format('GRANT SELECT ON journey.%I TO %s', v.name, n.nspowner::pg_catalog.regrole)

@@ -20,7 +20,6 @@ SELECT pg_extension_config_dump('journey.segment_watch', '');
 SELECT pg_extension_config_dump('journey.segment_part', '');
 SELECT pg_extension_config_dump('journey.segment_need', '');
 SELECT pg_extension_config_dump('journey.time_column', '');
-SELECT pg_extension_config_dump('journey.rfm_segment', '');
 SELECT pg_extension_config_dump('journey.journey', '');
 SELECT pg_extension_config_dump('journey.journey_journey_id_seq', '');
 SELECT pg_extension_config_dump('journey.version', '');

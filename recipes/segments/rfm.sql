@@ -1,7 +1,7 @@
 /*
  * rfm: classes of recency, frequency and monetary value by given thresholds.
  *
- * Reads: orders, journey.rfm_segment (the classes' names, yours to change).
+ * Reads: orders, journey_state.rfm_segment (the classes' names, yours to change).
  * Exact: the score of recency falls when the clock says so.  Quintiles would not
  * be: there, everybody's class hangs on everybody's orders; see
  * journey.rfm() for those, and value.sql for how to make a segment of such.
@@ -12,7 +12,7 @@
  */
 CREATE FUNCTION rfm_class_of(customer bigint, at timestamptz) RETURNS text
 LANGUAGE sql STABLE
-RETURN journey.rfm_class(
+RETURN journey_state.rfm_class(
 	journey.rfm_recency((SELECT max(o.created_at) FROM orders o WHERE o.customer_id = customer), '{30 days, 60 days, 120 days, 240 days}', at),
 	journey.rfm_score((SELECT count(*) FROM orders o WHERE o.customer_id = customer), '{2, 3, 5, 8}'),
 	journey.rfm_score((SELECT sum(o.total) FROM orders o WHERE o.customer_id = customer), '{50, 150, 400, 1000}'));

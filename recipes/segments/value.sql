@@ -14,6 +14,7 @@ $$);
 
 CREATE FUNCTION revenue_quantile(share double precision) RETURNS numeric
 LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT
 AS $body$
 BEGIN
 	RETURN (SELECT percentile_disc(share) WITHIN GROUP (ORDER BY r.revenue)

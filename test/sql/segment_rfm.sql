@@ -37,11 +37,11 @@ SELECT contact, monetary FROM journey.rfm('2026-06-01 12:00', property => 'net')
 SELECT * FROM journey.rfm('2025-01-01', orders => 'shop.orders');
 
 -- the names are the shop's
-UPDATE journey.rfm_segment SET segment = 'best' WHERE segment = 'champions';
+UPDATE journey_state.rfm_segment SET segment = 'best' WHERE segment = 'champions';
 SELECT contact, segment FROM journey.rfm('2026-06-01 12:00', 'midrank', orders => 'shop.orders') WHERE r >= 4 AND f >= 4;
 
 -- every score from 1 to 5 has a class
-SELECT r, f, m FROM generate_series(1, 5) r, generate_series(1, 5) f, generate_series(1, 5) m WHERE journey.rfm_class(r, f, m) IS NULL;
+SELECT r, f, m FROM generate_series(1, 5) r, generate_series(1, 5) f, generate_series(1, 5) m WHERE journey_state.rfm_class(r, f, m) IS NULL;
 
 -- refused
 \set VERBOSITY terse
@@ -70,6 +70,6 @@ RESET SESSION AUTHORIZATION;
 SELECT journey.detach();
 SELECT to_regproc('journey.rfm');
 SELECT journey.attach('shop.customers', key => 'id', owner => 'shop');
-SELECT to_regproc('journey.rfm'), count(*) FILTER (WHERE segment = 'best') AS best FROM journey.rfm_segment;
+SELECT to_regproc('journey.rfm'), count(*) FILTER (WHERE segment = 'best') AS best FROM journey_state.rfm_segment;
 DROP OWNED BY reader;
 DROP ROLE reader;

@@ -11,7 +11,7 @@
 # * scores: recency 5 to 1 for a last order within 30, 60, 120, 240 days or none of
 #   them; frequency 5 to 1 for 8, 5, 3, 2 orders or one; sum likewise for 4,000,
 #   1,600, 600, 250 GBP.  champions: three scores of 4 or more.  hibernating: the
-#   class of that name in journey.rfm_segment, recency 2 and frequency 1 or 2.
+#   class of that name in journey_state.rfm_segment, recency 2 and frequency 1 or 2.
 use strict;
 use warnings;
 
@@ -64,7 +64,7 @@ shop(
 	  AND journey.rfm_score((SELECT sum(o.total) FROM orders o WHERE o.customer_id = c.id), '{250, 600, 1600, 4000}') >= 4
 	$$);
 	SELECT journey.create_segment('hibernating', $$
-	  journey.rfm_class(
+	  journey_state.rfm_class(
 	    journey.rfm_recency((SELECT max(o.created_at) FROM orders o WHERE o.customer_id = c.id), '{30 days, 60 days, 120 days, 240 days}', now()),
 	    journey.rfm_score((SELECT count(*) FROM orders o WHERE o.customer_id = c.id), '{2, 3, 5, 8}'),
 	    journey.rfm_score((SELECT sum(o.total) FROM orders o WHERE o.customer_id = c.id), '{250, 600, 1600, 4000}')) = 'hibernating'
@@ -155,7 +155,7 @@ like(fails(q{SELECT journey.segment_size('revenue', '2011-05-01')}),
 shop(q{SELECT journey.set_time_column('shop.orders', 'created_at')});
 like(fails(q{SELECT journey.segment_size('revenue', '2011-05-01')}), qr/for: shop\.customers\.$/m, 'the contact table needs one, too');
 shop(q{SELECT journey.set_time_column('shop.customers', 'since')});
-like(fails(q{SELECT journey.segment_size('hibernating', '2011-05-01')}), qr/for: journey\.rfm_segment\.$/m, 'a table of names is a table');
+like(fails(q{SELECT journey.segment_size('hibernating', '2011-05-01')}), qr/for: journey_state\.rfm_segment\.$/m, 'a table of names is a table');
 
 foreach my $segment (qw(revenue lapsed champions))
 {
