@@ -33,6 +33,7 @@
 #include "utils/syscache.h"
 
 #include "box.h"
+#include "guc.h"
 #include "pg_journey.h"
 #include "script/expression.h"
 #include "segment/compile.h"
@@ -44,6 +45,7 @@ typedef struct CompileContext
 	const char *timezone;
 	int segment_id;
 	TimestampTz at;
+	bool analyzed; /* out: got as far as to the trial */
 } CompileContext;
 
 static Query *
@@ -144,6 +146,7 @@ compile_in_box(void *arg)
 	pgj_predicate_expand(predicate, query);
 	pgj_predicate_trace(predicate);
 	pgj_predicate_boundary(predicate);
+	cc->analyzed = true;
 
 	pgj_expression_output_format();
 	pgj_segment_write_statements(cc->segment);
@@ -181,6 +184,38 @@ translate_error(ErrorData *error)
 	}
 }
 
+/* A trial that was cancelled was too slow; a cancel by others is thrown on. */
+static void
+explain_timeout(ErrorData *error, const CompileContext *cc)
+{
+	char *index;
+
+	if (error->sqlerrcode != ERRCODE_QUERY_CANCELED || !cc->analyzed)
+		return;
+	index = pgj_segment_missing_index(&cc->segment->predicate);
+	error->sqlerrcode = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+	error->message = pstrdup("the predicate takes too long");
+	error->detail = psprintf("Trying it on %d contacts took longer than %d ms.",
+							 SEGMENT_SAMPLE, pgj_expression_timeout);
+	error->hint =
+		index ? psprintf("An index on %s is missing.", index)
+			  : pstrdup("See the setting pg_journey.expression_timeout.");
+}
+
+/* Where it happened is told without the statement around the predicate. */
+static void
+cut_context(ErrorData *error)
+{
+	char *statement =
+		error->context ? strstr(error->context, "SQL statement \" SELECT k.n,")
+					   : NULL;
+
+	if (statement == error->context)
+		error->context = NULL;
+	else if (statement)
+		statement[-1] = '\0';
+}
+
 static CompiledSegment *
 compile(const Site *site, const char *source, CompileContext *cc,
 		ErrorData **error)
@@ -189,6 +224,11 @@ compile(const Site *site, const char *source, CompileContext *cc,
 	cc->segment->predicate.site = site;
 	cc->segment->predicate.source = source;
 	*error = pgj_box_run(site, 0, 0, compile_in_box, cc);
+	if (*error)
+	{
+		explain_timeout(*error, cc);
+		cut_context(*error);
+	}
 	return *error ? NULL : cc->segment;
 }
 
