@@ -15,7 +15,6 @@
 #include "catalog/pg_proc.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
-#include "utils/acl.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 
@@ -140,7 +139,7 @@ belongs_to_engine(Oid relation)
 }
 
 static const char *
-why_not_watched(Oid relation, char relkind, Oid owner)
+why_not_watched(Oid relation, char relkind)
 {
 	switch (relkind)
 	{
@@ -160,8 +159,8 @@ why_not_watched(Oid relation, char relkind, Oid owner)
 		return "a system catalog does not tell when it changes";
 	if (belongs_to_engine(relation))
 		return "the engine writes this table without telling segments";
-	if (pg_class_aclcheck(relation, owner, ACL_TRIGGER) != ACLCHECK_OK)
-		return "the journey owner has no TRIGGER privilege on it";
+	if (get_rel_namespace(relation) == get_namespace_oid(PGJ_SCHEMA, true))
+		return "changes of definitions are not followed";
 	return NULL;
 }
 
@@ -173,8 +172,7 @@ bool
 pgj_trace_can_watch(Predicate *predicate, RangeTblEntry *rte)
 {
 	Oid owner = predicate->site->owner;
-	const char *why =
-		why_not_watched(rte->relid, get_rel_relkind(rte->relid), owner);
+	const char *why = why_not_watched(rte->relid, get_rel_relkind(rte->relid));
 
 	if (why)
 		pgj_predicate_opaque(predicate, (Node *) rte, why);

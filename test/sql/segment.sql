@@ -14,7 +14,7 @@ SELECT segment_id, name, timezone, refresh_every, revision, level, opaque, statu
 SELECT w.relation, w.kind, w.key, w.null_is_all, s.segment_id FROM journey.watch w JOIN journey.segment_watch s USING (watch_id) WHERE w.relation <> 'journey_state.membership'::regclass ORDER BY s.segment_id, w.relation::text;
 SELECT * FROM journey.segment_need ORDER BY segment_id, needed_id;
 SELECT segment_id, revision, reason, wanted_at FROM journey_state.segment_scan ORDER BY segment_id;
-SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgfoid = 'journey._mark()'::regprocedure ORDER BY 1, 2;
+SELECT tgrelid::regclass, tgname FROM pg_trigger WHERE tgfoid = 'journey._mark()'::regprocedure ORDER BY tgrelid::regclass::text, tgname;
 SELECT contact, member FROM journey_state.segment_1_check(ARRAY[1, 2], ARRAY[1, 2]::bigint[], ARRAY['2026-01-01', '2026-01-01']::timestamptz[]) ORDER BY 1;
 SELECT * FROM journey_state.segment_2_scan('2026-01-01', NULL, 3);
 SELECT * FROM journey_state.segment_2_scan('2026-01-01', 3, 3);
@@ -103,7 +103,7 @@ RESET SESSION AUTHORIZATION;
 RESET pg_journey.segment_cost;
 RESET pg_journey.expression_timeout;
 SET SESSION AUTHORIZATION shop;
-SET pg_journey.segment_cost = 0;
+SET pg_journey.segment_cost = 0; -- not the author's to set
 DROP TABLE clicks;
 DROP FUNCTION slow;
 SELECT count(*) FROM journey.segment;
@@ -177,7 +177,7 @@ CREATE TABLE visits_old_1 PARTITION OF visits_old FOR VALUES WITH (MODULUS 1, RE
 CREATE TABLE visits_new PARTITION OF visits FOR VALUES FROM ('2026-01-01') TO (MAXVALUE);
 CREATE INDEX ON visits (contact);
 SELECT journey.create_segment('visitors', $$ EXISTS (SELECT FROM visits v WHERE v.contact = c.id) $$, at => '2026-01-01') > 0 AS made;
-SELECT tgrelid::regclass, count(*) FROM pg_trigger WHERE tgfoid = 'journey._mark()'::regprocedure GROUP BY 1 ORDER BY 1;
-SELECT * FROM journey.watch_member ORDER BY 1, 2;
+SELECT tgrelid::regclass, count(*) FROM pg_trigger WHERE tgfoid = 'journey._mark()'::regprocedure GROUP BY tgrelid ORDER BY tgrelid::regclass::text;
+SELECT relation, member FROM journey.watch_member ORDER BY relation::text, member::text;
 SELECT journey.drop_segment('visitors');
 SELECT count(*) FROM pg_trigger WHERE tgfoid = 'journey._mark()'::regprocedure;
