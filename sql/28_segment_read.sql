@@ -17,7 +17,7 @@ LANGUAGE C STABLE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_segment_size';
 REVOKE ALL ON FUNCTION journey.segment_size(text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.segment_size(text, timestamptz) IS 'how many contacts the predicate would have been true for at a past time: with now() as of then, over the rows that were there by their tables'' time columns (journey.set_time_column)';
+COMMENT ON FUNCTION journey.segment_size(text, timestamptz) IS 'how many contacts the predicate would have been true for at a past time: evaluated as of then, over the rows that were there by their tables'' time columns (journey.set_time_column)';
 
 CREATE FUNCTION journey.set_time_column(relation regclass, attribute name)
 RETURNS void
