@@ -62,7 +62,7 @@ COMMENT ON FUNCTION journey._segments_due(timestamptz) IS 'internal: which slice
 -- PL/pgSQL keeps the plan; as an SQL function it would be planned by every tick.
 -- It is kept while tables grow that may be empty now, hence the settings.
 CREATE FUNCTION journey._due(at timestamptz)
-RETURNS TABLE (slice integer, due boolean, next_due timestamptz)
+RETURNS TABLE (slice integer, due boolean, next_due timestamptz, segments_only boolean)
 LANGUAGE plpgsql
 STABLE
 SET search_path = pg_catalog, pg_temp
@@ -73,7 +73,7 @@ AS $$
 BEGIN
 	RETURN QUERY
 	WITH segments AS MATERIALIZED (SELECT g.slice, g.due, g.next_due FROM journey._segments_due(_due.at) AS g)
-	SELECT s.slice::integer, e.found OR h.found OR coalesce(t.due_at <= _due.at, false) OR coalesce(g.due, false), least(t.due_at, g.next_due)
+	SELECT s.slice::integer, w.found OR coalesce(g.due, false), least(t.due_at, g.next_due), NOT w.found
 	FROM journey_state.slice s
 	LEFT JOIN LATERAL (
 		SELECT p.seen, p.upto, p.due_at, p.due_id FROM journey_state.progress p
@@ -93,13 +93,14 @@ BEGIN
 		WHERE t.slice = s.slice AND t.due_at >= coalesce(p.due_at, '-infinity')
 			AND (t.due_at, t.timer_id) > (coalesce(p.due_at, '-infinity'), coalesce(p.due_id, 0))
 		ORDER BY t.due_at, t.timer_id LIMIT 1) t ON true
+	CROSS JOIN LATERAL (SELECT e.found OR h.found OR coalesce(t.due_at <= _due.at, false)) AS w (found)
 	LEFT JOIN segments g ON g.slice = s.slice
 	UNION ALL
-	SELECT g.slice, g.due, g.next_due FROM segments g WHERE g.slice = -1;
+	SELECT g.slice, g.due, g.next_due, true FROM segments g WHERE g.slice = -1;
 END
 $$;
 REVOKE ALL ON FUNCTION journey._due(timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey._due(timestamptz) IS 'internal: which slices have new events or marks, due timers or checks, and when each has its next timer or check; slice -1 stands for scans';
+COMMENT ON FUNCTION journey._due(timestamptz) IS 'internal: which slices have new events or marks, due timers or checks, and when each has its next timer or check; slice -1 stands for scans. segments_only: it has no new events, due timers or steps held back';
 
 -- Whoever calls: an author's expression reads and prints times in one way.
 CREATE FUNCTION journey.tick(at timestamptz DEFAULT clock_timestamp(), slice integer DEFAULT NULL,

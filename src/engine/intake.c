@@ -241,6 +241,14 @@ take_some_events(Batch *batch, Progress *progress, KeptPlan *plan, int limit)
 	return (int) rows;
 }
 
+/* Does a snapshot name no transaction that was running? */
+static bool
+nothing_ran(Datum snapshot)
+{
+	return DirectFunctionCall1(pg_snapshot_xmin, snapshot) ==
+		   DirectFunctionCall1(pg_snapshot_xmax, snapshot);
+}
+
 /*
  * Take in a batch of new events.  Returns true when that was all that was
  * committed by now; false when there is more.
@@ -252,7 +260,9 @@ pgj_take_events(Batch *batch, Progress *progress)
 	int taken;
 
 	pgj_begin_events(batch->site, progress);
-	taken = take_some_events(batch, progress, &events_of_running, limit);
+	taken = nothing_ran(progress->seen)
+				? 0
+				: take_some_events(batch, progress, &events_of_running, limit);
 	if (taken < limit)
 		taken +=
 			take_some_events(batch, progress, &events_since, limit - taken);

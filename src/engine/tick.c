@@ -75,6 +75,28 @@ work_events(const Site *site, int slice, TimestampTz at, Progress *progress,
 	return all;
 }
 
+/*
+ * A slice where nothing but segments had work: decide on who entered or left, if
+ * any journey listens to that, and leave all else to the next tick.
+ */
+static void
+work_segments(const Site *site, int slice, TimestampTz at, PassCounts *counts)
+{
+	Batch *batch =
+		pgj_batch_begin(site, pgj_definitions(site), slice, at, false, false);
+	Progress progress = { 0 };
+
+	if (!pgj_take_sources(batch))
+		counts->more = true;
+	if (batch->nworks > 0)
+	{
+		counts->more = true;
+		pgj_progress_load(site, slice, &progress);
+		pgj_batch_load_runs(batch);
+	}
+	finish_batch(batch, slice, &progress, counts);
+}
+
 static bool
 take_timers(Batch *batch, Progress *progress, TimestampTz until)
 {
@@ -186,21 +208,31 @@ enter_engine(SavedUser *caller)
 
 /* The slices that have something to do, without locking any. */
 static KeptPlan slices_due = {
-	.sql = "SELECT d.slice FROM journey._due($1) d WHERE d.due ORDER BY d.slice"
+	.sql =
+		"SELECT d.slice, d.segments_only FROM journey._due($1) d WHERE d.due ORDER BY d.slice"
 };
 
-static int *
+typedef struct DueSlice
+{
+	int slice;
+	bool segments_only;
+} DueSlice;
+
+static DueSlice *
 find_slices(const Site *site, TimestampTz at, int *n)
 {
 	Params params;
-	int *slices;
+	DueSlice *slices;
 
 	pgj_params_init(&params, site, 0);
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(at));
 	*n = (int) pgj_plan_execute(&slices_due, &params);
-	slices = palloc_array(int, *n + 1);
+	slices = palloc_array(DueSlice, *n + 1);
 	for (int i = 0; i < *n; i++)
-		slices[i] = pgj_row_int4(i, 1, 0);
+	{
+		slices[i].slice = pgj_row_int4(i, 1, 0);
+		slices[i].segments_only = DatumGetBool(pgj_row_value(i, 2));
+	}
 	SPI_freetuptable(SPI_tuptable);
 	return slices;
 }
@@ -295,9 +327,9 @@ pgj_sql_tick(PG_FUNCTION_ARGS)
 	PassCounts counts = { 0 };
 	SavedUser caller;
 	const Site *site;
-	int *slices;
+	DueSlice *slices;
+	DueSlice chosen = { 0, false };
 	int nslices;
-	int chosen;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -312,20 +344,26 @@ pgj_sql_tick(PG_FUNCTION_ARGS)
 		slices = find_slices(site, at, &nslices);
 	else
 	{
-		chosen = PG_GETARG_INT32(1);
-		check_slice(site, chosen);
+		chosen.slice = PG_GETARG_INT32(1);
+		check_slice(site, chosen.slice);
 		slices = &chosen;
 		nslices = 1;
 	}
-	if (nslices > 0 && slices[0] == PGJ_ALL_SLICES)
+	if (nslices > 0 && slices[0].slice == PGJ_ALL_SLICES)
 	{
 		scan(site, at, &counts);
 		slices++;
 		nslices--;
 	}
 	for (int i = 0; i < nslices; i++)
-		if (pgj_slice_lock(site, slices[i], true))
-			pgj_slice_tick(site, slices[i], at, &counts);
+	{
+		if (!pgj_slice_lock(site, slices[i].slice, true))
+			continue;
+		if (slices[i].segments_only)
+			work_segments(site, slices[i].slice, at, &counts);
+		else
+			pgj_slice_tick(site, slices[i].slice, at, &counts);
+	}
 	if (counts.messages > 0)
 		pgj_notify_relays();
 	pgj_become_caller(caller);
