@@ -122,15 +122,38 @@ is_state_table(Oid relation, const char *name)
 		   strcmp(get_rel_name(relation), name) == 0;
 }
 
+/* Our own logs only grow. */
+static const char *
+log_time_column(Oid relation)
+{
+	static const char *const logs[][2] = {
+		{ "event", "at" },
+		{ "consent_log", "at" },
+		{ "receipt", "at" },
+		{ "verdict", "at" },
+		{ "transition", "at" },
+		{ "refusal", "at" },
+		{ "conversion", "at" },
+		{ "message", "decided_at" },
+		{ "exposure", "exposed_at" },
+	};
+
+	for (int i = 0; i < lengthof(logs); i++)
+		if (is_state_table(relation, logs[i][0]))
+			return logs[i][1];
+	return NULL;
+}
+
 /* Its time column, quoted, or NULL. */
-static char *
+static const char *
 time_column(Oid relation)
 {
 	Oid types[1] = { OIDOID };
 	Datum values[1] = { ObjectIdGetDatum(relation) };
+	const char *of_log = log_time_column(relation);
 
-	if (is_state_table(relation, "event"))
-		return pstrdup("at");
+	if (of_log != NULL)
+		return of_log;
 	if (SPI_execute_with_args(
 			"SELECT pg_catalog.quote_ident(a.attname) FROM journey.time_column AS t"
 			" JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) t.relation"
