@@ -93,7 +93,8 @@ OBJS = \
        src/capture/track.o src/capture/error.o \
        src/segment/compile.o src/segment/refuse.o src/segment/expand.o src/segment/inline.o src/segment/trace.o \
        src/segment/layout.o src/segment/correlate.o src/segment/find.o src/segment/opaque.o src/segment/describe.o \
-       src/segment/boundary.o src/segment/statement.o src/segment/budget.o src/segment/functions.o src/segment/record.o \
+       src/segment/boundary.o src/segment/boundary_atom.o src/segment/boundary_query.o src/segment/flip.o src/segment/flip_stage.o src/segment/flip_bound.o \
+       src/segment/statement.o src/segment/budget.o src/segment/functions.o src/segment/record.o \
        src/segment/definition.o src/segment/recompile.o src/segment/watch.o src/segment/partition.o src/segment/explain.o \
        src/segment/watched.o src/segment/mark.o src/segment/member.o \
        src/segment/explain_member.o src/segment/size.o \
@@ -118,7 +119,7 @@ SHLIB_LINK  = -Wl,--version-script=$(srcdir)/src/exports.map
 # order matters: a part may only use objects of the parts above it
 SQL_PARTS = \
              sql/00_header.sql sql/10_contact.sql sql/15_state.sql sql/16_maintain.sql sql/20_capture.sql \
-             sql/25_segment.sql sql/26_membership.sql sql/26_rfm.sql sql/27_segment_site.sql sql/28_segment_read.sql \
+             sql/24_flip.sql sql/25_segment.sql sql/26_membership.sql sql/26_rfm.sql sql/27_segment_site.sql sql/28_segment_read.sql \
              sql/30_script.sql sql/40_engine.sql sql/42_worker.sql sql/50_gate.sql sql/60_outbox.sql \
              sql/62_preview.sql sql/70_feedback.sql sql/80_measure.sql sql/81_performance.sql \
              sql/82_views.sql sql/83_explain.sql sql/84_health.sql sql/85_check.sql sql/90_privileges.sql \

@@ -78,6 +78,14 @@
 	pg_namespace_aclcheck(schema, role, mode)
 #endif
 
+#if PG_VERSION_NUM >= 160000
+#define pgj_flatten_join_alias_vars(query, node) \
+	flatten_join_alias_vars(NULL, query, node)
+#else
+#define pgj_flatten_join_alias_vars(query, node) \
+	flatten_join_alias_vars(query, node)
+#endif
+
 /* pg_logical_emit_message() has a fourth argument since 17 */
 #if PG_VERSION_NUM >= 170000
 #define PGJ_F_EMIT_TEXT F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL

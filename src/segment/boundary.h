@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * boundary.h
+ *	  What the parts of the analysis of time share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef PGJ_BOUNDARY_H
+#define PGJ_BOUNDARY_H
+
+#include "segment/predicate.h"
+
+/* A condition on time, found at some query level, and when it flips. */
+typedef struct Flip
+{
+	Node *source; /* in the predicate's tree */
+	Expr *next;	  /* timestamptz */
+	Expr *ahead;  /* true of every row that it can flip for yet; NULL: of any */
+} Flip;
+
+typedef struct Boundary
+{
+	Predicate *predicate;
+	Node *part; /* of the predicate's own tree: what is being looked at */
+	bool made;	/* the nodes at hand were made up and are not in that tree */
+	Oid flip;	/* journey._flip() */
+} Boundary;
+
+/* boundary.c */
+extern bool pgj_boundary_has_now(Node *node);
+
+/*
+ * When can the value of an expression change?  A list of Flip at its query
+ * level, of which the earliest counts.  As long as none has come, everything in the
+ * expression but now() itself stays as it is.  condition: only whether it is true
+ * matters.
+ */
+extern List *pgj_boundary_flips(Boundary *boundary, Node *node, bool condition);
+extern Flip *pgj_boundary_flip(Node *source, Expr *next, Expr *ahead);
+extern Expr *pgj_boundary_least(List *flips); /* of their next */
+extern void pgj_boundary_opaque(Boundary *boundary, const char *why);
+
+/*
+ * boundary_atom.c: the flips of a comparison of two expressions, by a strategy of a
+ * btree operator family, or (op 0) of their order.  False: it has no solution.
+ */
+extern bool pgj_boundary_compare(Boundary *boundary, Oid family, Oid left_type,
+								 Oid right_type, int strategy, Oid collation,
+								 Node *left, Node *right, List **flips);
+
+/* The flips of a value that is constant for a while.  False: it has no solution. */
+extern bool pgj_boundary_change(Boundary *boundary, Node *node, List **flips);
+
+/* boundary_query.c: the flips of a sub-select's result, at the level around it */
+extern List *pgj_boundary_sublink(Boundary *boundary, SubLink *link);
+
+#define STRATEGY_SIGN 0
+
+#endif /* PGJ_BOUNDARY_H */

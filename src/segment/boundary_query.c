@@ -1,0 +1,888 @@
+/*-------------------------------------------------------------------------
+ *
+ * boundary_query.c
+ *	  When does time change a sub-select's result?
+ *
+ * A condition that is looked at row by row flips first at the least of its flips
+ * over the rows that it is looked at for:
+ *
+ *	  (SELECT min(<flip>) FROM <the same> WHERE <what is free of the time>)
+ *
+ * Which rows these are depends on where the condition stands:
+ *
+ *	  WHERE, ON of inner joins: rows that the other conditions without the time
+ *		let pass.  (Those with the time are part of the same AND.)
+ *	  ON of outer joins: the pairs of that join alone, as an inner join; what the
+ *		rest of the query makes of a pair is no reason to leave it out, because
+ *		the pair's coming takes a null-extended row away.
+ *	  target list, arguments of aggregates: rows that are there now.  Others come
+ *		by flips of the conditions above.
+ *	  HAVING, and expressions over aggregates or windows: groups of rows that are there
+ *		now, HAVING left out; aggregates stay until one of the others flips.
+ *
+ * Sub-selects in FROM are as they are now, for the same reason; when they change is
+ * found out on its own.
+ *
+ * Everything is found at the level of the sub-select and becomes a sub-select in
+ * its place, so that references to outer levels stay as they are.  A flip that uses
+ * no row of its own level needs no sub-select and moves one level up.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/clauses.h"
+#include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+#include "compat.h"
+#include "segment/boundary.h"
+
+/* ---------- what an expression uses of its own level ---------- */
+
+typedef struct UseContext
+{
+	int level;
+	bool any;
+	Bitmapset *relations;
+} UseContext;
+
+static bool
+use_walker(Node *node, UseContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup == context->level)
+	{
+		context->any = true;
+		context->relations =
+			bms_add_member(context->relations, ((Var *) node)->varno);
+	}
+	else if ((IsA(node, Aggref) &&
+			  ((Aggref *) node)->agglevelsup == context->level) ||
+			 (IsA(node, GroupingFunc) &&
+			  ((GroupingFunc *) node)->agglevelsup == context->level) ||
+			 (IsA(node, WindowFunc) && context->level == 0))
+		context->any = true;
+	else if (IsA(node, Query))
+	{
+		Query *query = (Query *) node;
+		ListCell *lc;
+		bool result;
+
+		context->level++;
+		/* a recursive query around it, by its name */
+		foreach (lc, query->rtable)
+		{
+			RangeTblEntry *rte = lfirst(lc);
+
+			if (rte->rtekind == RTE_CTE && rte->ctelevelsup == context->level)
+				context->any = true;
+		}
+		result = query_tree_walker(query, use_walker, context, 0);
+		context->level--;
+		return result;
+	}
+	return expression_tree_walker(node, use_walker, context);
+}
+
+static Bitmapset *
+used(Node *node, bool *any)
+{
+	UseContext context = { 0, false, NULL };
+
+	(void) use_walker(node, &context);
+	if (any != NULL)
+		*any = context.any;
+	return context.relations;
+}
+
+/* Relations and joins below a node of a join tree. */
+static Bitmapset *
+below(Node *node)
+{
+	Bitmapset *result = NULL;
+	ListCell *lc;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, RangeTblRef))
+		return bms_make_singleton(((RangeTblRef *) node)->rtindex);
+	if (IsA(node, JoinExpr))
+	{
+		JoinExpr *join = (JoinExpr *) node;
+
+		result = bms_join(below(join->larg), below(join->rarg));
+		return join->rtindex > 0 ? bms_add_member(result, join->rtindex)
+								 : result;
+	}
+	foreach (lc, castNode(FromExpr, node)->fromlist)
+		result = bms_join(result, below(lfirst(lc)));
+	return result;
+}
+
+/* ---------- building ---------- */
+
+static Expr *
+least_of(Expr *next)
+{
+	Aggref *min = makeNode(Aggref);
+
+	min->aggfnoid = F_MIN_TIMESTAMPTZ;
+	min->aggtype = TIMESTAMPTZOID;
+	min->aggargtypes = list_make1_oid(TIMESTAMPTZOID);
+	min->args = list_make1(makeTargetEntry(next, 1, NULL, false));
+	min->aggkind = AGGKIND_NORMAL;
+	min->aggsplit = AGGSPLIT_SIMPLE;
+	min->aggno = -1;
+	min->aggtransno = -1;
+	min->location = -1;
+	return (Expr *) min;
+}
+
+static Expr *
+sublink_of(Query *query)
+{
+	SubLink *link = makeNode(SubLink);
+
+	link->subLinkType = EXPR_SUBLINK;
+	link->subselect = (Node *) query;
+	link->location = -1;
+	return (Expr *) link;
+}
+
+/* A copy of a query down to FROM and WHERE. */
+static Query *
+bare(Query *query)
+{
+	Query *result = copyObject(query);
+
+	result->targetList = NIL;
+	result->groupClause = NIL;
+	result->groupDistinct = false;
+	result->groupingSets = NIL;
+	result->havingQual = NULL;
+	result->windowClause = NIL;
+	result->distinctClause = NIL;
+	result->sortClause = NIL;
+	result->limitOffset = NULL;
+	result->limitCount = NULL;
+	result->limitOption = LIMIT_OPTION_COUNT;
+	result->rowMarks = NIL;
+	result->hasAggs = false;
+	result->hasWindowFuncs = false;
+	result->hasTargetSRFs = false;
+	result->hasDistinctOn = false;
+	result->hasForUpdate = false;
+	return result;
+}
+
+/* Joins that are no longer in FROM have no names; look through them. */
+static void
+settle(Query *query)
+{
+	query->targetList =
+		(List *) pgj_flatten_join_alias_vars(query, (Node *) query->targetList);
+	query->jointree->quals =
+		pgj_flatten_join_alias_vars(query, query->jointree->quals);
+	query->hasSubLinks = checkExprHasSubLink((Node *) query);
+}
+
+static Expr *
+least_over_rows(Query *query, FromExpr *from, Expr *next, Expr *ahead)
+{
+	Query *result = bare(query);
+
+	result->jointree = copyObject(from);
+	if (ahead != NULL)
+		result->jointree->quals =
+			make_and_qual(result->jointree->quals, copyObject((Node *) ahead));
+	result->targetList = list_make1(
+		makeTargetEntry(least_of(copyObject(next)), 1, "next", false));
+	result->hasAggs = true;
+	settle(result);
+	return sublink_of(result);
+}
+
+static Flip *
+hoisted(Flip *flip)
+{
+	Expr *next = copyObject(flip->next);
+	Expr *ahead = copyObject(flip->ahead);
+
+	IncrementVarSublevelsUp((Node *) next, -1, 1);
+	if (ahead != NULL)
+		IncrementVarSublevelsUp((Node *) ahead, -1, 1);
+	return pgj_boundary_flip(flip->source, next, ahead);
+}
+
+/* The least of flips over the rows of "from", as flips of the level around. */
+static List *
+over_rows(Query *query, FromExpr *from, List *flips)
+{
+	List *result = NIL;
+	List *plain = NIL;
+	ListCell *lc;
+
+	foreach (lc, flips)
+	{
+		Flip *flip = lfirst(lc);
+		bool any;
+
+		(void) used((Node *) flip->next, &any);
+		if (!any)
+			result = lappend(result, hoisted(flip));
+		else if (flip->ahead == NULL)
+			plain = lappend(plain, flip);
+		else
+			result =
+				lappend(result, pgj_boundary_flip(flip->source,
+												  least_over_rows(query, from,
+																  flip->next,
+																  flip->ahead),
+												  NULL));
+	}
+	if (plain != NIL)
+	{
+		Flip *first = linitial(plain);
+
+		result = lappend(
+			result,
+			pgj_boundary_flip(
+				first->source,
+				least_over_rows(query, from, pgj_boundary_least(plain), NULL),
+				NULL));
+	}
+	return result;
+}
+
+/* (SELECT min(x.next) FROM (query) AS x), for a query at the level it is called at */
+static Expr *
+least_of_query(Query *query, Expr *next)
+{
+	Query *outer = makeNode(Query);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+	List *names = NIL;
+	ListCell *lc;
+
+	IncrementVarSublevelsUp((Node *) query, 1, 1);
+	foreach (lc, query->targetList)
+	{
+		TargetEntry *entry = lfirst(lc);
+
+		if (!entry->resjunk)
+			names = lappend(names,
+							makeString(entry->resname ? pstrdup(entry->resname)
+													  : "?column?"));
+	}
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = query;
+	rte->alias = makeAlias("x", NIL);
+	rte->eref = makeAlias("x", names);
+	rte->inFromCl = true;
+	ref->rtindex = 1;
+	outer->commandType = CMD_SELECT;
+	outer->querySource = QSRC_ORIGINAL;
+	outer->canSetTag = true;
+	outer->rtable = list_make1(rte);
+	outer->jointree = makeFromExpr(list_make1(ref), NULL);
+	outer->targetList =
+		list_make1(makeTargetEntry(least_of(next), 1, "next", false));
+	outer->hasAggs = true;
+	outer->hasSubLinks = checkExprHasSubLink((Node *) outer->targetList);
+	return sublink_of(outer);
+}
+
+/* ---------- conditions of joins and WHERE ---------- */
+
+typedef struct Conditions
+{
+	Boundary *boundary;
+	Query *query;
+	List *with_now; /* of WHERE and inner joins */
+	List *free;		/* of WHERE */
+	List *flips;	/* found in outer joins */
+} Conditions;
+
+static void
+split(Node *quals, List **with_now, List **free)
+{
+	ListCell *lc;
+
+	foreach (lc, make_ands_implicit((Expr *) quals))
+	{
+		if (pgj_boundary_has_now(lfirst(lc)))
+			*with_now = lappend(*with_now, lfirst(lc));
+		else
+			*free = lappend(*free, lfirst(lc));
+	}
+}
+
+static Node *
+all_of(List *conditions)
+{
+	return conditions == NIL ? NULL : (Node *) make_ands_explicit(conditions);
+}
+
+/* The flips of a list of conditions. */
+static List *
+flips_of_all(Boundary *boundary, List *conditions)
+{
+	Node *part = boundary->part;
+	List *flips = NIL;
+
+	if (conditions != NIL)
+		flips = pgj_boundary_flips(boundary, all_of(conditions), true);
+	boundary->part = part;
+	return flips;
+}
+
+/* The conditions that hold for a join's pairs if its rows are to be of any use. */
+static List *
+conditions_kept(Conditions *conditions, JoinExpr *join, bool nullable)
+{
+	Bitmapset *preserved = NULL;
+	List *result = NIL;
+	ListCell *lc;
+
+	if (nullable)
+		return NIL;
+	if (join->jointype == JOIN_LEFT)
+		preserved = below(join->larg);
+	else if (join->jointype == JOIN_RIGHT)
+		preserved = below(join->rarg);
+	foreach (lc, conditions->free)
+	{
+		if (bms_is_subset(used(lfirst(lc), NULL), preserved))
+			result = lappend(result, copyObject(lfirst(lc)));
+	}
+	return result;
+}
+
+/* A join whose condition has the time in it, and that cannot go to WHERE. */
+static void
+flips_of_join(Conditions *conditions, JoinExpr *join, bool nullable)
+{
+	List *with_now = NIL;
+	List *free = NIL;
+	List *flips;
+	JoinExpr *pairs = makeNode(JoinExpr);
+	FromExpr *from;
+	Query *query = copyObject(conditions->query);
+
+	split(join->quals, &with_now, &free);
+	flips = flips_of_all(conditions->boundary, with_now);
+	memcpy(pairs, join, sizeof(JoinExpr));
+	pairs->jointype = JOIN_INNER;
+	pairs->quals = all_of(free);
+	if (join->rtindex > 0)
+		rt_fetch(join->rtindex, query->rtable)->jointype = JOIN_INNER;
+	from = makeFromExpr(list_make1(pairs),
+						all_of(conditions_kept(conditions, join, nullable)));
+	conditions->flips =
+		list_concat(conditions->flips, over_rows(query, from, flips));
+}
+
+static void
+look_at_joins(Conditions *conditions, Node *node, bool nullable)
+{
+	ListCell *lc;
+
+	if (node == NULL || IsA(node, RangeTblRef))
+		return;
+	if (IsA(node, JoinExpr))
+	{
+		JoinExpr *join = (JoinExpr *) node;
+		bool left = nullable || join->jointype == JOIN_RIGHT ||
+					join->jointype == JOIN_FULL;
+		bool right = nullable || join->jointype == JOIN_LEFT ||
+					 join->jointype == JOIN_FULL;
+		List *unused = NIL;
+
+		look_at_joins(conditions, join->larg, left);
+		look_at_joins(conditions, join->rarg, right);
+		if (!pgj_boundary_has_now(join->quals))
+			return;
+		if (join->jointype == JOIN_INNER && !nullable)
+			split(join->quals, &conditions->with_now, &unused);
+		else
+			flips_of_join(conditions, join, nullable);
+		return;
+	}
+	foreach (lc, castNode(FromExpr, node)->fromlist)
+		look_at_joins(conditions, lfirst(lc), nullable);
+}
+
+/* A join tree without the conditions that have the time in them and can go to WHERE. */
+static Node *
+without_now(Node *node, bool nullable)
+{
+	List *with_now = NIL;
+	List *free = NIL;
+	ListCell *lc;
+
+	if (IsA(node, RangeTblRef))
+		return copyObject(node);
+	if (IsA(node, JoinExpr))
+	{
+		JoinExpr *join = makeNode(JoinExpr);
+
+		memcpy(join, node, sizeof(JoinExpr));
+		join->larg =
+			without_now(join->larg, nullable || join->jointype == JOIN_RIGHT ||
+										join->jointype == JOIN_FULL);
+		join->rarg =
+			without_now(join->rarg, nullable || join->jointype == JOIN_LEFT ||
+										join->jointype == JOIN_FULL);
+		if (join->jointype == JOIN_INNER && !nullable)
+		{
+			split(join->quals, &with_now, &free);
+			join->quals = all_of(free);
+		}
+		return (Node *) join;
+	}
+	else
+	{
+		FromExpr *from = makeFromExpr(NIL, NULL);
+
+		split(((FromExpr *) node)->quals, &with_now, &free);
+		from->quals = all_of(free);
+		foreach (lc, ((FromExpr *) node)->fromlist)
+			from->fromlist =
+				lappend(from->fromlist, without_now(lfirst(lc), nullable));
+		return (Node *) from;
+	}
+}
+
+static List *
+flips_of_conditions(Boundary *boundary, Query *query)
+{
+	Conditions conditions = { boundary, query, NIL, NIL, NIL };
+	List *flips;
+
+	split(query->jointree->quals, &conditions.with_now, &conditions.free);
+	look_at_joins(&conditions, (Node *) query->jointree, false);
+	flips = flips_of_all(boundary, conditions.with_now);
+	if (flips != NIL)
+		flips = over_rows(
+			query, (FromExpr *) without_now((Node *) query->jointree, false),
+			flips);
+	return list_concat(flips, conditions.flips);
+}
+
+/* ---------- target lists, aggregates, HAVING ---------- */
+
+typedef struct AggregateContext
+{
+	int level;
+	List *found;
+} AggregateContext;
+
+static bool
+aggregate_walker(Node *node, AggregateContext *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Aggref) && ((Aggref *) node)->agglevelsup == context->level)
+	{
+		/* one that stands further in is looked at where it is found by itself */
+		if (context->level == 0 && pgj_boundary_has_now(node))
+			context->found = lappend(context->found, node);
+		else if (context->level > 0 && pgj_boundary_has_now(node))
+			context->found = lappend(context->found, NULL);
+		return false;
+	}
+	if (IsA(node, Query))
+	{
+		bool result;
+
+		context->level++;
+		result =
+			query_tree_walker((Query *) node, aggregate_walker, context, 0);
+		context->level--;
+		return result;
+	}
+	return expression_tree_walker(node, aggregate_walker, context);
+}
+
+static List *
+flips_in_list(Boundary *boundary, List *expressions)
+{
+	List *result = NIL;
+	ListCell *lc;
+
+	foreach (lc, expressions)
+	{
+		Node *node = lfirst(lc);
+
+		if (node != NULL && IsA(node, TargetEntry))
+			node = (Node *) ((TargetEntry *) node)->expr;
+		if (node != NULL)
+			result =
+				list_concat(result, pgj_boundary_flips(boundary, node, false));
+	}
+	return result;
+}
+
+/* Arguments of aggregates: row by row. */
+static List *
+flips_of_aggregates(Boundary *boundary, Query *query)
+{
+	AggregateContext context = { 0, NIL };
+	List *flips = NIL;
+	ListCell *lc;
+
+	(void) aggregate_walker((Node *) query->targetList, &context);
+	(void) aggregate_walker(query->havingQual, &context);
+	foreach (lc, context.found)
+	{
+		Aggref *aggregate = lfirst(lc);
+
+		if (aggregate == NULL)
+		{
+			pgj_boundary_opaque(
+				boundary,
+				"an aggregate over the time stands in another sub-select than the one it belongs to");
+			continue;
+		}
+		flips = list_concat(flips, flips_in_list(boundary, aggregate->args));
+		flips = list_concat(flips,
+							flips_in_list(boundary, aggregate->aggdirectargs));
+		if (aggregate->aggfilter != NULL)
+			flips = list_concat(
+				flips, pgj_boundary_flips(boundary,
+										  (Node *) aggregate->aggfilter, true));
+	}
+	return over_rows(query, query->jointree, flips);
+}
+
+static bool
+is_sorted_by(List *clauses, TargetEntry *entry)
+{
+	ListCell *lc;
+
+	foreach (lc, clauses)
+	{
+		if (lfirst_node(SortGroupClause, lc)->tleSortGroupRef ==
+			entry->ressortgroupref)
+			return entry->ressortgroupref != 0;
+	}
+	return false;
+}
+
+/* Is the entry used by GROUP BY or a window, so that it must be kept? */
+static bool
+is_grouped_by(Query *query, TargetEntry *entry)
+{
+	ListCell *lc;
+
+	if (is_sorted_by(query->groupClause, entry))
+		return true;
+	foreach (lc, query->windowClause)
+	{
+		WindowClause *window = lfirst(lc);
+
+		if (is_sorted_by(window->partitionClause, entry) ||
+			is_sorted_by(window->orderClause, entry))
+			return true;
+	}
+	return false;
+}
+
+/* The least of flips over a query's groups, or over the rows of its windows. */
+static List *
+over_groups(Query *query, List *flips)
+{
+	Query *inner = bare(query);
+	Flip *first = linitial(flips);
+	Expr *next = pgj_boundary_least(flips);
+	AttrNumber number = 1;
+	Var *column = makeVar(1, 1, TIMESTAMPTZOID, -1, InvalidOid, 0);
+	ListCell *lc;
+
+	inner->targetList =
+		list_make1(makeTargetEntry(copyObject(next), number++, "next", false));
+	foreach (lc, query->targetList)
+	{
+		TargetEntry *entry = lfirst(lc);
+
+		if (!is_grouped_by(query, entry))
+			continue;
+		entry = copyObject(entry);
+		entry->resjunk = true;
+		entry->resno = number++;
+		inner->targetList = lappend(inner->targetList, entry);
+	}
+	inner->groupClause = copyObject(query->groupClause);
+	inner->groupDistinct = query->groupDistinct;
+	inner->groupingSets = copyObject(query->groupingSets);
+	inner->windowClause = copyObject(query->windowClause);
+	inner->hasAggs = query->hasAggs;
+	inner->hasWindowFuncs = query->hasWindowFuncs;
+	inner->hasSubLinks =
+		query->hasSubLinks || checkExprHasSubLink((Node *) next);
+	return list_make1(pgj_boundary_flip(
+		first->source, least_of_query(inner, (Expr *) column), NULL));
+}
+
+/* Expressions over groups or windows, and those that make the groups. */
+static List *
+flips_of_groups(Boundary *boundary, Query *query, bool exists)
+{
+	List *rows = NIL;
+	List *groups = NIL;
+	List *inner;
+	ListCell *lc;
+
+	foreach (lc, query->targetList)
+	{
+		TargetEntry *entry = lfirst(lc);
+		List *flips;
+
+		if (!pgj_boundary_has_now((Node *) entry->expr))
+			continue;
+		flips = pgj_boundary_flips(boundary, (Node *) entry->expr, false);
+		if (is_sorted_by(query->groupClause, entry))
+		{
+			rows = list_concat(rows, flips);
+			pgj_boundary_opaque(boundary, "rows are grouped by the time");
+		}
+		else if (!exists || query->hasTargetSRFs)
+			groups = list_concat(groups, flips);
+	}
+	groups = list_concat(groups,
+						 pgj_boundary_flips(boundary, query->havingQual, true));
+	inner = list_concat(flips_of_aggregates(boundary, query),
+						over_rows(query, query->jointree, rows));
+	if (groups != NIL)
+		inner = list_concat(inner, over_groups(query, groups));
+	return inner;
+}
+
+/* ---------- sub-selects in FROM ---------- */
+
+/* A join tree without a relation; *lost if an outer join would not be the same. */
+static Node *
+without_relation(Node *node, int relation, bool *lost)
+{
+	Bitmapset *gone;
+	List *kept = NIL;
+	ListCell *lc;
+
+	if (IsA(node, RangeTblRef))
+		return ((RangeTblRef *) node)->rtindex == relation ? NULL
+														   : copyObject(node);
+	if (IsA(node, JoinExpr))
+	{
+		JoinExpr *join = makeNode(JoinExpr);
+
+		memcpy(join, node, sizeof(JoinExpr));
+		join->larg = without_relation(join->larg, relation, lost);
+		join->rarg = without_relation(join->rarg, relation, lost);
+		if (join->larg == NULL || join->rarg == NULL)
+			return join->larg ? join->larg : join->rarg;
+		gone = bms_difference(below(node), below((Node *) join));
+		foreach (lc, make_ands_implicit((Expr *) join->quals))
+		{
+			if (!bms_overlap(used(lfirst(lc), NULL), gone))
+				kept = lappend(kept, lfirst(lc));
+			else if (join->jointype != JOIN_INNER)
+				*lost = true;
+		}
+		join->quals = all_of(kept);
+		return (Node *) join;
+	}
+	else
+	{
+		FromExpr *from = makeFromExpr(NIL, NULL);
+
+		foreach (lc, ((FromExpr *) node)->fromlist)
+		{
+			Node *item = without_relation(lfirst(lc), relation, lost);
+
+			if (item != NULL)
+				from->fromlist = lappend(from->fromlist, item);
+		}
+		gone = bms_difference(below(node), below((Node *) from));
+		foreach (lc, make_ands_implicit((Expr *) ((FromExpr *) node)->quals))
+		{
+			if (!bms_overlap(used(lfirst(lc), NULL), gone) &&
+				!pgj_boundary_has_now(lfirst(lc)))
+				kept = lappend(kept, lfirst(lc));
+		}
+		from->quals = all_of(kept);
+		return (Node *) from;
+	}
+}
+
+static List *flips_of_query(Boundary *boundary, Query *query, bool exists);
+
+static List *
+flips_of_entry(Boundary *boundary, Query *query, int relation)
+{
+	RangeTblEntry *rte = rt_fetch(relation, query->rtable);
+	Node *part = boundary->part;
+	List *flips = NIL;
+	bool lost = false;
+	Node *from;
+	ListCell *lc;
+
+	switch (rte->rtekind)
+	{
+		case RTE_SUBQUERY:
+			flips = flips_of_query(boundary, rte->subquery, false);
+			break;
+		case RTE_FUNCTION:
+			foreach (lc, rte->functions)
+				flips = list_concat(
+					flips,
+					pgj_boundary_flips(
+						boundary, lfirst_node(RangeTblFunction, lc)->funcexpr,
+						false));
+			break;
+		case RTE_VALUES:
+			foreach (lc, rte->values_lists)
+				flips = list_concat(flips, flips_in_list(boundary, lfirst(lc)));
+			break;
+		case RTE_RELATION:
+			if (!pgj_boundary_has_now((Node *) rte->tablesample) &&
+				!pgj_boundary_has_now((Node *) rte->securityQuals))
+				break;
+			/* FALLTHROUGH */
+		case RTE_TABLEFUNC:
+			if (rte->rtekind == RTE_TABLEFUNC &&
+				!pgj_boundary_has_now((Node *) rte->tablefunc))
+				break;
+			pgj_boundary_opaque(boundary,
+								"the time decides which rows there are");
+			break;
+		default:
+			break;
+	}
+	boundary->part = part;
+	if (flips == NIL)
+		return NIL;
+	from = without_relation((Node *) query->jointree, relation, &lost);
+	if (lost)
+		pgj_boundary_opaque(
+			boundary,
+			"a lateral sub-select that depends on the time is used in the condition of an outer join");
+	return over_rows(query, (FromExpr *) from, flips);
+}
+
+/* ---------- queries ---------- */
+
+static List *
+hoist_all(List *flips)
+{
+	List *result = NIL;
+	ListCell *lc;
+
+	foreach (lc, flips)
+		result = lappend(result, hoisted(lfirst(lc)));
+	return result;
+}
+
+/* The flips of a query's result, at the level around it. */
+static List *
+flips_of_query(Boundary *boundary, Query *query, bool exists)
+{
+	List *flips = NIL;
+	ListCell *lc;
+
+	if (!pgj_boundary_has_now((Node *) query))
+		return NIL;
+	if (pgj_boundary_has_now((Node *) query->cteList))
+		pgj_boundary_opaque(boundary,
+							"the time is asked for in a recursive query");
+	for (int i = 1; i <= list_length(query->rtable); i++)
+		flips = list_concat(flips, flips_of_entry(boundary, query, i));
+	flips = list_concat(
+		flips, hoist_all(list_concat(
+				   pgj_boundary_flips(boundary, query->limitCount, false),
+				   pgj_boundary_flips(boundary, query->limitOffset, false))));
+	if (query->setOperations != NULL)
+		return flips;
+	flips = list_concat(flips, flips_of_conditions(boundary, query));
+	if (query->hasAggs || query->groupClause != NIL ||
+		query->groupingSets != NIL || query->havingQual != NULL ||
+		query->hasWindowFuncs)
+		return list_concat(flips, flips_of_groups(boundary, query, exists));
+	if (exists && !query->hasTargetSRFs)
+		return flips;
+	foreach (lc, query->targetList)
+		flips = list_concat(
+			flips,
+			over_rows(query, query->jointree,
+					  pgj_boundary_flips(
+						  boundary, (Node *) lfirst_node(TargetEntry, lc)->expr,
+						  false)));
+	return flips;
+}
+
+static Node *
+column_mutator(Node *node, void *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_SUBLINK)
+	{
+		Param *param = (Param *) node;
+
+		return (Node *) makeVar(1, param->paramid, param->paramtype,
+								param->paramtypmod, param->paramcollid, 0);
+	}
+	return expression_tree_mutator(node, column_mutator, context);
+}
+
+/* x op ANY (SELECT y ...), with the time in x: as a condition on the rows of the sub-select */
+static List *
+flips_of_test(Boundary *boundary, SubLink *link)
+{
+	Node *test = copyObject(link->testexpr);
+	bool made = boundary->made;
+	List *flips;
+	List *result = NIL;
+	ListCell *lc;
+
+	IncrementVarSublevelsUp(test, 1, 0);
+	test = column_mutator(test, NULL);
+	boundary->made = true;
+	flips = pgj_boundary_flips(boundary, test, false);
+	boundary->made = made;
+	foreach (lc, flips)
+	{
+		Flip *flip = lfirst(lc);
+		bool any;
+
+		(void) used((Node *) flip->next, &any);
+		result = lappend(
+			result,
+			any ? pgj_boundary_flip(
+					  flip->source,
+					  least_of_query(copyObject((Query *) link->subselect),
+									 flip->next),
+					  NULL)
+				: hoisted(flip));
+	}
+	return result;
+}
+
+List *
+pgj_boundary_sublink(Boundary *boundary, SubLink *link)
+{
+	List *flips = flips_of_query(boundary, castNode(Query, link->subselect),
+								 link->subLinkType == EXISTS_SUBLINK);
+
+	if (link->testexpr != NULL && pgj_boundary_has_now(link->testexpr))
+		flips = list_concat(flips, flips_of_test(boundary, link));
+	return flips;
+}
