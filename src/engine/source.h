@@ -24,6 +24,12 @@ typedef struct SourceEvent
 typedef struct EngineSource
 {
 	/*
+	 * Called first in a transaction of the engine, with no slice locked: what has
+	 * to be set right before passes and scans (partitions that came or went).
+	 */
+	void (*prepare)(const Site *site, TimestampTz at);
+
+	/*
 	 * One bounded batch of a locked slice up to "at"; *more if something is left.
 	 * replay: each thing at its own time.  Allocates in the current context.
 	 */

@@ -261,6 +261,13 @@ scan(const Site *site, TimestampTz at, PassCounts *counts)
 }
 
 static void
+prepare(const Site *site, TimestampTz at)
+{
+	if (pgj_engine_source.prepare != NULL)
+		pgj_engine_source.prepare(site, at);
+}
+
+static void
 check_time(TimestampTz at, const char *name)
 {
 	if (TIMESTAMP_NOT_FINITE(at))
@@ -340,6 +347,7 @@ pgj_sql_tick(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	site = enter_engine(&caller);
+	prepare(site, at);
 	if (PG_ARGISNULL(1))
 		slices = find_slices(site, at, &nslices);
 	else
@@ -423,6 +431,7 @@ pgj_sql_replay(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	site = enter_engine(&caller);
+	prepare(site, until);
 	replay(site, until, assume_sent, &counts);
 	if (counts.messages > 0 && !assume_sent)
 		pgj_notify_relays();

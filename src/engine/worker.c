@@ -432,6 +432,8 @@ find_due(TimestampTz now, int **slices, TimestampTz *next)
 	}
 	remember_slices(nslices);
 	*slices = MemoryContextAlloc(round_context, sizeof(int) * nslice_states);
+	if (pgj_engine_source.prepare != NULL)
+		pgj_engine_source.prepare(pgj_site(), now);
 	execute("SELECT d.slice, d.due, d.next_due FROM journey._due($1) AS d", 1,
 			types, values);
 	for (uint64 i = 0; i < SPI_processed; i++)

@@ -15,18 +15,17 @@
 extern SavedUser pgj_segment_become_owner(const Site *site);
 
 /*
- * Follow the partitions and child tables of watched tables: make triggers on new
- * ones, and ask for scans where rows came or went unseen.  Call it first in a
- * transaction, with no slice locked, when something about a watched table or a
- * part of it has changed (relcache).  False: not all is done, call it again.
+ * Before the engine works, first in a transaction, with no slice locked: follow
+ * the partitions and child tables of watched tables (triggers on new ones, scans
+ * where rows came or went unseen), and compile segments anew whose scan has
+ * revision 0.  Costs nothing when nothing has changed.
  */
-extern bool pgj_segment_sync_triggers(const Site *site, TimestampTz at);
+extern void pgj_segment_prepare(const Site *site, TimestampTz at);
 
 /*
- * Compile segments anew whose scan has revision 0 (journey._segments_anew): from
- * their functions, which have followed renames, or else from their text.  One
- * that does not compile is suspended.  Call it first in a transaction, with no
- * slice locked.  False: not now, call it again.
+ * Compile segments whose scan has revision 0 (journey._segments_anew) from their
+ * functions, which have followed renames, or else from their text.  One that does
+ * not compile is suspended.  False: definitions are locked, try again.
  */
 extern bool pgj_segment_recompile_all(const Site *site, TimestampTz at);
 

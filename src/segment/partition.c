@@ -8,6 +8,10 @@
  * marked: then the segments that watch the table look at all contacts again.  A
  * partition that is new and empty costs nothing.
  *
+ * Each session looks once, and again when the relcache tells of a change of a
+ * watched table or a part of it: a partition that comes or goes changes its
+ * parent.  pgj_segment_prepare() is called whenever the engine starts to work.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -20,7 +24,9 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
@@ -168,28 +174,114 @@ try_sync_relation(const Site *site, Oid relation, TimestampTz at)
 	return done;
 }
 
-bool
-pgj_segment_sync_triggers(const Site *site, TimestampTz at)
+/* -------- when to look -------- */
+
+static bool look = true;
+static Oid *known = NULL; /* the members, and our own tables */
+static int nknown = 0;
+
+static void
+relation_changed(Datum arg, Oid relation)
 {
-	SavedUser saved;
-	List *relations;
+	if (!OidIsValid(relation))
+		look = true;
+	for (int i = 0; i < nknown && !look; i++)
+		look = known[i] == relation;
+}
+
+/* Remember the tables whose changes matter. */
+static void
+remember_known(const Site *site)
+{
+	static bool registered = false;
+	SavedUser saved = pgj_segment_become_owner(site);
+	List *relations = pgj_watch_relations(
+		"SELECT m.member::pg_catalog.oid FROM journey.watch_member AS m"
+		" UNION SELECT 'journey.watch'::pg_catalog.regclass::pg_catalog.oid"
+		" UNION SELECT 'journey.site'::pg_catalog.regclass::pg_catalog.oid");
+	ListCell *lc;
+
+	pgj_become_caller(saved);
+	if (!registered)
+		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	registered = true;
+
+	nknown = 0;
+	if (known)
+		pfree(known);
+	known = MemoryContextAlloc(TopMemoryContext,
+							   sizeof(Oid) * (list_length(relations) + 1));
+	foreach (lc, relations)
+		known[nknown++] = lfirst_oid(lc);
+}
+
+static bool sync_triggers(const Site *site, TimestampTz at);
+
+void
+pgj_segment_prepare(const Site *site, TimestampTz at)
+{
+	if (!look)
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+
+	/* what comes in from here on is looked at next time */
+	look = false;
+	PG_TRY();
+	{
+		remember_known(site);
+		if (!pgj_segment_recompile_all(site, at) || !sync_triggers(site, at))
+			look = true;
+		remember_known(site);
+	}
+	PG_CATCH();
+	{
+		look = true;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	SPI_finish();
+}
+
+/* Is a partition of a relation new or gone?  Without locks: a hint. */
+static bool
+differs(const Site *site, Oid relation)
+{
+	int ndropped;
+	SavedUser saved = pgj_segment_become_owner(site);
+	List *old_members = stored_members(relation, &ndropped);
+	List *members = pgj_watch_members(relation);
+
+	pgj_become_caller(saved);
+	return ndropped > 0 || list_length(old_members) != list_length(members) ||
+		   list_difference_oid(old_members, members) != NIL;
+}
+
+/* Follow all watched tables; false: not all is done. */
+static bool
+sync_triggers(const Site *site, TimestampTz at)
+{
+	SavedUser saved = pgj_segment_become_owner(site);
+	List *relations = pgj_watch_relations(
+		"SELECT DISTINCT w.relation::pg_catalog.oid FROM journey.watch AS w");
+	List *changed = NIL;
 	ListCell *lc;
 	bool done = true;
 
-	/* definitions are changing; this may be about what the change is about */
-	if (!pgj_segment_try_lock_definitions())
-		return false;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	saved = pgj_segment_become_owner(site);
-	relations = pgj_watch_relations(
-		"SELECT DISTINCT w.relation::pg_catalog.oid FROM journey.watch AS w");
 	pgj_become_caller(saved);
-	list_sort(relations, list_oid_cmp);
 	foreach (lc, relations)
 		if (pgj_watch_needs_triggers(lfirst_oid(lc)) &&
-			!try_sync_relation(site, lfirst_oid(lc), at))
+			differs(site, lfirst_oid(lc)))
+			changed = lappend_oid(changed, lfirst_oid(lc));
+	if (changed == NIL)
+		return true;
+
+	/* definitions may be changing; that may be about the same table */
+	if (!pgj_segment_try_lock_definitions())
+		return false;
+	list_sort(changed, list_oid_cmp);
+	foreach (lc, changed)
+		if (!try_sync_relation(site, lfirst_oid(lc), at))
 			done = false;
-	SPI_finish();
 	return done;
 }

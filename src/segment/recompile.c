@@ -177,21 +177,16 @@ try_recompile(const Site *site, const Wanted *wanted, TimestampTz at)
 bool
 pgj_segment_recompile_all(const Site *site, TimestampTz at)
 {
-	List *segments;
+	List *segments = wanted_segments(site);
 	ListCell *lc;
-	bool done = true;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (wanted_segments(site) != NIL)
-	{
-		done = pgj_segment_try_lock_definitions();
-		segments = done ? wanted_segments(site) : NIL;
-		foreach (lc, segments)
-			try_recompile(site, lfirst(lc), at);
-		if (done)
-			pgj_watch_drop_unused(site);
-	}
-	SPI_finish();
-	return done;
+	if (segments == NIL)
+		return true;
+	if (!pgj_segment_try_lock_definitions())
+		return false;
+	segments = wanted_segments(site);
+	foreach (lc, segments)
+		try_recompile(site, lfirst(lc), at);
+	pgj_watch_drop_unused(site);
+	return true;
 }

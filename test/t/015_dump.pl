@@ -34,6 +34,22 @@ SELECT journey.capture('order', 'shop.orders', 'customer_id', 'created_at');
 SELECT journey.create_journey('j', 'ON EVENT "order" REENTRY ALWAYS TOPIC service WAIT ''1 day''; EXIT;');
 SELECT journey.activate('j');
 EOC
+
+# segments: a table with a dropped column, a view, a link, a literal, one that needs another, renames
+$as->($node, 'shop', <<'EOC');
+CREATE TABLE shop.items (gone integer, order_id bigint REFERENCES shop.orders, sku text);
+ALTER TABLE shop.items DROP COLUMN gone;
+INSERT INTO shop.orders SELECT 100 + i, i, '2025-06-01' FROM generate_series(1, 5) i;
+INSERT INTO shop.items SELECT 100 + i, CASE WHEN i < 4 THEN 'tea' ELSE 'coffee' END FROM generate_series(1, 5) i;
+CREATE VIEW shop.recent AS SELECT o.customer_id, o.created_at AS at FROM shop.orders o WHERE o.created_at >= '2025-01-01';
+SET search_path = shop;
+SELECT journey.create_segment('tea', $$ EXISTS (SELECT FROM orders o JOIN items i ON i.order_id = o.id WHERE o.customer_id = c.id AND i.sku = 'tea') $$, at => '2026-01-01');
+SELECT journey.create_segment('lapsed', $$ (SELECT max(r.at) FROM recent r WHERE r.customer_id = c.id) < now() - interval '90 days' $$, timezone => 'Europe/London', at => '2026-01-01');
+SELECT journey.create_segment('lapsed tea', $$ journey.in_segment(c.id, 'tea') AND journey.in_segment(c.id, 'lapsed') AND c.email IS NOT NULL $$, at => '2026-01-01');
+ALTER TABLE shop.items RENAME COLUMN sku TO article;
+ALTER TABLE shop.orders RENAME TO purchases;
+ALTER TABLE shop.purchases RENAME TO orders;
+EOC
 $as->($node, 'app', "INSERT INTO shop.orders VALUES (1, 1, '2026-01-01')");
 $as->($node, 'shop', "SELECT * FROM journey.tick('2026-01-01 12:00')");
 $as->($node, 'app', "INSERT INTO shop.orders VALUES (2, 2, '2026-01-02')");
