@@ -269,7 +269,7 @@ BEGIN
 			FROM journey_state.progress AS q
 			WINDOW w AS (PARTITION BY q.slice, q.lane ORDER BY q.seq)
 		) AS p
-		WHERE (p.before_at, p.before_id) > (p.due_at, p.due_id)
+		WHERE p.before_at > p.due_at OR p.before_at = p.due_at AND p.before_id > p.due_id AND p.lane <> 'segment'
 	) AS x;
 
 	RETURN QUERY

@@ -2,7 +2,7 @@
 #
 # Two databases with the same shop, journeys and history.  In "live" the history
 # happens bit by bit: what carries a time is written and committed at that time,
-# then journey.tick() runs at it, and at every instant at which a timer falls due.  In "replayed" the whole history is written first, and one
+# then journey.tick() runs at it, and at every instant at which a timer or a check of a membership falls due.  In "replayed" the whole history is written first, and one
 # journey.replay() runs through it.  Whatever journeys leave behind must be equal,
 # but for ids.
 use strict;
@@ -37,7 +37,8 @@ my $walk = q{
 	BEGIN
 		LOOP
 			SELECT least((SELECT min(h.at) FROM shop.history h WHERE h.at > now_at),
-				(SELECT min(t.due_at) FROM journey_state.timer t WHERE t.due_at > now_at)) INTO now_at;
+				(SELECT min(t.due_at) FROM journey_state.timer t WHERE t.due_at > now_at),
+				(SELECT min(m.check_at) FROM journey_state.membership m WHERE m.check_at > now_at)) INTO now_at;
 			EXIT WHEN now_at IS NULL OR now_at > until;
 			PERFORM shop.happen(now_at, now_at);
 			COMMIT;
@@ -52,6 +53,8 @@ my $walk = q{
 };
 
 my %rows = (
+	event => q{SELECT e.contact, e.at, e.name, e.properties FROM journey_state.event e},
+	membership => q{SELECT s.name, m.contact, m.since FROM journey_state.membership m JOIN journey.segment s USING (segment_id) WHERE m.member},
 	enrollment => q{SELECT n.contact, j.name, n.key, n.ordinal, n.ghost, n.event_at, n.entered_at, n.status, n.comparable, n.ended_at, n.end_reason, n.parked_step, n.error
 		FROM journey_state.enrollment n JOIN journey.journey j USING (journey_id)},
 	exposure => q{SELECT x.contact, x.layer, j.name, x.epoch, x.unit_key, x.arm, x.served_arm, x.propensity, x.fraction, x.exposed_at, x.crossed
@@ -182,6 +185,70 @@ both_ways(
 	SELECT journey.set_consent(id, 'email', 'promotions', true, 'test', at => '2010-01-01') FROM shop.customers WHERE id % 200 <> 40;
 	SELECT journey.create_cap('weekly', max_messages => 1, per => '7 days');
 } . $recipes);
+
+# Segments: a predicate that asks for what was known at its time flips by the
+# clock where, in the live shop, an order's commit makes it flip.  One journey
+# also asks who is in a segment; without it, a replay takes many flips at once.
+foreach my $asks (0, 1)
+{
+	my $condition = $asks ? q{journey.in_segment(c.id, 'regulars')} : q{(SELECT count(*) FROM shop.orders o WHERE o.customer_id = c.id AND o.created_at <= now()) >= 4};
+
+	both_ways(
+		"segments$asks", '2011-12-09 13:00', qq{
+		SET SESSION AUTHORIZATION shop;
+		CREATE TABLE shop.raw (number text, customer_id integer, local timestamp, total numeric, items integer, country text);
+		CREATE TABLE shop.customers (id integer PRIMARY KEY, email text NOT NULL);
+		CREATE TABLE shop.orders (number text PRIMARY KEY, customer_id integer NOT NULL, created_at timestamptz NOT NULL, total numeric NOT NULL);
+		CREATE INDEX ON shop.orders (customer_id, created_at);
+		RESET SESSION AUTHORIZATION;
+		COPY shop.raw FROM PROGRAM 'gzip -dc $orders' WITH (FORMAT csv, HEADER);
+		DELETE FROM shop.raw WHERE customer_id % 80 <> 0;
+		INSERT INTO shop.customers SELECT DISTINCT customer_id, 'c' || customer_id || '\@customers.example' FROM shop.raw;
+		CREATE EXTENSION pg_journey;
+		SELECT journey.attach('shop.customers', key => 'id', email => 'email', owner => 'shop');
+	}, q{
+		CREATE VIEW shop.history AS SELECT *, local AT TIME ZONE 'Europe/London' AS at FROM shop.raw;
+		CREATE FUNCTION shop.happen(since timestamptz, until timestamptz) RETURNS void LANGUAGE sql AS $$
+			INSERT INTO shop.orders SELECT number, customer_id, at, total FROM shop.history WHERE at BETWEEN since AND until ORDER BY at, number
+		$$;
+		SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://127.0.0.1:2525", "from": "shop@shop.example"}');
+		SELECT journey.create_template('back', channel => 'email', subject => 'We miss you', body => 'Come back.');
+		SELECT journey.set_consent(id, 'email', 'promotions', true, 'test', at => '2010-01-01') FROM shop.customers;
+		SELECT journey.create_segment('lapsed', $$
+			(SELECT max(o.created_at) FROM shop.orders o WHERE o.customer_id = c.id AND o.created_at <= now()) < now() - interval '45 days'
+		$$, timezone => 'Europe/London', at => '2010-01-01');
+		SELECT journey.create_segment('regulars', $$
+			(SELECT count(*) FROM shop.orders o WHERE o.customer_id = c.id AND o.created_at <= now() AND o.created_at > now() - interval '100 days') >= 2
+		$$, timezone => 'Europe/London', at => '2010-01-01');
+		SELECT journey.tick('2010-01-01');
+		SELECT journey.tick('2010-01-01');
+		SELECT journey.tick('2010-01-01');
+		SELECT journey.tick('2010-01-01');
+		SELECT journey.create_journey('win_back', $$
+		  ON ENTER SEGMENT lapsed
+		  EXIT ON LEAVE SEGMENT lapsed
+		  GOAL LEAVE SEGMENT lapsed WITHIN '30 days'
+		  HOLDOUT 20%
+
+		  IF } . $condition . q{ THEN
+		    WAIT '3 days';
+		  END IF;
+		  SEND email back;
+		  WAIT FOR ENTER SEGMENT regulars TIMEOUT '20 days' THEN
+		    EXIT;
+		  ELSE
+		    IF } . $condition . q{ THEN
+		      SEND email back PRIORITY 60;
+		    END IF;
+		  END WAIT;
+		  WAIT '10 days' SINCE LAST ENTER SEGMENT regulars;
+		  SEND email back;
+		$$);
+		SELECT journey.activate('win_back');
+		SELECT journey.create_journey('regular', 'ON ENTER SEGMENT regulars REENTRY ALWAYS EXIT ON LEAVE SEGMENT regulars WAIT (interval ''1 day'' * (c.id % 7)); SEND email back;');
+		SELECT journey.activate('regular');
+	});
+}
 
 $node->stop;
 done_testing();
