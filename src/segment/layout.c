@@ -37,6 +37,13 @@ new_level(LayoutContext *context, Query *query, LevelKind kind)
 	return level;
 }
 
+/* x <> ALL (...): a null among them turns true into null, whoever asks */
+static bool
+is_all_test(const SubLink *link, const ScalarArrayOpExpr *test)
+{
+	return test ? !test->useOr : link->subLinkType == ALL_SUBLINK;
+}
+
 static void
 add_sublink(SubLink *link, ScalarArrayOpExpr *test, LayoutContext *context)
 {
@@ -46,7 +53,7 @@ add_sublink(SubLink *link, ScalarArrayOpExpr *test, LayoutContext *context)
 	level->sublink = link;
 	level->array_test = test;
 	level->in_targets = context->in_targets;
-	level->nulls_matter = !context->null_is_false;
+	level->nulls_matter = !context->null_is_false || is_all_test(link, test);
 	add_level(context->trace, level);
 }
 

@@ -10,7 +10,9 @@
 
 #include "access/sysattr.h"
 #include "miscadmin.h"
+#include "utils/lsyscache.h"
 
+#include "append.h"
 #include "segment/trace.h"
 
 static bool
@@ -71,27 +73,56 @@ columns_of(const Place *place, List *key)
 	return result;
 }
 
+/*
+ * Events are read by the passes themselves, who go by their contact and by no
+ * other column.
+ */
+static void
+restrict_event_link(Watch *watch, Oid relation)
+{
+	if (watch->kind != WATCH_LINK || relation != pgj_state_relation("event") ||
+		(list_length(watch->key) == 1 &&
+		 linitial_int(watch->key) == get_attnum(relation, "contact")))
+		return;
+	watch->kind = WATCH_ALL;
+	watch->key = NIL;
+	watch->find = NULL;
+	watch->null_is_all = false;
+}
+
+static Watch *
+watch_contact_row(const Trace *trace)
+{
+	Watch *watch = palloc0_object(Watch);
+
+	watch->kind = WATCH_CONTACT;
+	watch->key = list_make1_int(trace->key);
+	return watch;
+}
+
 static void
 watch_place(Trace *trace, int number)
 {
-	Predicate *predicate = trace->predicate;
 	Place *place = trace_place(trace, number);
-	Watch *watch;
+	List *watches;
+	ListCell *lc;
 
-	if (!pgj_trace_can_watch(predicate, place->rte))
+	if (!pgj_trace_can_watch(trace->predicate, place->rte))
 		return;
-	watch = palloc0_object(Watch);
-	watch->relation = place->rte->relid;
 	if (number == PREDICATE_CONTACT)
-	{
-		watch->kind = WATCH_CONTACT;
-		watch->key = list_make1_int(trace->key);
-	}
+		watches = list_make1(watch_contact_row(trace));
 	else
-		pgj_trace_correlate(trace, number, watch);
-	watch->whole_row = place->whole_row;
-	watch->columns = columns_of(place, watch->key);
-	add_watch(predicate, watch);
+		watches = pgj_trace_correlate(trace, number);
+	foreach (lc, watches)
+	{
+		Watch *watch = lfirst(lc);
+
+		watch->relation = place->rte->relid;
+		restrict_event_link(watch, watch->relation);
+		watch->whole_row = place->whole_row;
+		watch->columns = columns_of(place, watch->key);
+		add_watch(trace->predicate, watch);
+	}
 }
 
 void

@@ -73,10 +73,10 @@ extern Level *pgj_trace_level_of(const Trace *trace, const Query *query);
 extern Level *pgj_trace_level_up(Level *level, int levels);
 
 /*
- * correlate.c: how a changed row at a place leads to contacts.  Fills in kind,
- * key, null_is_all, event_names and find.
+ * correlate.c: how a changed row at a place leads to contacts, as watches without
+ * relation and columns.  More than one if it leads there in one way or another.
  */
-extern void pgj_trace_correlate(Trace *trace, int place, Watch *watch);
+extern List *pgj_trace_correlate(Trace *trace, int place);
 
 /* find.c: the query of a link; conditions are over places */
 extern Query *pgj_trace_find(const Trace *trace, const List *path,
