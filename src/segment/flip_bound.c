@@ -128,7 +128,8 @@ shift(FlipBounds from, const FlipValue *by, int sign)
 	double drift;
 	double distance;
 
-	if (by->direction != 0 || by->ahead != FLIP_FOREVER)
+	if (by->direction != 0 || by->ahead != FLIP_FOREVER ||
+		DatumGetPointer(by->value) == NULL)
 		return unknown;
 	span = DatumGetIntervalP(by->value);
 	drift = (span->month != 0 ? MONTH_DRIFT : 0) +

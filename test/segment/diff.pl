@@ -11,7 +11,8 @@
 # contacts enter and leave must be the instants at which the predicate flips.
 #
 # CYCLES=n, SEED=n (printed; repeats everything), CYCLE=n (only this one),
-# STEPS=n.  ORACLE_ONLY=1 tries the predicates alone.  A mismatch leaves the SQL of
+# STEPS=n.  ORACLE_ONLY=1 tries the predicates alone, STATEMENTS_ONLY=1 what
+# their analysis made of them.  A mismatch leaves the SQL of
 # its cycle in mismatch-SEED-CYCLE.sql: a script for psql.
 use strict;
 use warnings;
@@ -32,6 +33,7 @@ my $seed = $ENV{SEED} // int rand 1_000_000;
 my $steps = $ENV{STEPS} // 14;
 my $seconds = $ENV{SECONDS} // 0;	# after so many no new cycle begins
 my $oracle_only = $ENV{ORACLE_ONLY};
+my $statements_only = $ENV{STATEMENTS_ONLY};
 my @only = split /,/, $ENV{CYCLE} // '';
 my $wait_for_all = '1 hour';	# so long a segment may leave a change unseen that concerns all contacts
 diag("CYCLES=$cycles SEED=$seed");
@@ -48,7 +50,7 @@ EOC
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE shop LOGIN');
 
-my %total = map { $_ => 0 } qw(predicates opaque all refused changes rolled_back steps comparisons flips instants mismatches varied invalid);
+my %total = map { $_ => 0 } qw(predicates opaque all refused changes rolled_back steps comparisons probes flips instants mismatches varied invalid);
 my (%refused, %opaque);
 my ($shop, $sql, $other, @log, %segment, @names, $now, $cycle, $zone);
 
@@ -111,7 +113,7 @@ sub asked_for { my ($name) = @_; return grep { my $s = $segment{$_}; grep { $_ e
 
 sub tick
 {
-	return if $oracle_only;
+	return if $oracle_only || $statements_only;
 	for (1 .. 500)
 	{
 		return if value("SELECT more FROM journey.tick('$now')") eq 'f';
@@ -197,7 +199,7 @@ sub compare
 	my ($among, $quiet) = @_;
 	my @of = @$among or return 1;
 	my $want = members($now, @of);
-	my $kept = $oracle_only ? $want : kept();
+	my $kept = $oracle_only || $statements_only ? $want : kept();
 	my $good = 1;
 	foreach my $name (@of)
 	{
@@ -235,9 +237,67 @@ sub compare_all
 sub compare_opaque
 {
 	my @of = grep { $segment{$_}{opaque} } @names or return 1;
+	return 1 if $statements_only;
 	rows("SELECT journey.refresh_segment('$_', '$now')") for @of;
 	tick();
 	return compare(\@of);
+}
+
+# The statement of a segment by itself: who is a member now, and until when, by its
+# own word, time changes nothing.
+sub probe
+{
+	foreach my $s (map { $segment{$_} } grep { !$segment{$_}{opaque} && !@{ $segment{$_}{needs} } } @names)
+	{
+		my ($id) = $sql->rows("SELECT segment_id FROM journey.segment WHERE name = '$s->{name}'");
+		my %until;
+		my @members;
+		$total{probes}++;
+		foreach my $row ($sql->rows("SET timezone = '$s->{zone}'; WITH x AS (SELECT array_agg(id ORDER BY id) AS k FROM contacts)
+			SELECT f.contact, f.member, coalesce(f.next_check AT TIME ZONE 'UTC', 'infinity'), f.next_check <= '$now' FROM x, journey_state.segment_$id->[0]_check(ARRAY(SELECT generate_series(1, cardinality(x.k))), x.k, array_fill('$now'::timestamptz, ARRAY[cardinality(x.k)])) AS f (n, contact, member, next_check) ORDER BY f.contact"))
+		{
+			my ($contact, $member, $until, $past) = @$row;
+			$until{$contact} = $until;
+			push @members, $contact if $member eq 't';
+			if ($past eq 't')
+			{
+				mismatch($s, "the next check is not after the present one", "contact $contact: $until");
+				return 0;
+			}
+		}
+		my $want = members($now, $s->{name})->{ $s->{name} };
+		if ($want ne join(',', @members))
+		{
+			mismatch($s, 'the statement and the predicate differ', "statement: @members", "predicate: $want");
+			return 0;
+		}
+		my %distinct = map { $_ => 1 } grep { $_ ne 'infinity' } values %until;
+		my @at = (shuffled(sort keys %distinct))[ 0 .. 5 ];
+		my $list = join ', ', map { "('$_+00'::timestamptz - interval '1 microsecond')" } grep { defined } @at;
+		$list .= ($list ? ', ' : '') . join ', ', map { "('$now'::timestamptz + interval '1 day' * " . rand($_) . ')' } 0.1, 2, 40, 500;
+		my @flips = boundaries(60, later("'$now'::timestamptz + interval '400 days'"));
+		$list .= ", ('$_')" for grep { defined } (shuffled(@flips))[ 0 .. 5 ];
+		my %is;
+		@is{@members} = ();
+		foreach my $instant (map { $_->[0] } $sql->rows("SET timezone = 'UTC'; SELECT DISTINCT (x AT TIME ZONE 'UTC') FROM (VALUES $list) AS x (x) WHERE x > '$now' ORDER BY 1"))
+		{
+			my %then;
+			@then{ split /,/, members("$instant+00", $s->{name})->{ $s->{name} } } = ();
+			$total{instants}++;
+			my @late = grep { (exists $is{$_} xor exists $then{$_}) && precedes($instant, $until{$_}) } sort keys %until;
+			next unless @late;
+			mismatch($s, "a flip before the next check", map { "contact $_: flipped by $instant, next check $until{$_}" } @late > 3 ? @late[ 0 .. 2 ] : @late);
+			return 0;
+		}
+	}
+	return 1;
+}
+
+# of timestamps as PostgreSQL writes them, which leaves out trailing zeros
+sub precedes
+{
+	my ($a, $b) = map { /\./ ? $_ . '0' x (26 - length) : $_ eq 'infinity' ? $_ : "$_.000000" } @_;
+	return $a lt $b;
 }
 
 # -------- steps --------
@@ -419,7 +479,7 @@ sub finish
 
 sub steps
 {
-	my $replays = $cycle % 3 == 0 && !$oracle_only;
+	my $replays = $cycle % 3 == 0 && !$oracle_only && !$statements_only;
 	my $count = between(5, 9);
 	my $first = between(0, $count);
 	$zone = pick(@zone);
@@ -456,6 +516,7 @@ sub steps
 		$shop->{now} = $now;
 		tick();
 		compare_all() or return 0;
+		if ($statements_only || !$oracle_only && chance(0.15)) { probe() or return 0; }
 		if ($replays && chance(0.6)) { replay() or return 0; }
 		if (chance(0.1)) { compare_opaque() or return 0; }
 		$shop->{now} = $now;
@@ -487,8 +548,8 @@ diag("opaque: $opaque{$_} $_") for sort { $opaque{$b} <=> $opaque{$a} } keys %op
 is($total{invalid}, 0, 'every predicate was valid');
 is($total{refused}, 0, 'every predicate was accepted');
 cmp_ok($total{opaque}, '<=', 0.25 * $total{predicates}, 'few predicates are opaque');
-diag(sprintf '%d predicates (%d sometimes neither empty nor full, %d opaque, %d with a table that concerns everybody), %d changes (%d did not go through), %d clock steps, %d comparisons and %d instants of replay, %d memberships changed, %d mismatches',
-	@total{qw(predicates varied opaque all changes rolled_back steps comparisons instants flips mismatches)});
+diag(sprintf '%d predicates (%d sometimes neither empty nor full, %d opaque, %d with a table that concerns everybody), %d changes (%d did not go through), %d clock steps, %d comparisons, %d statements by themselves, %d instants between ticks, %d memberships changed, %d mismatches',
+	@total{qw(predicates varied opaque all changes rolled_back steps comparisons probes instants flips mismatches)});
 diag("again: SEED=$seed") unless Test::More->builder->is_passing;
 $node->stop('fast');
 done_testing();
