@@ -181,6 +181,8 @@ pgj_slice_replay(const Site *site, int slice, TimestampTz until,
 		TimestampTz last = DT_NOBEGIN;
 		TimestampTz at;
 
+		/* what has changed counts as of where the slice has got to */
+		pgj_sources_to_timers(site, slice, progress.due_at, &progress);
 		while ((at = pgj_next_check(site, slice)) <= until && at > last)
 		{
 			replay_timers(site, slice, at - 1, assume_sent, &progress, counts);
