@@ -30,6 +30,7 @@
 #include "utils/timestamp.h"
 
 #include "box.h"
+#include "guc.h"
 #include "pg_journey.h"
 #include "script/expression.h"
 #include "segment/compile.h"
@@ -106,6 +107,19 @@ pgj_segment_set_timezone(const char *timezone)
 {
 	(void) set_config_option("timezone", timezone, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+void
+pgj_segment_ask(const NamedSegment *segment, const Site *site, BoxBody body,
+				void *arg)
+{
+	BoxLimit limit = { .timeout = pgj_segment_timeout,
+					   .setting = "pg_journey.segment_timeout",
+					   .what = "predicate" };
+	ErrorData *error = pgj_box_run_within(site, 0, 0, &limit, body, arg);
+
+	if (error)
+		pgj_segment_throw(error, segment->predicate);
 }
 
 /* -------- the parts -------- */
@@ -449,7 +463,6 @@ pgj_sql_explain_member(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	MemberContext context = { 0 };
-	ErrorData *error;
 	ListCell *lc;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -464,9 +477,7 @@ pgj_sql_explain_member(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	context.segment = pgj_segment_named(text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	error = pgj_box_run(context.site, 0, 0, explain_in_box, &context);
-	if (error)
-		pgj_segment_throw(error, context.segment->predicate);
+	pgj_segment_ask(context.segment, context.site, explain_in_box, &context);
 
 	foreach (lc, context.found ? context.parts : NIL)
 	{

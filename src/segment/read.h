@@ -8,6 +8,7 @@
 #ifndef PGJ_SEGMENT_READ_H
 #define PGJ_SEGMENT_READ_H
 
+#include "box.h"
 #include "contact/site.h"
 #include "datatype/timestamp.h"
 #include "nodes/parsenodes.h"
@@ -29,5 +30,9 @@ extern NamedSegment *pgj_segment_named(const char *name);
  * In the box: now() and dates are meant in this time zone.
  */
 extern void pgj_segment_set_timezone(const char *timezone);
+
+/* Run a body in the box, within what an evaluation of a segment may take. */
+extern void pgj_segment_ask(const NamedSegment *segment, const Site *site,
+							BoxBody body, void *arg);
 
 #endif /* PGJ_SEGMENT_READ_H */

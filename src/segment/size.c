@@ -356,7 +356,6 @@ Datum
 pgj_sql_segment_size(PG_FUNCTION_ARGS)
 {
 	SizeContext context = { 0 };
-	ErrorData *error;
 
 	context.site = pgj_site();
 	pgj_require_member(context.site);
@@ -367,15 +366,11 @@ pgj_sql_segment_size(PG_FUNCTION_ARGS)
 
 	SPI_connect();
 	context.segment = pgj_segment_named(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	error = pgj_box_run(context.site, 0, 0, compile_in_box, &context);
-	if (error)
-		pgj_segment_throw(error, context.segment->predicate);
+	pgj_segment_ask(context.segment, context.site, compile_in_box, &context);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		error = pgj_box_run(context.site, 0, 0, count_in_box, &context);
-		if (error)
-			pgj_segment_throw(error, context.segment->predicate);
+		pgj_segment_ask(context.segment, context.site, count_in_box, &context);
 	} while (context.nrows == BATCH);
 	SPI_finish();
 	PG_RETURN_INT64(context.nmembers);
