@@ -19,6 +19,7 @@
 #include "engine/launcher.h"
 #include "guc.h"
 #include "pg_journey.h"
+#include "segment/segment.h"
 #include "wakeup.h"
 
 PG_MODULE_MAGIC;
@@ -51,6 +52,7 @@ _PG_init(void)
 {
 	pgj_guc_define();
 	pgj_wakeup_init();
+	pgj_segment_init();
 
 	if (!process_shared_preload_libraries_in_progress)
 		return;

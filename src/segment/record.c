@@ -220,6 +220,7 @@ pgj_segment_want_scan(int segment_id, const char *reason, TimestampTz at)
 		"INSERT INTO journey_state.segment_scan AS s (segment_id, revision, reason, wanted_at)"
 		" SELECT g.segment_id, g.revision, $2, $3 FROM journey.segment AS g WHERE g.segment_id OPERATOR(pg_catalog.=) $1"
 		" ON CONFLICT (segment_id) DO UPDATE SET revision = excluded.revision, wanted_at = excluded.wanted_at,"
+		"  started_at = CASE WHEN excluded.reason OPERATOR(pg_catalog.<>) 'build' THEN s.started_at END,"
 		"  reason = CASE WHEN s.reason OPERATOR(pg_catalog.=) 'build' AND s.finished_at IS NULL THEN 'build' ELSE excluded.reason END",
 		&args);
 	pgj_wake_engine_at_commit();

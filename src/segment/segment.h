@@ -44,6 +44,9 @@ typedef struct Segment
 	List *needed_by;  /* int list of segment ids */
 	SPIPlanPtr check; /* NULL until first used */
 	SPIPlanPtr scan;
+	uint32 uses;	/* of check */
+	int check_rows; /* contacts at once; fewer after a time-out */
+	int scan_rows;
 } Segment;
 
 typedef struct Segments
@@ -78,7 +81,7 @@ extern SourceEvent *pgj_segment_pass(const Site *site, int slice,
  */
 extern bool pgj_segment_scan(const Site *site, TimestampTz at);
 
-/* Called when the library is loaded: puts both into pgj_engine_source. */
+/* Called when the library is loaded: puts these into pgj_engine_source. */
 extern void pgj_segment_init(void);
 
 #endif /* PGJ_SEGMENT_H */
