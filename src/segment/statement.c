@@ -6,9 +6,11 @@
  *	 check	SELECT k.n, c.key, <predicate> IS TRUE, <next>
  *			FROM <contact table> c, unnest($1, $2, $3) AS k (n, contact, at)
  *			WHERE c.key = k.contact				-- now() is k.at
- *	 scan	SELECT c.key, <predicate> IS TRUE, <next> FROM <contact table> c
- *			WHERE c.key >= COALESCE($2, <the first key>) AND (c.key > $2 OR $2 IS NULL)
- *			ORDER BY c.key LIMIT $3				-- now() is $1
+ *	 scan	SELECT c.key, <predicate> IS TRUE, <next>
+ *			FROM (SELECT f.key, <columns read> FROM <contact table> f
+ *			WHERE f.key >= COALESCE($2, <the first key>) AND (f.key > $2 OR $2 IS NULL)
+ *			ORDER BY f.key LIMIT $3) AS c
+ *			ORDER BY c.key						-- now() is $1
  *
  * Frames are written as text, in which an author has no part, and analyzed; the
  * trees of predicate and next are put in their places, and pg_get_querydef
@@ -22,12 +24,13 @@
  * unless it might then be run for contacts for whom it is not run now: one of
  * its places must be reached for everybody.
  *
- * The contact table is range table entry PREDICATE_CONTACT (1) in all of them.
+ * The contact, table or sub-select, is range table entry PREDICATE_CONTACT (1).
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
+#include "catalog/heap.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -35,6 +38,8 @@
 #include "parser/parser.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
 
 #include "segment/compile.h"
@@ -80,15 +85,6 @@ now_mutator(Node *node, NowContext *context)
 	return expression_tree_mutator(node, now_mutator, context);
 }
 
-/* now() of an expression "level" levels below the check's frame. */
-static Node *
-now_as_column(Node *node, int level)
-{
-	NowContext context = { level };
-
-	return now_mutator(node, &context);
-}
-
 /* And back. */
 static Node *
 param_mutator(Node *node, NowContext *context)
@@ -117,6 +113,89 @@ param_mutator(Node *node, NowContext *context)
 		return (Node *) result;
 	}
 	return expression_tree_mutator(node, param_mutator, context);
+}
+
+/* -------- columns of the contact -------- */
+
+typedef struct ColumnContext
+{
+	int level;
+	List *columns; /* Var: columns of the scan's sub-select */
+} ColumnContext;
+
+/* Where the sub-select has a column; it is added if it has not. */
+static AttrNumber
+column_of(const Var *var, ColumnContext *context)
+{
+	Var *column;
+	ListCell *lc;
+
+	foreach (lc, context->columns)
+		if (lfirst_node(Var, lc)->varattno == var->varattno)
+			return foreach_current_index(lc) + 1;
+	column = copyObject((Var *) var);
+	column->varlevelsup = 0;
+	context->columns = lappend(context->columns, column);
+	return list_length(context->columns);
+}
+
+/* Columns of the contact table as columns of the scan's sub-select. */
+static Node *
+column_mutator(Node *node, ColumnContext *context)
+{
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varno == PREDICATE_CONTACT &&
+		((Var *) node)->varlevelsup == context->level)
+	{
+		Var *var = copyObject((Var *) node);
+
+		var->varattno = column_of(var, context);
+		var->varnosyn = 0;
+		return (Node *) var;
+	}
+	if (IsA(node, Query))
+	{
+		Query *result;
+
+		context->level++;
+		result = query_tree_mutator((Query *) node, column_mutator, context, 0);
+		context->level--;
+		return (Node *) result;
+	}
+	return expression_tree_mutator(node, column_mutator, context);
+}
+
+/* The sub-select yields those columns, its first being the key. */
+static void
+fill_columns(Query *frame, Oid table, List *columns)
+{
+	RangeTblEntry *contact = rt_fetch(PREDICATE_CONTACT, frame->rtable);
+	ListCell *lc;
+
+	for_each_from(lc, columns, 1)
+	{
+		Var *column = lfirst_node(Var, lc);
+		const FormData_pg_attribute *system;
+		char *name;
+
+		if (column->varattno > 0)
+			name = get_attname(table, column->varattno, false);
+		else if (column->varattno < 0)
+		{
+			system = SystemAttributeDefinition(column->varattno);
+			name = pstrdup(NameStr(system->attname));
+		}
+		else
+			name = pstrdup("whole row");
+		contact->subquery->targetList = lappend(
+			contact->subquery->targetList,
+			makeTargetEntry((Expr *) column,
+							list_length(contact->subquery->targetList) + 1,
+							name, false));
+		contact->eref->colnames =
+			lappend(contact->eref->colnames, makeString(pstrdup(name)));
+	}
 }
 
 /* -------- sub-selects in common -------- */
@@ -280,54 +359,54 @@ lateral_text(List *sublinks)
 	return s.data;
 }
 
-/* Put sub-selects into the frame's LATERAL sub-select, its last entry. */
-static void
-fill_lateral(Query *frame, List *sublinks, bool check)
+/* An expression over the predicate's query in its place in a frame. */
+static Expr *
+place(Node *node, int level, ColumnContext *columns)
 {
-	Query *lateral;
-	ListCell *lc;
+	NowContext now = { level };
 
-	if (sublinks == NIL)
-		return;
-	lateral = llast_node(RangeTblEntry, frame->rtable)->subquery;
-	foreach (lc, lateral->targetList)
-	{
-		TargetEntry *target = lfirst_node(TargetEntry, lc);
-		Node *sublink =
-			copyObject(list_nth(sublinks, foreach_current_index(lc)));
-
-		IncrementVarSublevelsUp(sublink, 1, 0);
-		target->expr = (Expr *) (check ? now_as_column(sublink, 1) : sublink);
-	}
-	lateral->hasSubLinks = true;
+	if (columns == NULL)
+		return (Expr *) now_mutator(node, &now);
+	columns->level = level;
+	return (Expr *) column_mutator(node, columns);
 }
-
-/* -------- check and scan -------- */
 
 /*
  * Put the condition and its next flip into their places in a frame: that of the
- * check, where now() is a column, or that of the scan, where it is $1.
+ * check, where now() is a column, or that of the scan (columns is set).
  */
 static void
-fill_frame(Query *frame, const Predicate *predicate, List *sublinks, bool check)
+fill_frame(Query *frame, const Predicate *predicate, List *sublinks, int first,
+		   ColumnContext *columns)
 {
 	MoveContext context = { sublinks, list_length(frame->rtable) };
 	BooleanTest *test = makeNode(BooleanTest);
-	int first = check ? CHECK_MEMBER : CHECK_MEMBER - 1;
 	Node *member =
 		move_mutator((Node *) predicate_condition(predicate), &context);
 	Node *next = move_mutator((Node *) predicate->next, &context);
+	ListCell *lc;
 
-	test->arg = (Expr *) (check ? now_as_column(member, 0) : member);
+	test->arg = place(member, 0, columns);
 	test->booltesttype = IS_TRUE;
 	test->location = -1;
 	list_nth_node(TargetEntry, frame->targetList, first - 1)->expr =
 		(Expr *) test;
 	if (next)
 		list_nth_node(TargetEntry, frame->targetList, first)->expr =
-			(Expr *) (check ? now_as_column(next, 0) : next);
+			place(next, 0, columns);
 	frame->hasSubLinks = true;
-	fill_lateral(frame, sublinks, check);
+
+	foreach (lc, sublinks)
+	{
+		Query *lateral = llast_node(RangeTblEntry, frame->rtable)->subquery;
+		Node *sublink = copyObject(lfirst(lc));
+
+		IncrementVarSublevelsUp(sublink, 1, 0);
+		list_nth_node(TargetEntry, lateral->targetList,
+					  foreach_current_index(lc))
+			->expr = place(sublink, 1, columns);
+		lateral->hasSubLinks = true;
+	}
 }
 
 static char *
@@ -344,31 +423,40 @@ write_check(const Predicate *predicate, List *sublinks)
 			site->key_column),
 		types, lengthof(types));
 
-	fill_frame(frame, predicate, sublinks, true);
+	fill_frame(frame, predicate, sublinks, CHECK_MEMBER, NULL);
 	return pg_get_querydef(frame, false);
 }
 
 /*
  * The lower bound is an expression that an index can be searched with, so that
- * even a plan made for any $2 reads no more than it returns.
+ * even a plan made for any $2 reads no more than it returns.  Contacts are limited
+ * before anything is evaluated for them: the planner takes the number of rows
+ * below a LIMIT for how often sub-selects are run, and would read whole tables
+ * into memory for a batch.
  */
 static char *
 write_scan(const Predicate *predicate, List *sublinks)
 {
 	const Site *site = predicate->site;
 	const char *key = site->key_column;
+	const char *table = site->contact_name;
 	Oid types[3] = { TIMESTAMPTZOID, site->key_type, INT4OID };
+	ColumnContext columns = { 0 };
 	Query *frame = analyze_frame(
 		psprintf(
 			"SELECT c.%s AS contact, NULL::pg_catalog.bool AS member, NULL::pg_catalog.timestamptz AS next_check"
-			" FROM %s AS c%s"
-			" WHERE c.%s OPERATOR(pg_catalog.>=) COALESCE($2, (SELECT f.%s FROM %s AS f ORDER BY f.%s LIMIT 1))"
-			" AND (c.%s OPERATOR(pg_catalog.>) $2 OR $2 IS NULL) ORDER BY c.%s LIMIT $3",
-			key, site->contact_name, lateral_text(sublinks), key, key,
-			site->contact_name, key, key, key),
+			" FROM (SELECT f.%s FROM %s AS f"
+			"  WHERE f.%s OPERATOR(pg_catalog.>=) COALESCE($2, (SELECT g.%s FROM %s AS g ORDER BY g.%s LIMIT 1))"
+			"  AND (f.%s OPERATOR(pg_catalog.>) $2 OR $2 IS NULL) ORDER BY f.%s LIMIT $3) AS c%s"
+			" ORDER BY c.%s",
+			key, key, table, key, key, table, key, key, key,
+			lateral_text(sublinks), key),
 		types, lengthof(types));
 
-	fill_frame(frame, predicate, sublinks, false);
+	columns.columns = list_make1(
+		linitial_node(TargetEntry, predicate->query->targetList)->expr);
+	fill_frame(frame, predicate, sublinks, CHECK_MEMBER - 1, &columns);
+	fill_columns(frame, site->contact_table, columns.columns);
 	return pg_get_querydef(frame, false);
 }
 
