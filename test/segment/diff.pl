@@ -51,7 +51,7 @@ $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE shop LOGIN');
 
 my %total = map { $_ => 0 } qw(predicates opaque all refused changes rolled_back steps comparisons probes flips instants mismatches varied invalid);
-my (%refused, %opaque);
+my (%refused, %opaque, %within);
 my ($shop, $sql, $other, @log, %segment, @names, $now, $cycle, $zone);
 
 # What is written down, for a script that does the same again.
@@ -254,9 +254,10 @@ sub probe
 		my @members;
 		$total{probes}++;
 		foreach my $row ($sql->rows("SET timezone = '$s->{zone}'; WITH x AS (SELECT array_agg(id ORDER BY id) AS k FROM contacts)
-			SELECT f.contact, f.member, coalesce(f.next_check AT TIME ZONE 'UTC', 'infinity'), f.next_check <= '$now' FROM x, journey_state.segment_$id->[0]_check(ARRAY(SELECT generate_series(1, cardinality(x.k))), x.k, array_fill('$now'::timestamptz, ARRAY[cardinality(x.k)])) AS f (n, contact, member, next_check) ORDER BY f.contact"))
+			SELECT f.contact, f.member, coalesce(f.next_check AT TIME ZONE 'UTC', 'infinity'), f.next_check <= '$now', CASE WHEN f.next_check IS NULL THEN 'never' WHEN f.next_check - '$now' < '1 second' THEN 'second' WHEN f.next_check - '$now' < '1 hour' THEN 'hour' WHEN f.next_check - '$now' <= '1 day' THEN 'day' ELSE 'later' END FROM x, journey_state.segment_$id->[0]_check(ARRAY(SELECT generate_series(1, cardinality(x.k))), x.k, array_fill('$now'::timestamptz, ARRAY[cardinality(x.k)])) AS f (n, contact, member, next_check) ORDER BY f.contact"))
 		{
-			my ($contact, $member, $until, $past) = @$row;
+			my ($contact, $member, $until, $past, $within) = @$row;
+			$within{$within}++;
 			$until{$contact} = $until;
 			push @members, $contact if $member eq 't';
 			if ($past eq 't')
@@ -545,6 +546,7 @@ foreach my $n (@only ? @only : 1 .. $cycles)
 my $refused = keys %refused;
 diag("refused: " . scalar(@{ $refused{$_} }) . " $_, for example $refused{$_}[0]") for sort keys %refused;
 diag("opaque: $opaque{$_} $_") for sort { $opaque{$b} <=> $opaque{$a} } keys %opaque;
+diag('next checks within: ' . join ', ', map { "$_ $within{$_}" } sort keys %within);
 is($total{invalid}, 0, 'every predicate was valid');
 is($total{refused}, 0, 'every predicate was accepted');
 cmp_ok($total{opaque}, '<=', 0.25 * $total{predicates}, 'few predicates are opaque');
