@@ -57,10 +57,10 @@ AS $$
 BEGIN
 	DELETE FROM journey_state.mark;
 	INSERT INTO journey_state.progress (slice, lane, seq, at, seen, due_at, due_id)
-	SELECT s.slice, 'segment', p.seq + 1, _segments_anew.at, _segments_anew.seen, p.due_at, p.due_id
+	SELECT s.slice, 'segment', p.seq + 1, p.at, _segments_anew.seen, p.due_at, 0
 	FROM journey_state.slice AS s
 	CROSS JOIN LATERAL (
-		SELECT q.seq, q.due_at, q.due_id FROM journey_state.progress AS q
+		SELECT q.seq, q.at, q.due_at FROM journey_state.progress AS q
 		WHERE q.slice = s.slice AND q.lane = 'segment'
 		ORDER BY q.seq DESC LIMIT 1) AS p;
 	INSERT INTO journey_state.segment_scan AS c (segment_id, revision, reason, wanted_at)

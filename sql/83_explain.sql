@@ -162,7 +162,7 @@ BEGIN
 		WHERE e.contact = who
 		UNION ALL
 		SELECT t.at, 1, t.transition_id, d.journey, t.enrollment_id, CASE t.step_no WHEN 0 THEN 'ended' ELSE 'step' END,
-			CASE t.step_no WHEN 0 THEN format('the run ended: %s', t.cause)
+			CASE t.step_no WHEN 0 THEN format('the run ended: %s', CASE WHEN t.cause LIKE 'event journey.%' THEN journey.event_words(substr(t.cause, length('event ') + 1)) ELSE t.cause END)
 				ELSE format('step %s: %s', t.step_no, replace(s.kind, '_', ' '))
 					|| CASE s.kind WHEN 'send' THEN format(' %s %s', s.channel, s.template)
 						WHEN 'wait' THEN ' ' || s.duration || coalesce(' since last ' || journey.event_words(s.since_event), '')

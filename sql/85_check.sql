@@ -243,7 +243,7 @@ BEGIN
 		FROM journey_state.conversion AS c
 		LEFT JOIN journey_state.exposure AS s ON s.contact = c.contact AND s.exposure_id = c.exposure_id
 		LEFT JOIN journey.version AS v ON v.version_id = s.version_id
-		WHERE c.exposure_id IS NOT NULL AND NOT coalesce(c.at > s.exposed_at AND c.at <= s.exposed_at + v.goal_within, false)
+		WHERE c.exposure_id IS NOT NULL AND NOT coalesce(c.at > s.exposed_at AND c.at <= s.exposed_at + v.goal_within, v.dropped AND v.goal_within IS NULL, false)
 		OR c.exposure_id IS NULL AND c.enrollment_id IS NULL
 	) AS x;
 
