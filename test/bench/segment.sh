@@ -71,7 +71,8 @@ echo 'change: a tick after one change of each of 1,000 contacts, microseconds a 
 printf '%10s %8s | %9s %9s %9s | %8s\n' contacts segment statement tick 'idle tick' ratio
 for p in "${predicates[@]}"; do
 	for size in "$first" "$last"; do
-		sql "$size" "CALL bench.build('$p', '$t0', 0); CALL bench.make_check('$p')"
+		sql "$size" "CALL bench.build('$p', '$t0', 0)"
+		sql "$size" "CALL bench.make_check('$p')"
 		now[$size]=$t0
 	done
 	for ((b = 0; b < blocks; b++)); do
