@@ -557,6 +557,29 @@ drop_views(void)
 	pgj_become_caller(saved);
 }
 
+/*
+ * The statements of segments call functions of ours and would be in the way of
+ * DROP EXTENSION.  Attaching again compiles the segments anew.
+ */
+static void
+drop_segment_functions(Oid owner)
+{
+	SavedUser saved = pgj_become_role(owner);
+	bool isnull;
+	Datum statement;
+
+	statement = pgj_fetch(
+		"SELECT 'DROP FUNCTION ' OPERATOR(pg_catalog.||) pg_catalog.string_agg(p.oid::pg_catalog.regprocedure::pg_catalog.text, ', ')"
+		" FROM pg_catalog.pg_proc p"
+		" WHERE p.pronamespace OPERATOR(pg_catalog.=) pg_catalog.to_regnamespace('" PGJ_STATE_SCHEMA
+		"')"
+		" AND p.proname::pg_catalog.text OPERATOR(pg_catalog.~) '^segment_[0-9]+_(check|scan|find_[0-9]+)$'",
+		&isnull);
+	if (!isnull)
+		pgj_run(TextDatumGetCString(statement));
+	pgj_become_caller(saved);
+}
+
 Datum
 pgj_sql_detach(PG_FUNCTION_ARGS)
 {
@@ -573,6 +596,7 @@ pgj_sql_detach(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	drop_triggers();
 	drop_views();
+	drop_segment_functions(owner);
 	saved = pgj_become_extension_owner();
 	pgj_run("DELETE FROM journey.site_token; DELETE FROM journey.site");
 	pgj_become_caller(saved);

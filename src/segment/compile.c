@@ -223,6 +223,7 @@ compile(const Site *site, const char *source, CompileContext *cc,
 	cc->segment = palloc0_object(CompiledSegment);
 	cc->segment->predicate.site = site;
 	cc->segment->predicate.source = source;
+	cc->segment->predicate.stored = cc->search_path == NULL;
 	*error = pgj_box_run(site, 0, 0, compile_in_box, cc);
 	if (*error)
 	{

@@ -361,7 +361,8 @@ pgj_predicate_expand(Predicate *predicate, Query *analyzed)
 	Expansion expansion = { predicate, NIL };
 	Query *query;
 
-	pgj_predicate_refuse(analyzed, predicate->source);
+	if (!predicate->stored)
+		pgj_predicate_refuse(analyzed, predicate->source);
 	query = pgj_expand_query(copyObject(analyzed), &expansion);
 
 	/* last: the parameters of functions have the same numbers */

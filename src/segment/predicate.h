@@ -63,6 +63,7 @@ typedef struct Predicate
 {
 	const Site *site;
 	const char *source;
+	bool stored; /* comes from a segment's function, expanded before */
 
 	/*
 	 * SELECT key, predicate FROM contacts c, analyzed and expanded: no views, no

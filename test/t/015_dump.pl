@@ -22,6 +22,11 @@ SET SESSION AUTHORIZATION shop;
 CREATE TABLE shop.customers (id bigint PRIMARY KEY, email text);
 INSERT INTO shop.customers SELECT i, 'c' || i || '@shop.example' FROM generate_series(1, 20) i;
 CREATE TABLE shop.orders (id bigint PRIMARY KEY, customer_id bigint, created_at timestamptz);
+CREATE TABLE shop.items (gone integer, order_id bigint, sku text);
+ALTER TABLE shop.items DROP COLUMN gone;
+INSERT INTO shop.orders SELECT 100 + i, i, '2025-06-01' FROM generate_series(1, 5) i;
+INSERT INTO shop.items SELECT 100 + i, CASE WHEN i < 4 THEN 'tea' ELSE 'coffee' END FROM generate_series(1, 5) i;
+CREATE VIEW shop.recent AS SELECT o.customer_id, o.created_at AS at FROM shop.orders o WHERE o.created_at >= '2025-01-01';
 GRANT USAGE ON SCHEMA shop TO app;
 GRANT INSERT ON shop.orders TO app;
 RESET SESSION AUTHORIZATION;
@@ -37,11 +42,6 @@ EOC
 
 # segments: a table with a dropped column, a view, a link, a literal, one that needs another, renames
 $as->($node, 'shop', <<'EOC');
-CREATE TABLE shop.items (gone integer, order_id bigint REFERENCES shop.orders, sku text);
-ALTER TABLE shop.items DROP COLUMN gone;
-INSERT INTO shop.orders SELECT 100 + i, i, '2025-06-01' FROM generate_series(1, 5) i;
-INSERT INTO shop.items SELECT 100 + i, CASE WHEN i < 4 THEN 'tea' ELSE 'coffee' END FROM generate_series(1, 5) i;
-CREATE VIEW shop.recent AS SELECT o.customer_id, o.created_at AS at FROM shop.orders o WHERE o.created_at >= '2025-01-01';
 SET search_path = shop;
 SELECT journey.create_segment('tea', $$ EXISTS (SELECT FROM orders o JOIN items i ON i.order_id = o.id WHERE o.customer_id = c.id AND i.sku = 'tea') $$, at => '2026-01-01');
 SELECT journey.create_segment('lapsed', $$ (SELECT max(r.at) FROM recent r WHERE r.customer_id = c.id) < now() - interval '90 days' $$, timezone => 'Europe/London', at => '2026-01-01');
@@ -60,6 +60,25 @@ FROM pg_class c WHERE c.relnamespace IN ('journey'::regnamespace, 'journey_state
 ORDER BY c.oid::regclass::text
 EOC
 my $before = $node->safe_psql('shopdb', $census);
+
+# whom the statements of segments find, and what is watched, by name
+my $found = <<'EOC';
+SELECT 'tea', contact FROM journey_state.segment_1_scan('2026-01-02', NULL, 100) WHERE member
+UNION ALL SELECT 'lapsed', contact FROM journey_state.segment_2_scan('2026-01-02', NULL, 100) WHERE member
+UNION ALL SELECT 'find', contact FROM journey_state.segment_1_scan('2026-01-02', NULL, 100) AS s (contact, member) WHERE NOT member AND contact < 7
+ORDER BY 1, 2
+EOC
+my $watched = <<'EOC';
+SELECT w.relation, w.kind, a.attname, s.segment_id,
+	(SELECT string_agg(b.attname, ',' ORDER BY b.attname) FROM pg_attribute b WHERE b.attrelid = w.relation AND b.attnum = ANY (s.columns))
+FROM journey.watch w JOIN journey.segment_watch s USING (watch_id) LEFT JOIN LATERAL unnest(w.key) AS u (attnum) ON true
+LEFT JOIN pg_attribute a ON a.attrelid = w.relation AND a.attnum = u.attnum ORDER BY 4, 1::text, 2, 3
+EOC
+my $triggers = "SELECT tgrelid::regclass, count(*) FROM pg_trigger WHERE tgfoid = 'journey._mark()'::regprocedure GROUP BY tgrelid ORDER BY tgrelid::regclass::text";
+my $found_before = $as->($node, 'shop', $found);
+my $watched_before = $as->($node, 'shop', $watched);
+my $triggers_before = $as->($node, 'shop', $triggers);
+like($watched_before, qr/^items\|link\|order_id\|1\|article,order_id$/m, 'items lead to contacts by their order');
 
 my $copies = PostgreSQL::Test::Cluster->new('copies');
 $copies->init;
@@ -89,6 +108,9 @@ for my $format ('custom', 'directory', 'plain')
 	isnt($rc, 0, "$format: the engine does not run");
 	like($err, qr/PJ003/, "$format: and says that this is a copy");
 
+	is($as->($copies, 'shop', $found, $database), $found_before, "$format: the statements of segments find the same");
+	is($as->($copies, 'shop', $triggers, $database), $triggers_before, "$format: the tables are watched");
+
 	# the shop's side goes on meanwhile
 	$as->($copies, 'app', "INSERT INTO shop.orders VALUES (3, 3, '2026-01-03')", $database);
 	is($as->($copies, 'shop', 'SELECT count(*), count(xid) FROM journey_state.event', $database), '3|2', "$format: events wait");
@@ -98,6 +120,8 @@ for my $format ('custom', 'directory', 'plain')
 	$as->($copies, 'app', "INSERT INTO shop.orders VALUES (4, 4, '2026-01-04')", $database);
 	$as->($copies, 'shop', "SELECT * FROM journey.tick('2026-01-04'); SELECT * FROM journey.tick('2026-01-04')", $database);
 	is($as->($copies, 'shop', 'SELECT contact, count(*) FROM journey_state.enrollment GROUP BY 1 ORDER BY 1', $database), "1|1\n2|1\n3|1\n4|1", "$format: each event started one run");
+	is($as->($copies, 'shop', $watched, $database), $watched_before, "$format: watched columns are found anew");
+	is($as->($copies, 'shop', 'SELECT name, status, error FROM journey.segment WHERE status = $$suspended$$', $database), '', "$format: no segment is suspended");
 	is($as->($copies, 'shop', "SELECT journey.create_journey('k', 'ON CALL TOPIC service EXIT;')", $database), '1', "$format: ids go on");
 	is($as->($copies, 'shop', "SELECT journey.capture('again', 'shop.orders', 'customer_id')", $database), '2', "$format: ids go on");
 }
@@ -109,6 +133,8 @@ my ($rc, undef, $err) = $node->psql('clone', "SELECT * FROM journey.tick('2026-0
 like($err, qr/PJ003/, 'a template copy does not run');
 $as->($node, 'shop', 'SELECT journey.adopt()', 'clone');
 is($node->safe_psql('clone', 'SELECT count(*) FROM journey.site_token'), '0', 'adopting it voids the token');
+$as->($node, 'shop', "SELECT * FROM journey.tick('2026-01-03')", 'clone');
+is($as->($node, 'shop', $watched, 'clone'), $watched_before, 'and its segments are compiled anew');
 
 # DROP EXTENSION leaves the state, and a new one takes it over
 my $events = $node->safe_psql('shopdb', 'SELECT count(*) FROM journey_state.event');
