@@ -371,8 +371,7 @@ find_statement(const SegmentWatch *watch)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT f.contact FROM journey_state.%s(",
-					 watch->find);
+	appendStringInfo(&sql, "SELECT f.contact FROM %s(", watch->find);
 	for (int k = 0; k < watch->nkeys; k++)
 		appendStringInfo(&sql, "%s$%d", k > 0 ? ", " : "", k + 1);
 	appendStringInfo(&sql,

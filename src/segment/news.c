@@ -214,8 +214,8 @@ typedef struct Intake
 {
 	Pass *pass;
 	Links *links;
-	Bitmapset
-		*scans; /* numbers of segments all of whose contacts are concerned */
+	Bitmapset *scans; /* segments all of whose contacts are concerned */
+	Bitmapset *often; /* the same, by a table each of whose changes says so */
 } Intake;
 
 static void
@@ -294,6 +294,8 @@ take_mark(Intake *intake, int watch_id, bool has_contact, Datum contact)
 				continue;
 			if (has_contact)
 				pgj_pass_add(pass, s, contact, pass->at, false);
+			else if (segment->watches[w].kind == 'a')
+				intake->often = bms_add_member(intake->often, s);
 			else
 				intake->scans = bms_add_member(intake->scans, s);
 		}
@@ -534,19 +536,20 @@ follow_links(Intake *intake, const Links *links)
 }
 
 /*
- * All slices find the same marks; one of them asks for the scans.  A scan that
- * has begun a short while ago is not begun again at once.
+ * All slices find the same marks; one of them asks for the scans.  Where each
+ * change of a table asks for one, it is not begun again a short while after the
+ * last.
  */
 static void
-ask_for_scans(Intake *intake)
+ask_for_scans(Intake *intake, Bitmapset *segments, bool often)
 {
 	static KeptPlan ask = {
 		.sql =
 			"UPDATE journey_state.segment_scan s"
-			" SET wanted_at = greatest($2, s.started_at + least(g.refresh_every, '1 minute'))"
+			" SET wanted_at = CASE WHEN $3 THEN greatest($2, s.started_at + least(g.refresh_every, '1 minute')) ELSE $2 END"
 			" FROM unnest($1) AS k (segment_id)"
 			" JOIN journey.segment g ON g.segment_id = k.segment_id"
-			" WHERE s.segment_id = k.segment_id AND s.wanted_at IS NULL"
+			" WHERE s.segment_id = k.segment_id AND (s.wanted_at IS NULL OR s.wanted_at > $2)"
 	};
 	Pass *pass = intake->pass;
 	Params params;
@@ -554,13 +557,14 @@ ask_for_scans(Intake *intake)
 	int number = -1;
 	int n = 0;
 
-	if (pass->slice != 0 || bms_is_empty(intake->scans))
+	if (pass->slice != 0 || bms_is_empty(segments))
 		return;
-	pgj_params_init(&params, pass->site, bms_num_members(intake->scans));
+	pgj_params_init(&params, pass->site, bms_num_members(segments));
 	ids = pgj_params_column(&params, INT4OID, NULL);
-	while ((number = bms_next_member(intake->scans, number)) >= 0)
+	while ((number = bms_next_member(segments, number)) >= 0)
 		ids[n++] = Int32GetDatum(pass->segments->all[number].segment_id);
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(pass->at));
+	pgj_params_scalar(&params, BOOLOID, BoolGetDatum(often));
 	(void) pgj_plan_execute(&ask, &params);
 }
 
@@ -619,7 +623,8 @@ pgj_pass_take_news(Pass *pass)
 	}
 	for (const Links *links = intake.links; links != NULL; links = links->next)
 		follow_links(&intake, links);
-	ask_for_scans(&intake);
+	ask_for_scans(&intake, intake.often, true);
+	ask_for_scans(&intake, intake.scans, false);
 	pgj_engine_source.worked += taken;
 
 	all = progress->source == NSOURCES;
