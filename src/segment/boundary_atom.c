@@ -277,7 +277,8 @@ pgj_boundary_change(Boundary *boundary, Node *node, List **flips)
 static FlipBounds
 static_bounds(Node *node)
 {
-	FlipBounds result = { false, false, false, { 0, 0 }, { 0, 0 } };
+	const FlipBounds unknown = { false, false, false, { 0, 0 }, { 0, 0 } };
+	FlipBounds result = unknown;
 	FlipBounds bounds[MAX_ARGUMENTS];
 	FlipValue values[MAX_ARGUMENTS];
 	const Stage *stage;
@@ -322,8 +323,8 @@ static_bounds(Node *node)
 		values[i].ahead = FLIP_FOREVER;
 		if (IsA(arg, Const) && !((Const *) arg)->constisnull)
 			values[i].value = ((Const *) arg)->constvalue;
-		else if (!pgj_boundary_has_now(arg) || i > 0)
-			bounds[i].known = bounds[i].known && stage->kind == STAGE_TRUNC;
+		else if (!bounds[i].known)
+			return unknown;
 	}
 	return pgj_flip_bounds(stage, list_length(args), bounds, values, 0);
 }

@@ -184,15 +184,32 @@ bare(Query *query)
 	return result;
 }
 
-/* Joins that are no longer in FROM have no names; look through them. */
+/*
+ * Joins that are no longer in FROM cannot be named: look through them.  What is not in
+ * FROM is emptied, as deparsing expects of range table entries.
+ */
 static void
 settle(Query *query)
 {
-	query->targetList =
-		(List *) pgj_flatten_join_alias_vars(query, (Node *) query->targetList);
+	Bitmapset *present = below((Node *) query->jointree);
+
+	query->targetList = (List *) pgj_flatten_join_alias_vars(
+		query, (Node *) query->targetList);
 	query->jointree->quals =
 		pgj_flatten_join_alias_vars(query, query->jointree->quals);
-	query->hasSubLinks = checkExprHasSubLink((Node *) query);
+	for (int i = 1; i <= list_length(query->rtable); i++)
+	{
+		RangeTblEntry *empty;
+
+		if (bms_is_member(i, present))
+			continue;
+		empty = makeNode(RangeTblEntry);
+		empty->rtekind = RTE_RESULT;
+		empty->eref = makeAlias("*RESULT*", NIL);
+		lfirst(list_nth_cell(query->rtable, i - 1)) = empty;
+	}
+	query->hasSubLinks = checkExprHasSubLink((Node *) query->targetList) ||
+						 checkExprHasSubLink((Node *) query->jointree);
 }
 
 static Expr *
