@@ -434,6 +434,34 @@ flips_of_range(Boundary *boundary, OpExpr *expr, List **flips)
 	return true;
 }
 
+/* How GREATEST and LEAST compare depends on nothing but how their arguments do. */
+static bool
+flips_of_extreme(Boundary *boundary, OpExpr *expr, List **flips)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		MinMaxExpr *extreme = list_nth(expr->args, i);
+		Node *other = list_nth(expr->args, 1 - i);
+		ListCell *lc;
+
+		if (!IsA(extreme, MinMaxExpr) ||
+			!pgj_boundary_has_now((Node *) extreme))
+			continue;
+		foreach (lc, extreme->args)
+		{
+			List *more = NIL;
+
+			if (!flips_of_operator(boundary, expr->opno, expr->inputcollid,
+								   i == 0 ? lfirst(lc) : other,
+								   i == 0 ? other : lfirst(lc), true, &more))
+				return false;
+			*flips = list_concat(*flips, more);
+		}
+		return true;
+	}
+	return false;
+}
+
 static bool
 flips_of_comparison(Boundary *boundary, OpExpr *expr, bool condition,
 					List **flips)
@@ -450,7 +478,8 @@ flips_of_comparison(Boundary *boundary, OpExpr *expr, bool condition,
 							condition);
 		return true;
 	}
-	return flips_of_operator(boundary, expr->opno, expr->inputcollid,
+	return flips_of_extreme(boundary, expr, flips) ||
+		   flips_of_operator(boundary, expr->opno, expr->inputcollid,
 							 linitial(expr->args), lsecond(expr->args), false,
 							 flips) ||
 		   flips_of_range(boundary, expr, flips);
@@ -618,7 +647,7 @@ flips_of(Boundary *boundary, Node *node, bool condition)
 		case T_CoalesceExpr:
 			return flips_of_coalesce(boundary, (CoalesceExpr *) node);
 		case T_SubLink:
-			return pgj_boundary_sublink(boundary, (SubLink *) node);
+			return pgj_boundary_sublink(boundary, (SubLink *) node, condition);
 		case T_Aggref:
 			return NIL; /* boundary_query.c looks into it, row by row */
 		case T_OpExpr:
@@ -672,7 +701,7 @@ void
 pgj_predicate_boundary(Predicate *predicate)
 {
 	Node *condition = (Node *) predicate_condition(predicate);
-	Boundary boundary = { predicate, condition, false, InvalidOid };
+	Boundary boundary = { predicate, condition, false, 0, InvalidOid };
 	Oid types[] = { TEXTOID, ANYOID };
 	List *flips;
 	ListCell *lc;

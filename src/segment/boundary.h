@@ -23,6 +23,7 @@ typedef struct Boundary
 	Predicate *predicate;
 	Node *part; /* of the predicate's own tree: what is being looked at */
 	bool made;	/* the nodes at hand were made up and are not in that tree */
+	int depth;	/* of sub-selects around what is being looked at */
 	Oid flip;	/* journey._flip() */
 } Boundary;
 
@@ -52,7 +53,41 @@ extern bool pgj_boundary_compare(Boundary *boundary, Oid family, Oid left_type,
 extern bool pgj_boundary_change(Boundary *boundary, Node *node, List **flips);
 
 /* boundary_query.c: the flips of a sub-select's result, at the level around it */
-extern List *pgj_boundary_sublink(Boundary *boundary, SubLink *link);
+extern List *pgj_boundary_sublink(Boundary *boundary, SubLink *link,
+								  bool condition);
+
+/* boundary_rows.c: what an expression uses, and what is left of FROM */
+
+/* The relations and joins of its own level; *any: whether it uses that level at all. */
+extern Bitmapset *pgj_boundary_used(Node *node, bool *any);
+
+/* The relations and joins below a node of a join tree. */
+extern Bitmapset *pgj_boundary_below(Node *node);
+
+/* Split a condition into those of its parts with the time and those without. */
+extern void pgj_boundary_split(Node *quals, List **with_now, List **free);
+extern Node *pgj_boundary_all_of(List *conditions);
+
+/*
+ * A join tree without the conditions that have the time in them, as far as rows are
+ * only more without them.
+ */
+extern Node *pgj_boundary_without_now(Node *node, bool nullable);
+
+/* A join tree without a relation; *lost if an outer join would not be the same. */
+extern Node *pgj_boundary_without_relation(Node *node, int relation,
+										   bool *lost);
+
+/* Is the entry of a target list among those that clauses sort or group by? */
+extern bool pgj_boundary_is_sorted_by(List *clauses, TargetEntry *entry);
+
+/*
+ * boundary_narrow.c: sub-selects, restricted to the rows that the query around
+ * them makes use of.  The query itself if nothing can be said.
+ */
+extern Query *pgj_boundary_narrow_entry(Query *query, int relation);
+extern Query *pgj_boundary_narrow_link(Boundary *boundary, SubLink *link,
+									   bool condition);
 
 #define STRATEGY_SIGN 0
 

@@ -167,8 +167,11 @@ compile_choice(Compiler *compiler, MinMaxExpr *expr)
 					 expr->op == IS_GREATEST ? "greatest" : "least", name);
 	foreach (lc, expr->args)
 	{
+		FlipClass class;
+
 		appendStringInfoChar(&compiler->text, ' ');
-		most = Max(most, compile(compiler, lfirst(lc)));
+		class = compile(compiler, lfirst(lc));
+		most = Max(most, class);
 	}
 	appendStringInfoChar(&compiler->text, ')');
 	if (most == FLIP_LINEAR)

@@ -45,89 +45,6 @@
 #include "compat.h"
 #include "segment/boundary.h"
 
-/* ---------- what an expression uses of its own level ---------- */
-
-typedef struct UseContext
-{
-	int level;
-	bool any;
-	Bitmapset *relations;
-} UseContext;
-
-static bool
-use_walker(Node *node, UseContext *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Var) && ((Var *) node)->varlevelsup == context->level)
-	{
-		context->any = true;
-		context->relations =
-			bms_add_member(context->relations, ((Var *) node)->varno);
-	}
-	else if ((IsA(node, Aggref) &&
-			  ((Aggref *) node)->agglevelsup == context->level) ||
-			 (IsA(node, GroupingFunc) &&
-			  ((GroupingFunc *) node)->agglevelsup == context->level) ||
-			 (IsA(node, WindowFunc) && context->level == 0))
-		context->any = true;
-	else if (IsA(node, Query))
-	{
-		Query *query = (Query *) node;
-		ListCell *lc;
-		bool result;
-
-		context->level++;
-		/* a recursive query around it, by its name */
-		foreach (lc, query->rtable)
-		{
-			RangeTblEntry *rte = lfirst(lc);
-
-			if (rte->rtekind == RTE_CTE && rte->ctelevelsup == context->level)
-				context->any = true;
-		}
-		result = query_tree_walker(query, use_walker, context, 0);
-		context->level--;
-		return result;
-	}
-	return expression_tree_walker(node, use_walker, context);
-}
-
-static Bitmapset *
-used(Node *node, bool *any)
-{
-	UseContext context = { 0, false, NULL };
-
-	(void) use_walker(node, &context);
-	if (any != NULL)
-		*any = context.any;
-	return context.relations;
-}
-
-/* Relations and joins below a node of a join tree. */
-static Bitmapset *
-below(Node *node)
-{
-	Bitmapset *result = NULL;
-	ListCell *lc;
-
-	if (node == NULL)
-		return NULL;
-	if (IsA(node, RangeTblRef))
-		return bms_make_singleton(((RangeTblRef *) node)->rtindex);
-	if (IsA(node, JoinExpr))
-	{
-		JoinExpr *join = (JoinExpr *) node;
-
-		result = bms_join(below(join->larg), below(join->rarg));
-		return join->rtindex > 0 ? bms_add_member(result, join->rtindex)
-								 : result;
-	}
-	foreach (lc, castNode(FromExpr, node)->fromlist)
-		result = bms_join(result, below(lfirst(lc)));
-	return result;
-}
-
 /* ---------- building ---------- */
 
 static Expr *
@@ -191,10 +108,10 @@ bare(Query *query)
 static void
 settle(Query *query)
 {
-	Bitmapset *present = below((Node *) query->jointree);
+	Bitmapset *present = pgj_boundary_below((Node *) query->jointree);
 
-	query->targetList = (List *) pgj_flatten_join_alias_vars(
-		query, (Node *) query->targetList);
+	query->targetList =
+		(List *) pgj_flatten_join_alias_vars(query, (Node *) query->targetList);
 	query->jointree->quals =
 		pgj_flatten_join_alias_vars(query, query->jointree->quals);
 	for (int i = 1; i <= list_length(query->rtable); i++)
@@ -253,7 +170,7 @@ over_rows(Query *query, FromExpr *from, List *flips)
 		Flip *flip = lfirst(lc);
 		bool any;
 
-		(void) used((Node *) flip->next, &any);
+		(void) pgj_boundary_used((Node *) flip->next, &any);
 		if (!any)
 			result = lappend(result, hoisted(flip));
 		else if (flip->ahead == NULL)
@@ -329,26 +246,6 @@ typedef struct Conditions
 	List *flips;	/* found in outer joins */
 } Conditions;
 
-static void
-split(Node *quals, List **with_now, List **free)
-{
-	ListCell *lc;
-
-	foreach (lc, make_ands_implicit((Expr *) quals))
-	{
-		if (pgj_boundary_has_now(lfirst(lc)))
-			*with_now = lappend(*with_now, lfirst(lc));
-		else
-			*free = lappend(*free, lfirst(lc));
-	}
-}
-
-static Node *
-all_of(List *conditions)
-{
-	return conditions == NIL ? NULL : (Node *) make_ands_explicit(conditions);
-}
-
 /* The flips of a list of conditions. */
 static List *
 flips_of_all(Boundary *boundary, List *conditions)
@@ -357,7 +254,8 @@ flips_of_all(Boundary *boundary, List *conditions)
 	List *flips = NIL;
 
 	if (conditions != NIL)
-		flips = pgj_boundary_flips(boundary, all_of(conditions), true);
+		flips =
+			pgj_boundary_flips(boundary, pgj_boundary_all_of(conditions), true);
 	boundary->part = part;
 	return flips;
 }
@@ -373,12 +271,12 @@ conditions_kept(Conditions *conditions, JoinExpr *join, bool nullable)
 	if (nullable)
 		return NIL;
 	if (join->jointype == JOIN_LEFT)
-		preserved = below(join->larg);
+		preserved = pgj_boundary_below(join->larg);
 	else if (join->jointype == JOIN_RIGHT)
-		preserved = below(join->rarg);
+		preserved = pgj_boundary_below(join->rarg);
 	foreach (lc, conditions->free)
 	{
-		if (bms_is_subset(used(lfirst(lc), NULL), preserved))
+		if (bms_is_subset(pgj_boundary_used(lfirst(lc), NULL), preserved))
 			result = lappend(result, copyObject(lfirst(lc)));
 	}
 	return result;
@@ -395,15 +293,15 @@ flips_of_join(Conditions *conditions, JoinExpr *join, bool nullable)
 	FromExpr *from;
 	Query *query = copyObject(conditions->query);
 
-	split(join->quals, &with_now, &free);
+	pgj_boundary_split(join->quals, &with_now, &free);
 	flips = flips_of_all(conditions->boundary, with_now);
 	memcpy(pairs, join, sizeof(JoinExpr));
 	pairs->jointype = JOIN_INNER;
-	pairs->quals = all_of(free);
+	pairs->quals = pgj_boundary_all_of(free);
 	if (join->rtindex > 0)
 		rt_fetch(join->rtindex, query->rtable)->jointype = JOIN_INNER;
-	from = makeFromExpr(list_make1(pairs),
-						all_of(conditions_kept(conditions, join, nullable)));
+	from = makeFromExpr(list_make1(pairs), pgj_boundary_all_of(conditions_kept(
+											   conditions, join, nullable)));
 	conditions->flips =
 		list_concat(conditions->flips, over_rows(query, from, flips));
 }
@@ -429,7 +327,7 @@ look_at_joins(Conditions *conditions, Node *node, bool nullable)
 		if (!pgj_boundary_has_now(join->quals))
 			return;
 		if (join->jointype == JOIN_INNER && !nullable)
-			split(join->quals, &conditions->with_now, &unused);
+			pgj_boundary_split(join->quals, &conditions->with_now, &unused);
 		else
 			flips_of_join(conditions, join, nullable);
 		return;
@@ -438,60 +336,21 @@ look_at_joins(Conditions *conditions, Node *node, bool nullable)
 		look_at_joins(conditions, lfirst(lc), nullable);
 }
 
-/* A join tree without the conditions that have the time in them and can go to WHERE. */
-static Node *
-without_now(Node *node, bool nullable)
-{
-	List *with_now = NIL;
-	List *free = NIL;
-	ListCell *lc;
-
-	if (IsA(node, RangeTblRef))
-		return copyObject(node);
-	if (IsA(node, JoinExpr))
-	{
-		JoinExpr *join = makeNode(JoinExpr);
-
-		memcpy(join, node, sizeof(JoinExpr));
-		join->larg =
-			without_now(join->larg, nullable || join->jointype == JOIN_RIGHT ||
-										join->jointype == JOIN_FULL);
-		join->rarg =
-			without_now(join->rarg, nullable || join->jointype == JOIN_LEFT ||
-										join->jointype == JOIN_FULL);
-		if (join->jointype == JOIN_INNER && !nullable)
-		{
-			split(join->quals, &with_now, &free);
-			join->quals = all_of(free);
-		}
-		return (Node *) join;
-	}
-	else
-	{
-		FromExpr *from = makeFromExpr(NIL, NULL);
-
-		split(((FromExpr *) node)->quals, &with_now, &free);
-		from->quals = all_of(free);
-		foreach (lc, ((FromExpr *) node)->fromlist)
-			from->fromlist =
-				lappend(from->fromlist, without_now(lfirst(lc), nullable));
-		return (Node *) from;
-	}
-}
-
 static List *
 flips_of_conditions(Boundary *boundary, Query *query)
 {
 	Conditions conditions = { boundary, query, NIL, NIL, NIL };
 	List *flips;
 
-	split(query->jointree->quals, &conditions.with_now, &conditions.free);
+	pgj_boundary_split(query->jointree->quals, &conditions.with_now,
+					   &conditions.free);
 	look_at_joins(&conditions, (Node *) query->jointree, false);
 	flips = flips_of_all(boundary, conditions.with_now);
 	if (flips != NIL)
-		flips = over_rows(
-			query, (FromExpr *) without_now((Node *) query->jointree, false),
-			flips);
+		flips = over_rows(query,
+						  (FromExpr *) pgj_boundary_without_now(
+							  (Node *) query->jointree, false),
+						  flips);
 	return list_concat(flips, conditions.flips);
 }
 
@@ -581,34 +440,20 @@ flips_of_aggregates(Boundary *boundary, Query *query)
 	return over_rows(query, query->jointree, flips);
 }
 
-static bool
-is_sorted_by(List *clauses, TargetEntry *entry)
-{
-	ListCell *lc;
-
-	foreach (lc, clauses)
-	{
-		if (lfirst_node(SortGroupClause, lc)->tleSortGroupRef ==
-			entry->ressortgroupref)
-			return entry->ressortgroupref != 0;
-	}
-	return false;
-}
-
 /* Is the entry used by GROUP BY or a window, so that it must be kept? */
 static bool
 is_grouped_by(Query *query, TargetEntry *entry)
 {
 	ListCell *lc;
 
-	if (is_sorted_by(query->groupClause, entry))
+	if (pgj_boundary_is_sorted_by(query->groupClause, entry))
 		return true;
 	foreach (lc, query->windowClause)
 	{
 		WindowClause *window = lfirst(lc);
 
-		if (is_sorted_by(window->partitionClause, entry) ||
-			is_sorted_by(window->orderClause, entry))
+		if (pgj_boundary_is_sorted_by(window->partitionClause, entry) ||
+			pgj_boundary_is_sorted_by(window->orderClause, entry))
 			return true;
 	}
 	return false;
@@ -667,7 +512,7 @@ flips_of_groups(Boundary *boundary, Query *query, bool exists)
 		if (!pgj_boundary_has_now((Node *) entry->expr))
 			continue;
 		flips = pgj_boundary_flips(boundary, (Node *) entry->expr, false);
-		if (is_sorted_by(query->groupClause, entry))
+		if (pgj_boundary_is_sorted_by(query->groupClause, entry))
 		{
 			rows = list_concat(rows, flips);
 			pgj_boundary_opaque(boundary, "rows are grouped by the time");
@@ -686,60 +531,6 @@ flips_of_groups(Boundary *boundary, Query *query, bool exists)
 
 /* ---------- sub-selects in FROM ---------- */
 
-/* A join tree without a relation; *lost if an outer join would not be the same. */
-static Node *
-without_relation(Node *node, int relation, bool *lost)
-{
-	Bitmapset *gone;
-	List *kept = NIL;
-	ListCell *lc;
-
-	if (IsA(node, RangeTblRef))
-		return ((RangeTblRef *) node)->rtindex == relation ? NULL
-														   : copyObject(node);
-	if (IsA(node, JoinExpr))
-	{
-		JoinExpr *join = makeNode(JoinExpr);
-
-		memcpy(join, node, sizeof(JoinExpr));
-		join->larg = without_relation(join->larg, relation, lost);
-		join->rarg = without_relation(join->rarg, relation, lost);
-		if (join->larg == NULL || join->rarg == NULL)
-			return join->larg ? join->larg : join->rarg;
-		gone = bms_difference(below(node), below((Node *) join));
-		foreach (lc, make_ands_implicit((Expr *) join->quals))
-		{
-			if (!bms_overlap(used(lfirst(lc), NULL), gone))
-				kept = lappend(kept, lfirst(lc));
-			else if (join->jointype != JOIN_INNER)
-				*lost = true;
-		}
-		join->quals = all_of(kept);
-		return (Node *) join;
-	}
-	else
-	{
-		FromExpr *from = makeFromExpr(NIL, NULL);
-
-		foreach (lc, ((FromExpr *) node)->fromlist)
-		{
-			Node *item = without_relation(lfirst(lc), relation, lost);
-
-			if (item != NULL)
-				from->fromlist = lappend(from->fromlist, item);
-		}
-		gone = bms_difference(below(node), below((Node *) from));
-		foreach (lc, make_ands_implicit((Expr *) ((FromExpr *) node)->quals))
-		{
-			if (!bms_overlap(used(lfirst(lc), NULL), gone) &&
-				!pgj_boundary_has_now(lfirst(lc)))
-				kept = lappend(kept, lfirst(lc));
-		}
-		from->quals = all_of(kept);
-		return (Node *) from;
-	}
-}
-
 static List *flips_of_query(Boundary *boundary, Query *query, bool exists);
 
 static List *
@@ -755,7 +546,8 @@ flips_of_entry(Boundary *boundary, Query *query, int relation)
 	switch (rte->rtekind)
 	{
 		case RTE_SUBQUERY:
-			flips = flips_of_query(boundary, rte->subquery, false);
+			flips = flips_of_query(
+				boundary, pgj_boundary_narrow_entry(query, relation), false);
 			break;
 		case RTE_FUNCTION:
 			foreach (lc, rte->functions)
@@ -787,7 +579,8 @@ flips_of_entry(Boundary *boundary, Query *query, int relation)
 	boundary->part = part;
 	if (flips == NIL)
 		return NIL;
-	from = without_relation((Node *) query->jointree, relation, &lost);
+	from = pgj_boundary_without_relation((Node *) query->jointree, relation,
+										 &lost);
 	if (lost)
 		pgj_boundary_opaque(
 			boundary,
@@ -808,15 +601,12 @@ hoist_all(List *flips)
 	return result;
 }
 
-/* The flips of a query's result, at the level around it. */
 static List *
-flips_of_query(Boundary *boundary, Query *query, bool exists)
+flips_within(Boundary *boundary, Query *query, bool exists)
 {
 	List *flips = NIL;
 	ListCell *lc;
 
-	if (!pgj_boundary_has_now((Node *) query))
-		return NIL;
 	if (pgj_boundary_has_now((Node *) query->cteList))
 		pgj_boundary_opaque(boundary,
 							"the time is asked for in a recursive query");
@@ -842,6 +632,20 @@ flips_of_query(Boundary *boundary, Query *query, bool exists)
 					  pgj_boundary_flips(
 						  boundary, (Node *) lfirst_node(TargetEntry, lc)->expr,
 						  false)));
+	return flips;
+}
+
+/* The flips of a query's result, at the level around it. */
+static List *
+flips_of_query(Boundary *boundary, Query *query, bool exists)
+{
+	List *flips;
+
+	if (!pgj_boundary_has_now((Node *) query))
+		return NIL;
+	boundary->depth++;
+	flips = flips_within(boundary, query, exists);
+	boundary->depth--;
 	return flips;
 }
 
@@ -880,7 +684,7 @@ flips_of_test(Boundary *boundary, SubLink *link)
 		Flip *flip = lfirst(lc);
 		bool any;
 
-		(void) used((Node *) flip->next, &any);
+		(void) pgj_boundary_used((Node *) flip->next, &any);
 		result = lappend(
 			result,
 			any ? pgj_boundary_flip(
@@ -894,10 +698,11 @@ flips_of_test(Boundary *boundary, SubLink *link)
 }
 
 List *
-pgj_boundary_sublink(Boundary *boundary, SubLink *link)
+pgj_boundary_sublink(Boundary *boundary, SubLink *link, bool condition)
 {
-	List *flips = flips_of_query(boundary, castNode(Query, link->subselect),
-								 link->subLinkType == EXISTS_SUBLINK);
+	Query *query = pgj_boundary_narrow_link(boundary, link, condition);
+	List *flips =
+		flips_of_query(boundary, query, link->subLinkType == EXISTS_SUBLINK);
 
 	if (link->testexpr != NULL && pgj_boundary_has_now(link->testexpr))
 		flips = list_concat(flips, flips_of_test(boundary, link));
