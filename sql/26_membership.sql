@@ -13,8 +13,8 @@ COMMENT ON FUNCTION journey._mark() IS 'internal: the trigger of all segments; m
 CREATE FUNCTION journey.in_segment(contact "any", segment text)
 RETURNS boolean
 LANGUAGE c
-STABLE STRICT
+STABLE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_in_segment';
 REVOKE ALL ON FUNCTION journey.in_segment("any", text) FROM PUBLIC;
-COMMENT ON FUNCTION journey.in_segment("any", text) IS 'Whether a contact is in a segment, as far as its slice has got; in a predicate the segments asked for are evaluated first';
+COMMENT ON FUNCTION journey.in_segment("any", text) IS 'Whether a contact is in a segment, as far as its slice has got; in a predicate the segments asked for are evaluated first. No contact (null) is in none.';

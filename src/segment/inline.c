@@ -27,7 +27,9 @@
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/analyze.h"
+#include "parser/parse_coerce.h"
 #include "parser/parse_node.h"
+#include "parser/parse_oper.h"
 #include "parser/parser.h"
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rewriteManip.h"
@@ -462,6 +464,20 @@ segment_by_name(const char *name, const FuncExpr *call,
 	return segment;
 }
 
+/* Is there a contact = $1 in pg_catalog? */
+static bool
+compares_with_key(Oid type, Oid key_type)
+{
+	List *name =
+		list_make2(makeString(pstrdup("pg_catalog")), makeString(pstrdup("=")));
+	HeapTuple operator= oper(NULL, name, key_type, type, true, -1);
+	bool found = HeapTupleIsValid(operator);
+
+	if (found)
+		ReleaseSysCache(operator);
+	return found;
+}
+
 /* EXISTS (SELECT FROM journey_state.membership AS m WHERE ...) */
 static Node *
 membership_test(int segment, Node *contact, const Site *site)
@@ -475,8 +491,18 @@ membership_test(int segment, Node *contact, const Site *site)
 	SubLink *link = makeNode(SubLink);
 	Query *query;
 
-	if (type == UNKNOWNOID)
+	if (type == UNKNOWNOID || !compares_with_key(type, site->key_type))
+	{
+		contact =
+			coerce_to_target_type(NULL, contact, type, site->key_type, -1,
+								  COERCION_EXPLICIT, COERCE_EXPLICIT_CAST, -1);
+		if (contact == NULL)
+			ereport(ERROR, errcode(ERRCODE_DATATYPE_MISMATCH),
+					errmsg("in_segment() needs a contact of type %s, not %s",
+						   format_type_be(site->key_type),
+						   format_type_be(type)));
 		type = site->key_type;
+	}
 	query = parse_analyze_fixedparams(
 		linitial_node(RawStmt, raw_parser(text, RAW_PARSE_DEFAULT)), text,
 		&type, 1, NULL);

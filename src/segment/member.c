@@ -80,6 +80,11 @@ pgj_sql_in_segment(PG_FUNCTION_ARGS)
 	bool member = false;
 	int code;
 
+	/* nobody is in no segment, as in a predicate */
+	if (PG_ARGISNULL(1))
+		PG_RETURN_NULL();
+	if (PG_ARGISNULL(0))
+		PG_RETURN_BOOL(false);
 	values[0] = contact_argument(fcinfo, site);
 	values[1] = PG_GETARG_DATUM(1);
 	if (SPI_connect() != SPI_OK_CONNECT)
