@@ -226,10 +226,18 @@ drop_old_and_new(Query *rule, Oid view)
 	}
 }
 
+/* What is wrong in a view has no position in the author's text. */
+static void
+view_error(void *arg)
+{
+	errcontext("view \"%s\"", get_rel_name(*(Oid *) arg));
+}
+
 /* The query of a view, looked into; NULL if it must stay a view. */
 static Query *
 view_query(Oid relid, Expansion *expansion)
 {
+	ErrorContextCallback callback = { error_context_stack, view_error, &relid };
 	Relation view;
 	Query *rule = NULL;
 
@@ -248,7 +256,9 @@ view_query(Oid relid, Expansion *expansion)
 	if (rule == NULL)
 		return NULL;
 
+	error_context_stack = &callback;
 	pgj_predicate_refuse(rule, "");
+	error_context_stack = callback.previous;
 	expansion->inside = lcons_oid(relid, expansion->inside);
 	rule = pgj_expand_query(rule, expansion);
 	expansion->inside = list_delete_first(expansion->inside);

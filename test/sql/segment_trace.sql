@@ -25,6 +25,9 @@ CREATE FUNCTION orders_of(c bigint) RETURNS SETOF orders LANGUAGE sql STABLE BEG
 CREATE FUNCTION hidden(c bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS 'BEGIN RETURN EXISTS (SELECT FROM shop.blocked AS b WHERE b.customer_id = c); END';
 CREATE FUNCTION lucky() RETURNS boolean LANGUAGE sql VOLATILE AS 'SELECT true';
 
+SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://localhost:2525", "from": "Shop <hi@shop.example>"}') \g /dev/null
+SELECT journey.create_topic('news', 'promotional') \g /dev/null
+
 CREATE TABLE given (segment text PRIMARY KEY, predicate text NOT NULL);
 INSERT INTO given VALUES
 	('01 column', $$ c.country = 'GB' $$),
