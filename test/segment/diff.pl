@@ -415,13 +415,13 @@ sub replay
 	my %moves;
 	push @{ $moves{ $_->[2] } }, $_ for @events;
 
-	foreach my $instant (map { $_->[0] } $sql->rows("SELECT DISTINCT x FROM (VALUES $at, ('$until'::timestamptz)) AS x (x) WHERE x > '$from' AND x <= '$until' ORDER BY x"))
+	foreach my $instant (map { $_->[0] } $sql->rows("SET timezone = 'UTC'; SELECT DISTINCT x FROM (VALUES $at, ('$until'::timestamptz)) AS x (x) WHERE x > '$from' AND x <= '$until' ORDER BY x"))
 	{
 		my $want = members($instant, @of);
 		foreach my $name (@of)
 		{
 			my $move = $moves{$name} // [];
-			while (@$move && $move->[0][0] le $instant || @$move && later("'$move->[0][0]'::timestamptz <= '$instant'") eq 't')
+			while (@$move && $move->[0][0] le $instant)	# both are written in UTC
 			{
 				my (undef, $how, undef, $contact) = @{ shift @$move };
 				if ($how eq 'e') { $members{$name}{$contact} = undef; }
