@@ -89,7 +89,7 @@ sub key
 }
 
 # a contact that is there, mostly
-sub contact { my ($self) = @_; return $self->key(between(1, chance(0.1) ? $self->{next_contact} + 3 : $self->{next_contact})); }
+sub contact { my ($self) = @_; return $self->key(between(1, weighted(1 => $self->{next_contact} + 3, 5 => $self->{next_contact}, 4 => 8))); }
 
 sub instant
 {
