@@ -232,6 +232,7 @@ pgj_segment_prepare(const Site *site, TimestampTz at)
 		remember_known(site);
 		if (!pgj_segment_recompile_all(site, at) || !sync_triggers(site, at))
 			look = true;
+		pgj_segment_suspend_lost(site, at);
 		remember_known(site);
 	}
 	PG_CATCH();

@@ -174,6 +174,38 @@ try_recompile(const Site *site, const Wanted *wanted, TimestampTz at)
 	FreeErrorData(error);
 }
 
+/*
+ * DROP ... CASCADE of what a segment reads takes its functions along; that it has
+ * none is seen here, not only when somebody is to be evaluated.
+ */
+void
+pgj_segment_suspend_lost(const Site *site, TimestampTz at)
+{
+	SavedUser saved = pgj_segment_become_owner(site);
+	Args args = { 0 };
+
+	pgj_args_text(
+		&args, "something that the predicate reads was dropped with CASCADE");
+	pgj_args_add(&args, TIMESTAMPTZOID, TimestampTzGetDatum(at));
+	pgj_args_run(
+		"UPDATE journey.segment AS s SET status = 'suspended', error = $1, error_at = $2"
+		" WHERE s.status OPERATOR(pg_catalog.<>) 'suspended' AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc AS p"
+		"  WHERE p.pronamespace OPERATOR(pg_catalog.=) '" PGJ_STATE_SCHEMA
+		"'::pg_catalog.regnamespace"
+		"  AND p.proname OPERATOR(pg_catalog.=) pg_catalog.format('segment_%s_check', s.segment_id)::pg_catalog.name)"
+		" RETURNING s.name",
+		&args);
+	for (uint64 i = 0; i < SPI_processed; i++)
+		ereport(
+			WARNING,
+			errmsg("segment \"%s\" is suspended", pgj_result_text(i, 1)),
+			errdetail(
+				"Something that its predicate reads was dropped with CASCADE."),
+			errhint(
+				"Alter or drop the segment, or call journey.resume_segment() once it can be evaluated again."));
+	pgj_become_caller(saved);
+}
+
 bool
 pgj_segment_recompile_all(const Site *site, TimestampTz at)
 {
