@@ -550,12 +550,14 @@ ask_for_scans(Intake *intake, Bitmapset *segments, bool often)
 			" FROM unnest($1) AS k (segment_id)"
 			" JOIN journey.segment g ON g.segment_id = k.segment_id"
 			" WHERE s.segment_id = k.segment_id AND (s.wanted_at IS NULL OR s.wanted_at > $2)"
+			" RETURNING s.wanted_at"
 	};
 	Pass *pass = intake->pass;
 	Params params;
 	Datum *ids;
 	int number = -1;
 	int n = 0;
+	uint64 asked;
 
 	if (pass->slice != 0 || bms_is_empty(segments))
 		return;
@@ -565,7 +567,11 @@ ask_for_scans(Intake *intake, Bitmapset *segments, bool often)
 		ids[n++] = Int32GetDatum(pass->segments->all[number].segment_id);
 	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(pass->at));
 	pgj_params_scalar(&params, BOOLOID, BoolGetDatum(often));
-	(void) pgj_plan_execute(&ask, &params);
+	asked = pgj_plan_execute(&ask, &params);
+	for (uint64 row = 0; row < asked; row++)
+		if (pgj_row_int8(row, 1, 0) <= pass->at)
+			pass->scan_wanted = true;
+	SPI_freetuptable(SPI_tuptable);
 }
 
 /* ---- all sources ------------------------------------------------------ */

@@ -438,6 +438,8 @@ end_pass(Pass *pass, MemoryContext context, int *nevents, bool *more)
 		pgj_marks_append(pass->site, pass->marks, pass->nmarks, pass->at);
 		*more = true;
 	}
+	if (pass->scan_wanted)
+		*more = true;
 	if (pass->progress.changed)
 		pgj_segment_progress_store(pass->site, pass->slice, &pass->progress);
 	return copy_events(pass, context, nevents);

@@ -166,6 +166,7 @@ typedef struct Pass
 	struct passtable_hash *table;
 	Todo *todo; /* of each segment */
 
+	bool scan_wanted; /* by what has changed, now */
 	Changes changes;
 	Mark *marks; /* to be appended at the end, for the next pass */
 	int nmarks;
