@@ -124,6 +124,16 @@ for my $format ('custom', 'directory', 'plain')
 	is($as->($copies, 'shop', 'SELECT name, status, error FROM journey.segment WHERE status = $$suspended$$', $database), '', "$format: no segment is suspended");
 	is($as->($copies, 'shop', "SELECT journey.create_journey('k', 'ON CALL TOPIC service EXIT;')", $database), '1', "$format: ids go on");
 	is($as->($copies, 'shop', "SELECT journey.capture('again', 'shop.orders', 'customer_id')", $database), '2', "$format: ids go on");
+
+	# memberships are those of now, and changes move them
+	my $members = sub {
+		1 while $as->($copies, 'shop', 'SELECT more FROM journey.tick()', $database) eq 't';
+		return $as->($copies, 'shop', "SELECT string_agg(contact::text, ' ' ORDER BY contact) FROM journey.segment_member WHERE segment = 'tea'", $database);
+	};
+	is($members->(), '1 2 3', "$format: memberships after adopting");
+	$as->($copies, 'shop', "UPDATE shop.items SET article = 'tea' WHERE order_id = 105; DELETE FROM shop.items WHERE order_id = 101", $database);
+	is($members->(), '2 3 5', "$format: changes are followed");
+	is($as->($copies, 'shop', 'SELECT law, example FROM journey.check() WHERE violations > 0', $database), '', "$format: journey.check()");
 }
 
 # a template copy in the same cluster brings the token along, but not the right to send
