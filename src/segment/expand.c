@@ -313,6 +313,13 @@ expand_entry(Query *query, int rtindex, Expansion *expansion)
 		become_subquery(rte, subquery);
 }
 
+static void
+need_segment(Expansion *expansion, int segment)
+{
+	expansion->predicate->needs =
+		list_append_unique_int(expansion->predicate->needs, segment);
+}
+
 Node *
 pgj_expand_node(Node *node, Expansion *expansion)
 {
@@ -322,6 +329,8 @@ pgj_expand_node(Node *node, Expansion *expansion)
 		return NULL;
 	if (IsA(node, Query))
 		return (Node *) pgj_expand_query(copyObject((Query *) node), expansion);
+	if (IsA(node, SubLink) && pgj_segment_asked((SubLink *) node))
+		need_segment(expansion, pgj_segment_asked((SubLink *) node));
 	result = expression_tree_mutator(node, pgj_expand_node, expansion);
 	if (IsA(result, FuncExpr))
 	{

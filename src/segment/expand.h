@@ -34,4 +34,7 @@ extern Node *pgj_replace_params(Node *node, List *args);
 extern bool pgj_is_in_segment(const FuncExpr *call);
 extern Node *pgj_replace_in_segment(FuncExpr *call, Expansion *expansion);
 
+/* The segment such a sub-select asks for, or 0: a stored predicate has them. */
+extern int pgj_segment_asked(const SubLink *link);
+
 #endif /* PGJ_EXPAND_H */

@@ -16,6 +16,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_namespace.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "executor/functions.h"
@@ -39,6 +40,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "append.h"
 #include "pg_journey.h"
 #include "segment/expand.h"
 
@@ -511,6 +513,45 @@ membership_test(int segment, Node *contact, const Site *site)
 	link->subselect = pgj_replace_params((Node *) query, list_make1(contact));
 	link->location = -1;
 	return (Node *) link;
+}
+
+static bool
+is_column(Node *node, const char *name, Oid relation)
+{
+	Var *var = (Var *) node;
+
+	return IsA(var, Var) && var->varlevelsup == 0 && var->varno == 1 &&
+		   var->varattno == get_attnum(relation, name);
+}
+
+int
+pgj_segment_asked(const SubLink *link)
+{
+	const Query *query = (const Query *) link->subselect;
+	List *conditions;
+	OpExpr *segment;
+	OpExpr *contact;
+	Oid relation;
+
+	if (link->subLinkType != EXISTS_SUBLINK ||
+		list_length(query->rtable) != 1 || query->jointree->quals == NULL ||
+		linitial_node(RangeTblEntry, query->rtable)->rtekind != RTE_RELATION)
+		return 0;
+	relation = linitial_node(RangeTblEntry, query->rtable)->relid;
+	conditions = make_ands_implicit((Expr *) query->jointree->quals);
+	if (relation != pgj_state_relation("membership") ||
+		list_length(conditions) != 3)
+		return 0;
+	segment = linitial(conditions);
+	contact = lsecond(conditions);
+	if (!IsA(segment, OpExpr) || !IsA(contact, OpExpr) ||
+		segment->opno != Int4EqualOperator ||
+		!is_column(linitial(segment->args), "segment_id", relation) ||
+		!IsA(lsecond(segment->args), Const) ||
+		!is_column(linitial(contact->args), "contact", relation) ||
+		!is_column(lthird(conditions), "member", relation))
+		return 0;
+	return DatumGetInt32(((Const *) lsecond(segment->args))->constvalue);
 }
 
 Node *

@@ -96,6 +96,16 @@ refuse_walker(Node *node, RefuseContext *context)
 		return false;
 	if (IsA(node, Var))
 		refuse_system_column((Var *) node, context);
+	if (IsA(node, SubLink) && pgj_segment_asked((SubLink *) node))
+	{
+		/* what in_segment() has become in a stored predicate */
+		Query *query = (Query *) ((SubLink *) node)->subselect;
+
+		context->queries = lcons(query, context->queries);
+		refuse_walker((Node *) query->jointree, context);
+		context->queries = list_delete_first(context->queries);
+		return false;
+	}
 	if (IsA(node, RangeTblEntry))
 	{
 		refuse_entry((RangeTblEntry *) node);

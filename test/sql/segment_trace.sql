@@ -180,6 +180,27 @@ DELETE FROM orders;
 CALL settle('2026-01-10');
 SELECT * FROM wrong();
 
+-- in a copy of the database the same is found out from what is stored
+CREATE VIEW watched AS SELECT s.name, w.relation, w.kind, w.key, w.null_is_all, g.columns, g.event_names
+	FROM journey.segment s JOIN journey.segment_watch g USING (segment_id) JOIN journey.watch w USING (watch_id);
+CREATE TABLE watched_before AS SELECT * FROM watched;
+CREATE TABLE needed_before AS SELECT * FROM journey.segment_need;
+RESET SESSION AUTHORIZATION;
+UPDATE journey.site SET system_identifier = 1;
+SET SESSION AUTHORIZATION shop;
+SELECT journey.adopt() \g /dev/null
+INSERT INTO orders SELECT i, 1 + i % 7, 1 + i % 4, '2026-01-01' FROM generate_series(1, 14) i;
+INSERT INTO items SELECT i, 1 + i % 14, 1 + i % 3, 1 + i % 4 FROM generate_series(1, 20) i;
+CALL settle('2026-01-11');
+SELECT * FROM wrong();
+(TABLE watched EXCEPT TABLE watched_before) UNION ALL (TABLE watched_before EXCEPT TABLE watched);
+(TABLE journey.segment_need EXCEPT TABLE needed_before) UNION ALL (TABLE needed_before EXCEPT TABLE journey.segment_need);
+SELECT s.name, s.status, s.error FROM journey.segment s WHERE s.status <> 'current';
+UPDATE customers SET country = 'GB';
+UPDATE orders SET customer_id = customer_id + 1;
+CALL settle('2026-01-12');
+SELECT * FROM wrong();
+
 -- what is not allowed
 CREATE TEMPORARY TABLE scratch (customer_id bigint);
 SELECT journey.create_segment('x', $$ random() > 0.5 $$);
