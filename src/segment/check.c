@@ -132,10 +132,9 @@ enter(const Evaluation *e)
 }
 
 static SPIPlanPtr
-prepare(const char *sql, int nargs, Oid *types)
+prepare(const char *sql, int nargs, Oid *types, int options)
 {
-	SPIPlanPtr plan =
-		SPI_prepare_cursor(sql, nargs, types, CURSOR_OPT_GENERIC_PLAN);
+	SPIPlanPtr plan = SPI_prepare_cursor(sql, nargs, types, options);
 
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", sql,
@@ -201,7 +200,7 @@ check_plan(Segment *segment, const Params *params)
 		psprintf(
 			"SELECT f.n, f.member, f.next_check FROM journey_state.segment_%d_check($1, $2, $3) AS f",
 			segment->segment_id),
-		params->count, types);
+		params->count, types, CURSOR_OPT_GENERIC_PLAN);
 	if (segment->check != NULL)
 		SPI_freeplan(segment->check);
 	segment->check = plan;
@@ -287,6 +286,10 @@ pgj_segment_check(const Site *site, Segment *segment, Check *checks, int n)
 
 /* ---- the contacts of the table ---------------------------------------- */
 
+/*
+ * Planned for the number of contacts that are asked for: sub-selects that are run
+ * for a few thousand of a million must not be hashed.
+ */
 static SPIPlanPtr
 scan_plan(const Site *site, Segment *segment)
 {
@@ -297,7 +300,7 @@ scan_plan(const Site *site, Segment *segment)
 			psprintf(
 				"SELECT f.contact, f.member, f.next_check FROM journey_state.segment_%d_scan($1, $2, $3) AS f",
 				segment->segment_id),
-			3, types);
+			3, types, CURSOR_OPT_CUSTOM_PLAN);
 	return segment->scan;
 }
 
