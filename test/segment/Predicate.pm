@@ -46,14 +46,16 @@ my @tier = qw(gold silver);
 
 my $names;	# the last alias used
 my $segments;	# names of segments that may be asked for
+my $own_only;	# of the contact itself
 
 sub alias { return 'x' . ++$names; }
 
 # A predicate over c: (text, segments it asks for, by name).
 sub predicate
 {
-	my ($askable) = @_;
+	my ($askable, $own) = @_;
 	$names = 0;
+	$own_only = $own;
 	$segments = $askable // [];
 	my $text = condition([ [ 'c', 'contacts' ] ], 0);
 	my %needs;
@@ -405,7 +407,7 @@ sub condition
 		2 => sub { return plain_condition($scope); },
 		8 => sub { return sub_select($scope, $depth); },
 		2 => sub { return odd_condition(); });
-	push @simple, 2 => sub { return '{segment ' . pick(@$segments) . ' ' . pick('c.id', 'c.id', 'c.referrer_id') . '}'; } if @$segments;
+	push @simple, 2 => sub { return '{segment ' . pick(@$segments) . ' ' . ($own_only ? 'c.id' : pick('c.id', 'c.id', 'c.referrer_id')) . '}'; } if @$segments;
 	my @compound = (
 		4 => sub { return '(' . join(pick(' AND ', ' OR '), condition($scope, $depth + 1), condition($scope, $depth + 1)) . ')'; },
 		1 => sub { return 'NOT (' . condition($scope, $depth + 1) . ')'; },
