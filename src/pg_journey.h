@@ -46,4 +46,13 @@
 #define ERRCODE_PGJ_SUPERUSER MAKE_SQLSTATE('P', 'J', '0', '0', '5')
 #define ERRCODE_PGJ_SLOW_CONTACTS MAKE_SQLSTATE('P', 'J', '0', '0', '6')
 
+/*
+ * Faults planted on purpose, for the tests to prove that they would notice.  1, 2:
+ * gate.c.  3: a predicate's last condition on time is forgotten (boundary.c).
+ * 4: its last watch is (trace.c).  5: updates mark no old rows (mark.c).
+ */
+#ifndef PGJ_SABOTAGE
+#define PGJ_SABOTAGE 0
+#endif
+
 #endif /* PG_JOURNEY_H */

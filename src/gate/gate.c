@@ -38,10 +38,6 @@
 #include "pg_journey.h"
 #include "plan.h"
 
-#ifndef PGJ_SABOTAGE
-#define PGJ_SABOTAGE 0
-#endif
-
 /*
  * Start a member of the evidence and return the buffer, for its value.
  */

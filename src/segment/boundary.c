@@ -711,6 +711,8 @@ pgj_predicate_boundary(Predicate *predicate)
 		LookupFuncName(list_make2(makeString(PGJ_SCHEMA), makeString("_flip")),
 					   lengthof(types), types, false);
 	flips = pgj_boundary_flips(&boundary, condition, true);
+	if (PGJ_SABOTAGE == 3 && flips != NIL)
+		flips = list_delete_last(flips);
 	foreach (lc, flips)
 	{
 		Flip *flip = lfirst(lc);

@@ -493,6 +493,11 @@ mark_changed_rows(Marking *m, Tuplestorestate *old_rows,
 static void
 mark_update(Marking *m, Tuplestorestate *old_rows, Tuplestorestate *new_rows)
 {
+	if (PGJ_SABOTAGE == 5)
+	{
+		mark_rows(m, new_rows);
+		return;
+	}
 	/* a row that moved to another partition and was refused there has no pair */
 	if (tuplestore_tuple_count(old_rows) == tuplestore_tuple_count(new_rows))
 		mark_changed_rows(m, old_rows, new_rows);

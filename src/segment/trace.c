@@ -13,6 +13,7 @@
 #include "utils/lsyscache.h"
 
 #include "append.h"
+#include "pg_journey.h"
 #include "segment/trace.h"
 
 static bool
@@ -138,4 +139,6 @@ pgj_predicate_trace(Predicate *predicate)
 			watch_place(trace, i);
 	}
 	pgj_trace_functions(predicate);
+	if (PGJ_SABOTAGE == 4 && list_length(predicate->watches) > 1)
+		predicate->watches = list_delete_last(predicate->watches);
 }
