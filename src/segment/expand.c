@@ -14,9 +14,10 @@
  * range table stands for.  A view or a function that is being looked into is
  * not looked into again inside itself.
  *
- * Deparsed and analyzed again, a column of a sub-select has the type its
- * expression has.  A whole row of a view or a function would become an anonymous
- * record there, so those are left as they are.
+ * Deparsed and analyzed again, a whole row of a sub-select is an anonymous
+ * record.  That of a view is written as ROW(...)::view, unless an outer join can
+ * make it null as a whole; such views, and functions whose rows are read as a
+ * whole, are left as they are.
  *
  *-------------------------------------------------------------------------
  */
@@ -76,6 +77,92 @@ reads_whole_row(Query *query, int rtindex)
 	WholeRowContext context = { rtindex, 0 };
 
 	return query_tree_walker(query, whole_row_walker, &context, 0);
+}
+
+typedef struct RowContext
+{
+	int rtindex;
+	int level;
+	Query *subquery;
+} RowContext;
+
+/* ROW(v.a, v.b, ...)::v */
+static Node *
+row_of_columns(const Var *whole, const Query *subquery)
+{
+	RowExpr *row = makeNode(RowExpr);
+	ListCell *lc;
+
+	foreach (lc, subquery->targetList)
+	{
+		TargetEntry *target = lfirst_node(TargetEntry, lc);
+		Node *expr = (Node *) target->expr;
+
+		if (!target->resjunk)
+			row->args = lappend(
+				row->args, makeVar(whole->varno, target->resno, exprType(expr),
+								   exprTypmod(expr), exprCollation(expr),
+								   whole->varlevelsup));
+	}
+	row->row_typeid = whole->vartype;
+	row->row_format = COERCE_EXPLICIT_CAST;
+	row->location = -1;
+	return (Node *) row;
+}
+
+static Node *
+row_mutator(Node *node, RowContext *context)
+{
+	Var *var = (Var *) node;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Query))
+	{
+		Query *result;
+
+		context->level++;
+		result = query_tree_mutator((Query *) node, row_mutator, context, 0);
+		context->level--;
+		return (Node *) result;
+	}
+	if (IsA(node, Var) && var->varattno == 0 &&
+		var->varno == context->rtindex && var->varlevelsup == context->level)
+		return row_of_columns(var, context->subquery);
+	return expression_tree_mutator(node, row_mutator, context);
+}
+
+/* Write the whole rows that a query reads of an entry column by column. */
+static Query *
+spell_out_rows(Query *query, int rtindex, Query *subquery)
+{
+	RowContext context = { rtindex, 0, subquery };
+
+	return query_tree_mutator(query, row_mutator, &context, 0);
+}
+
+/* Can an outer join make the entry null?  -1: it is not in this part of FROM. */
+static int
+is_nullable(Node *node, int rtindex, bool nullable)
+{
+	JoinExpr *join = (JoinExpr *) node;
+	ListCell *lc;
+	int result = -1;
+
+	if (IsA(node, RangeTblRef))
+		return ((RangeTblRef *) node)->rtindex == rtindex ? nullable : -1;
+	if (IsA(node, FromExpr))
+	{
+		foreach (lc, ((FromExpr *) node)->fromlist)
+			result = Max(result, is_nullable(lfirst(lc), rtindex, nullable));
+		return result;
+	}
+	result = is_nullable(join->larg, rtindex,
+						 nullable || join->jointype == JOIN_RIGHT ||
+							 join->jointype == JOIN_FULL);
+	return Max(result, is_nullable(join->rarg, rtindex,
+								   nullable || join->jointype == JOIN_LEFT ||
+									   join->jointype == JOIN_FULL));
 }
 
 /* The entry becomes a sub-select; columns keep the names they have here. */
@@ -282,35 +369,46 @@ only_function(const RangeTblEntry *rte)
 	return (FuncExpr *) function->funcexpr;
 }
 
-static void
+/* The query in the place of a view. */
+static Query *
+expand_view(RangeTblEntry *rte, Expansion *expansion)
+{
+	Relation view = table_open(rte->relid, AccessShareLock);
+	bool barrier = RelationIsSecurityView(view);
+	Query *subquery;
+
+	table_close(view, NoLock);
+	subquery = view_query(rte->relid, expansion);
+	rte->security_barrier = subquery && barrier;
+	return subquery;
+}
+
+/* Look into one entry of a query's range table; returns the query. */
+static Query *
 expand_entry(Query *query, int rtindex, Expansion *expansion)
 {
 	RangeTblEntry *rte =
 		list_nth_node(RangeTblEntry, query->rtable, rtindex - 1);
-	FuncExpr *function;
+	bool whole_row;
+	FuncExpr *function = only_function(rte);
 	Query *subquery = NULL;
 
 	if (rte->rtekind == RTE_SUBQUERY)
 	{
 		rte->subquery = pgj_expand_query(rte->subquery, expansion);
-		return;
+		return query;
 	}
-	if (reads_whole_row(query, rtindex))
-		return;
-	if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW)
-	{
-		Relation view = table_open(rte->relid, AccessShareLock);
-
-		rte->security_barrier = RelationIsSecurityView(view);
-		table_close(view, NoLock);
-		subquery = view_query(rte->relid, expansion);
-		if (subquery == NULL)
-			rte->security_barrier = false;
-	}
-	else if ((function = only_function(rte)) != NULL)
+	whole_row = reads_whole_row(query, rtindex);
+	if (rte->rtekind == RTE_RELATION && rte->relkind == RELKIND_VIEW &&
+		!(whole_row &&
+		  is_nullable((Node *) query->jointree, rtindex, false) != 0))
+		subquery = expand_view(rte, expansion);
+	else if (function && !whole_row)
 		subquery = pgj_inline_table_call(function, expansion);
-	if (subquery)
-		become_subquery(rte, subquery);
+	if (subquery == NULL)
+		return query;
+	become_subquery(rte, subquery);
+	return whole_row ? spell_out_rows(query, rtindex, subquery) : query;
 }
 
 static void
@@ -355,7 +453,7 @@ pgj_expand_query(Query *query, Expansion *expansion)
 	query = query_tree_mutator(query, pgj_expand_node, expansion,
 							   QTW_IGNORE_RT_SUBQUERIES);
 	for (int i = 1; i <= list_length(query->rtable); i++)
-		expand_entry(query, i, expansion);
+		query = expand_entry(query, i, expansion);
 	if (!query->hasSubLinks)
 		query->hasSubLinks = checkExprHasSubLink((Node *) query);
 	return query;
