@@ -74,9 +74,11 @@ extern Node *pgj_boundary_all_of(List *conditions);
  */
 extern Node *pgj_boundary_without_now(Node *node, bool nullable);
 
-/* A join tree without a relation; *lost if an outer join would not be the same. */
-extern Node *pgj_boundary_without_relation(Node *node, int relation,
-										   bool *lost);
+/*
+ * A join tree without a relation, and without what cannot do without it.  No row of
+ * those relations that are left is missing.
+ */
+extern Node *pgj_boundary_without_relation(Node *node, int relation);
 
 /* Is the entry of a target list among those that clauses sort or group by? */
 extern bool pgj_boundary_is_sorted_by(List *clauses, TargetEntry *entry);

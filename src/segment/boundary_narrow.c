@@ -219,14 +219,15 @@ pgj_boundary_narrow_entry(Query *query, int relation)
 	Usable usable = { query, relation, NIL };
 	Query *subquery = rt_fetch(relation, query->rtable)->subquery;
 	List *conditions = NIL;
-	bool lost = false;
+	Bitmapset *left;
 	ListCell *lc;
 
 	if (query->setOperations != NULL ||
 		!bms_is_member(relation, pgj_boundary_below((Node *) query->jointree)))
 		return subquery;
-	(void) pgj_boundary_without_relation((Node *) query->jointree, relation,
-										 &lost);
+	left = pgj_boundary_below(
+		pgj_boundary_without_relation((Node *) query->jointree, relation));
+	left = bms_add_member(left, relation);
 	look_for_usable(&usable, (Node *) query->jointree);
 	foreach (lc, usable.conditions)
 	{
@@ -234,8 +235,7 @@ pgj_boundary_narrow_entry(Query *query, int relation)
 		OutputContext context = { relation, false };
 
 		/* one that needs other relations makes the sub-select a lateral one */
-		if (lost &&
-			bms_membership(pgj_boundary_used(condition, NULL)) == BMS_MULTIPLE)
+		if (!bms_is_subset(pgj_boundary_used(condition, NULL), left))
 			continue;
 		IncrementVarSublevelsUp(condition, 1, 0);
 		condition = output_mutator(condition, &context);

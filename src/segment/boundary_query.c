@@ -282,6 +282,37 @@ conditions_kept(Conditions *conditions, JoinExpr *join, bool nullable)
 	return result;
 }
 
+/* The relations of its own level that a lateral item of FROM makes use of. */
+static Bitmapset *
+lateral_uses(RangeTblEntry *rte)
+{
+	Bitmapset *result = NULL;
+
+	if (rte->rtekind == RTE_SUBQUERY)
+		result = pgj_boundary_used((Node *) rte->subquery, NULL);
+	result = bms_join(result, pgj_boundary_used((Node *) rte->functions, NULL));
+	result =
+		bms_join(result, pgj_boundary_used((Node *) rte->values_lists, NULL));
+	return bms_join(result, pgj_boundary_used((Node *) rte->tablefunc, NULL));
+}
+
+/* Does something below a join make use of relations that are not? */
+static bool
+needs_others(Query *query, JoinExpr *join)
+{
+	Bitmapset *members = pgj_boundary_below((Node *) join);
+	int i = -1;
+
+	while ((i = bms_next_member(members, i)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+		if (rte->lateral && !bms_is_subset(lateral_uses(rte), members))
+			return true;
+	}
+	return false;
+}
+
 /* A join whose condition has the time in it, and that cannot go to WHERE. */
 static void
 flips_of_join(Conditions *conditions, JoinExpr *join, bool nullable)
@@ -294,6 +325,13 @@ flips_of_join(Conditions *conditions, JoinExpr *join, bool nullable)
 	Query *query = copyObject(conditions->query);
 
 	pgj_boundary_split(join->quals, &with_now, &free);
+	if (needs_others(query, join))
+	{
+		pgj_boundary_opaque(
+			conditions->boundary,
+			"an outer join's condition depends on the time, and a lateral item in it on what is outside");
+		return;
+	}
 	flips = flips_of_all(conditions->boundary, with_now);
 	memcpy(pairs, join, sizeof(JoinExpr));
 	pairs->jointype = JOIN_INNER;
@@ -533,13 +571,39 @@ flips_of_groups(Boundary *boundary, Query *query, bool exists)
 
 static List *flips_of_query(Boundary *boundary, Query *query, bool exists);
 
+/* FROM without a relation, and without what cannot be without it. */
+static Node *
+without_dependents(Query *query, int relation)
+{
+	Node *from =
+		pgj_boundary_without_relation((Node *) query->jointree, relation);
+	int i = -1;
+
+	for (;;)
+	{
+		Bitmapset *present = pgj_boundary_below(from);
+
+		/* each removal may take the ground from under another */
+		while ((i = bms_next_member(present, i)) >= 0)
+		{
+			RangeTblEntry *rte = rt_fetch(i, query->rtable);
+
+			if (rte->lateral && !bms_is_subset(lateral_uses(rte), present))
+				break;
+		}
+		if (i < 0)
+			return from;
+		from = pgj_boundary_without_relation(from, i);
+		i = -1;
+	}
+}
+
 static List *
 flips_of_entry(Boundary *boundary, Query *query, int relation)
 {
 	RangeTblEntry *rte = rt_fetch(relation, query->rtable);
 	Node *part = boundary->part;
 	List *flips = NIL;
-	bool lost = false;
 	Node *from;
 	ListCell *lc;
 
@@ -579,12 +643,24 @@ flips_of_entry(Boundary *boundary, Query *query, int relation)
 	boundary->part = part;
 	if (flips == NIL)
 		return NIL;
-	from = pgj_boundary_without_relation((Node *) query->jointree, relation,
-										 &lost);
-	if (lost)
-		pgj_boundary_opaque(
-			boundary,
-			"a lateral sub-select that depends on the time is used in the condition of an outer join");
+	query = copyObject(query);
+	query->jointree = (FromExpr *) pgj_flatten_join_alias_vars(
+		query, (Node *) query->jointree);
+	from = without_dependents(query, relation);
+	foreach (lc, flips)
+	{
+		Node *next = pgj_flatten_join_alias_vars(
+			query, (Node *) ((Flip *) lfirst(lc))->next);
+
+		if (!bms_is_subset(pgj_boundary_used(next, NULL),
+						   pgj_boundary_below(from)))
+		{
+			pgj_boundary_opaque(
+				boundary,
+				"a lateral sub-select that depends on the time is used in the condition of an outer join");
+			return NIL;
+		}
+	}
 	return over_rows(query, (FromExpr *) from, flips);
 }
 

@@ -164,10 +164,44 @@ pgj_boundary_without_now(Node *node, bool nullable)
 	}
 }
 
-/* A join tree without a relation; *lost if an outer join would not be the same. */
-Node *
-pgj_boundary_without_relation(Node *node, int relation, bool *lost)
+/*
+ * A join that loses a relation.  Conditions that need it go with it; if they are an outer
+ * join's, so does the side that may be missing anyway.
+ */
+static Node *
+join_without(JoinExpr *old, int relation)
 {
+	JoinExpr *join = makeNode(JoinExpr);
+	List *kept = NIL;
+	Bitmapset *gone;
+	ListCell *lc;
+
+	memcpy(join, old, sizeof(JoinExpr));
+	join->larg = pgj_boundary_without_relation(join->larg, relation);
+	join->rarg = pgj_boundary_without_relation(join->rarg, relation);
+	if (join->larg == NULL || join->rarg == NULL)
+		return join->larg ? join->larg : join->rarg;
+	gone = bms_difference(pgj_boundary_below((Node *) old),
+						  pgj_boundary_below((Node *) join));
+	foreach (lc, make_ands_implicit((Expr *) join->quals))
+	{
+		if (!bms_overlap(pgj_boundary_used(lfirst(lc), NULL), gone))
+			kept = lappend(kept, lfirst(lc));
+		else if (join->jointype == JOIN_LEFT)
+			return join->larg;
+		else if (join->jointype == JOIN_RIGHT)
+			return join->rarg;
+		else if (join->jointype == JOIN_FULL)
+			return NULL;
+	}
+	join->quals = pgj_boundary_all_of(kept);
+	return (Node *) join;
+}
+
+Node *
+pgj_boundary_without_relation(Node *node, int relation)
+{
+	FromExpr *from;
 	Bitmapset *gone;
 	List *kept = NIL;
 	ListCell *lc;
@@ -176,49 +210,25 @@ pgj_boundary_without_relation(Node *node, int relation, bool *lost)
 		return ((RangeTblRef *) node)->rtindex == relation ? NULL
 														   : copyObject(node);
 	if (IsA(node, JoinExpr))
+		return join_without((JoinExpr *) node, relation);
+	from = makeFromExpr(NIL, NULL);
+	foreach (lc, ((FromExpr *) node)->fromlist)
 	{
-		JoinExpr *join = makeNode(JoinExpr);
+		Node *item = pgj_boundary_without_relation(lfirst(lc), relation);
 
-		memcpy(join, node, sizeof(JoinExpr));
-		join->larg = pgj_boundary_without_relation(join->larg, relation, lost);
-		join->rarg = pgj_boundary_without_relation(join->rarg, relation, lost);
-		if (join->larg == NULL || join->rarg == NULL)
-			return join->larg ? join->larg : join->rarg;
-		gone = bms_difference(pgj_boundary_below(node),
-							  pgj_boundary_below((Node *) join));
-		foreach (lc, make_ands_implicit((Expr *) join->quals))
-		{
-			if (!bms_overlap(pgj_boundary_used(lfirst(lc), NULL), gone))
-				kept = lappend(kept, lfirst(lc));
-			else if (join->jointype != JOIN_INNER)
-				*lost = true;
-		}
-		join->quals = pgj_boundary_all_of(kept);
-		return (Node *) join;
+		if (item != NULL)
+			from->fromlist = lappend(from->fromlist, item);
 	}
-	else
+	gone = bms_difference(pgj_boundary_below(node),
+						  pgj_boundary_below((Node *) from));
+	foreach (lc, make_ands_implicit((Expr *) ((FromExpr *) node)->quals))
 	{
-		FromExpr *from = makeFromExpr(NIL, NULL);
-
-		foreach (lc, ((FromExpr *) node)->fromlist)
-		{
-			Node *item =
-				pgj_boundary_without_relation(lfirst(lc), relation, lost);
-
-			if (item != NULL)
-				from->fromlist = lappend(from->fromlist, item);
-		}
-		gone = bms_difference(pgj_boundary_below(node),
-							  pgj_boundary_below((Node *) from));
-		foreach (lc, make_ands_implicit((Expr *) ((FromExpr *) node)->quals))
-		{
-			if (!bms_overlap(pgj_boundary_used(lfirst(lc), NULL), gone) &&
-				!pgj_boundary_has_now(lfirst(lc)))
-				kept = lappend(kept, lfirst(lc));
-		}
-		from->quals = pgj_boundary_all_of(kept);
-		return (Node *) from;
+		if (!bms_overlap(pgj_boundary_used(lfirst(lc), NULL), gone) &&
+			!pgj_boundary_has_now(lfirst(lc)))
+			kept = lappend(kept, lfirst(lc));
 	}
+	from->quals = pgj_boundary_all_of(kept);
+	return (Node *) from;
 }
 
 bool

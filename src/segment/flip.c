@@ -625,7 +625,8 @@ find_flip(Search *search, TimestampTz *flip)
 		if (sides.left.direction != sides.right.direction &&
 			sign_at(search, end - 1) != sides.sign)
 			end = find_change(search, at, end - 1, &sides);
-		else if (ahead == FLIP_FOREVER)
+		else if (ahead == FLIP_FOREVER &&
+				 sides.left.direction == sides.right.direction)
 			return false;
 		at = end;
 	}

@@ -227,6 +227,39 @@ span_field_bounds(FlipBounds span, Datum field)
 	return unknown;
 }
 
+/* Numbers: sums, and products with what does not move. */
+static FlipBounds
+number_bounds(const Stage *stage, const FlipBounds *bounds)
+{
+	FlipBounds result = bounds[0];
+	double factor = bounds[1].low.base;
+
+	if (!bounds[0].known || !bounds[1].known)
+		return unknown;
+	switch (stage->kind)
+	{
+		case STAGE_ADD:
+			return add(bounds[0], bounds[1]);
+		case STAGE_SUBTRACT:
+			return add(bounds[0], negate(bounds[1]));
+		case STAGE_MULTIPLY:
+		case STAGE_DIVIDE:
+			/* whole numbers are cut when they are divided */
+			if (bounds[1].low.slope != 0 || bounds[1].high.slope != 0 ||
+				bounds[1].high.base != factor || factor == 0 ||
+				strncmp(stage->name, "int", 3) == 0)
+				return unknown;
+			factor = stage->kind == STAGE_DIVIDE ? 1 / factor : factor;
+			result = scale(factor < 0 ? negate(result) : result, fabs(factor));
+			result.plain = false;
+			result.aged = false;
+			/* and others rounded */
+			return widen(result, -1e-6, 1e-6);
+		default:
+			return unknown;
+	}
+}
+
 FlipBounds
 pgj_flip_bounds(const Stage *stage, int nargs, const FlipBounds *bounds,
 				const FlipValue *args, TimestampTz now)
@@ -275,6 +308,11 @@ pgj_flip_bounds(const Stage *stage, int nargs, const FlipBounds *bounds,
 		case STAGE_FIELD_SPAN:
 			return bounds[1].known ? span_field_bounds(bounds[1], args[0].value)
 								   : unknown;
+		case STAGE_ADD:
+		case STAGE_SUBTRACT:
+		case STAGE_MULTIPLY:
+		case STAGE_DIVIDE:
+			return nargs == 2 ? number_bounds(stage, bounds) : unknown;
 		case STAGE_PURE:
 			break;
 		default:

@@ -834,6 +834,10 @@ pgj_flip_advance(const Stage *stage, int nargs, const FlipValue *args,
 {
 	result->direction = 0;
 	result->ahead = FLIP_FOREVER;
+	/* an infinite interval takes a time to where it stays */
+	if ((stage->kind == STAGE_SHIFT || stage->kind == STAGE_SHIFT_LOCAL) &&
+		TIMESTAMP_NOT_FINITE(DatumGetTimestamp(result->value)))
+		return;
 	switch (stage->kind)
 	{
 		case STAGE_MINUS:

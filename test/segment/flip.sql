@@ -1,7 +1,7 @@
 -- Brute force over conditions on time: between an instant and the next check
 -- that the analysis asks for, the predicate must not change.  Usage:
---	 psql -v rows=40 -v steps=300 -v seed=0.5 -v shop=test/data/shop.sql -f test/segment/flip.sql
--- rows: contacts with random values; steps: instants looked at for each.  Prints
+--	 psql -v rows=40 -v steps=300 -v seed=0.5 -v every=1 -v verbose= -v shop=test/data/shop.sql -f test/segment/flip.sql
+-- rows: contacts with random values; steps: instants looked at for each; every: take every n-th predicate.  Prints
 -- the predicates with a flip that came before its check ("late": must be none), and how
 -- many checks found a flip ("exact").
 \i :shop
@@ -30,6 +30,8 @@ INSERT INTO orders SELECT g, 1 + floor(random() * :rows)::integer, floor(random(
 INSERT INTO carts SELECT g, 1 + floor(random() * :rows)::integer, floor(random() * 100), instant() FROM generate_series(1, :rows) g;
 ANALYZE customers, orders, carts;
 
+SET flip.steps = :steps;
+SET flip.every = :every;
 CREATE TABLE predicate (id integer GENERATED ALWAYS AS IDENTITY, source text, zone text);
 CREATE TABLE result (id integer, checked bigint, late bigint, exact bigint, early bigint, never bigint, example text);
 INSERT INTO predicate (source, zone)
@@ -76,7 +78,11 @@ FROM unnest(ARRAY[
 	'(SELECT count(*) FROM (SELECT o.created_at FROM orders o WHERE o.customer_id = c.id EXCEPT SELECT o.created_at FROM orders o WHERE o.created_at < now()) s) > 0',
 	'EXISTS (SELECT FROM (SELECT o.total, lag(o.created_at) OVER (ORDER BY o.created_at) AS before FROM orders o WHERE o.customer_id = c.id AND o.created_at < now()) s WHERE s.before > now() - interval ''1 month'')',
 	'EXISTS (SELECT FROM orders o WHERE o.customer_id = c.id AND o.created_at < (SELECT max(k.updated_at) FROM carts k WHERE k.customer_id = o.customer_id AND k.updated_at < now() - interval ''1 month''))',
-	'(SELECT count(*) FROM generate_series(c.d, current_date, ''1 month'') g) % 2 = 0'
+	'(SELECT count(*) FROM generate_series(c.d, current_date, ''1 month'') g) % 2 = 0',
+	'EXISTS (SELECT FROM orders o, LATERAL (SELECT max(k.updated_at) AS m FROM carts k WHERE k.customer_id = o.customer_id AND k.updated_at < now()) s, LATERAL (SELECT s.m AS n WHERE s.m > o.created_at) t WHERE o.customer_id = c.id AND t.n < now() - interval ''1 month'')',
+	'EXISTS (SELECT FROM customers e JOIN (SELECT o.customer_id, o.created_at FROM orders o WHERE o.created_at < now() - interval ''1 month'') s ON s.customer_id = e.id LEFT JOIN (SELECT DISTINCT k.customer_id FROM carts k WHERE k.updated_at > now()) k ON k.customer_id = s.customer_id WHERE e.id = c.id AND k.customer_id IS NULL)',
+	'c.id NOT IN (SELECT nullif(o.customer_id, 5) FROM orders o WHERE o.created_at > now() AND o.customer_id BETWEEN c.id AND 5)',
+	'(SELECT bool_or(o.created_at < now() - c.i) FROM orders o WHERE o.customer_id = c.id)', '(SELECT max(CASE WHEN o.created_at < now() THEN o.total END) FROM orders o WHERE o.customer_id = c.id) > 40'
 	]) WITH ORDINALITY AS u (p, n);
 
 -- Makes the segment, and compares it with itself at many instants.
@@ -114,4 +120,20 @@ BEGIN
 	PERFORM journey.drop_segment('brute');
 END
 $$;
-SET statement_timeout = '10min';
+
+DO $$
+DECLARE
+	p record;
+BEGIN
+	FOR p IN SELECT * FROM predicate WHERE id % current_setting('flip.every')::integer = 0 ORDER BY id LOOP
+		INSERT INTO result SELECT p.id, b.* FROM brute(p.source, p.zone, current_setting('flip.steps')::integer) b;
+	END LOOP;
+	SET TimeZone = 'UTC';
+END
+$$;
+\if :{?verbose}
+SELECT p.source, p.zone, r.checked, r.late, r.exact, r.early, r.never FROM result r JOIN predicate p USING (id) ORDER BY id;
+\endif
+-- flips that came before their check
+SELECT p.source, p.zone, r.example FROM result r JOIN predicate p USING (id) WHERE r.late > 0 OR r.checked IS NULL ORDER BY id;
+SELECT count(*) AS predicates, sum(checked) > 0 AS checked, sum(late) AS late, sum(exact) > sum(early) AS mostly_exact FROM result;
