@@ -146,6 +146,44 @@ CALL shop.tick('2026-03-01');
 SELECT * FROM journey.segment_member ORDER BY segment, contact;
 
 --
+-- replay() builds first, also for those who are to enter by that, and decides at each moment
+--
+UPDATE shop.customers SET created_at = '2026-01-01' WHERE id > 10;
+CALL shop.tick('2026-12-31');
+SET client_min_messages = warning;
+SELECT journey.create_segment('soon', $$ c.country = 'FR' AND c.created_at < now() - interval '500 days' $$, timezone => 'UTC', at => '2027-01-01');
+SELECT journey.create_segment('all', $$ c.country = 'FR' AND c.id > 10 $$, existing => 'enter', timezone => 'UTC', at => '2027-01-02');
+SELECT journey.create_journey('both', $$
+  ON ENTER SEGMENT "all"
+  TOPIC service
+  WAIT (CASE WHEN c.id <= 15 THEN interval '4 days' ELSE interval '200 days' END);
+  IF journey.in_segment(c.id, 'soon') THEN EXIT; END IF;
+$$, '2027-01-01');
+SELECT journey.activate('both');
+RESET client_min_messages;
+SELECT * FROM journey.replay('2027-12-31');
+SELECT contact, entered_at, ended_at, end_reason FROM journey_state.enrollment e JOIN journey.journey j USING (journey_id) WHERE j.name = 'both' ORDER BY contact;
+SELECT contact, name, at, xid FROM journey_state.event WHERE name ~ ':(soon|all)$' ORDER BY contact, at;
+SELECT * FROM journey.check() WHERE violations > 0;
+
+-- an analyst reads, and changes nothing
+RESET SESSION AUTHORIZATION;
+CREATE ROLE regress_reader LOGIN;
+SELECT journey.grant_role('analyst', 'regress_reader');
+SET SESSION AUTHORIZATION regress_reader;
+SELECT segment, count(*) FROM journey.segment_member GROUP BY segment ORDER BY segment;
+SELECT name, status FROM journey.segment ORDER BY name;
+SELECT segment, status, reason FROM journey.segment_progress ORDER BY segment;
+SELECT count(*) > 0 AS said FROM journey.explain_segment('soon');
+SELECT journey.in_segment(11::bigint, 'all');
+SELECT journey.refresh_segment('all');
+SELECT count(*) FROM journey_state.membership;
+DELETE FROM journey_state.membership;
+RESET SESSION AUTHORIZATION;
+DROP OWNED BY regress_reader;
+DROP ROLE regress_reader;
+
+--
 -- detach() and attach(): what happened between is not missed
 --
 RESET SESSION AUTHORIZATION;
