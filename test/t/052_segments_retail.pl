@@ -54,21 +54,21 @@ shop(
 
 	SELECT journey.create_segment('revenue', $$
 	  (SELECT sum(o.total) FROM orders o WHERE o.customer_id = c.id AND o.created_at > now() - interval '90 days') >= 1000
-	$$);
+	$$, at => '2010-12-01');
 	SELECT journey.create_segment('lapsed', $$
 	  (SELECT count(*) = 1 AND max(o.created_at) <= now() - interval '60 days' FROM orders o WHERE o.customer_id = c.id)
-	$$);
+	$$, at => '2010-12-01');
 	SELECT journey.create_segment('champions', $$
 	  journey.rfm_recency((SELECT max(o.created_at) FROM orders o WHERE o.customer_id = c.id), '{30 days, 60 days, 120 days, 240 days}', now()) >= 4
 	  AND journey.rfm_score((SELECT count(*) FROM orders o WHERE o.customer_id = c.id), '{2, 3, 5, 8}') >= 4
 	  AND journey.rfm_score((SELECT sum(o.total) FROM orders o WHERE o.customer_id = c.id), '{250, 600, 1600, 4000}') >= 4
-	$$);
+	$$, at => '2010-12-01');
 	SELECT journey.create_segment('hibernating', $$
 	  journey_state.rfm_class(
 	    journey.rfm_recency((SELECT max(o.created_at) FROM orders o WHERE o.customer_id = c.id), '{30 days, 60 days, 120 days, 240 days}', now()),
 	    journey.rfm_score((SELECT count(*) FROM orders o WHERE o.customer_id = c.id), '{2, 3, 5, 8}'),
 	    journey.rfm_score((SELECT sum(o.total) FROM orders o WHERE o.customer_id = c.id), '{250, 600, 1600, 4000}')) = 'hibernating'
-	$$);
+	$$, at => '2010-12-01');
 });
 is(shop('SELECT count(*) FROM journey.segment WHERE opaque'), 0, 'all of them are looked into');
 
