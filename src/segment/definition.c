@@ -424,6 +424,10 @@ pgj_sql_alter_segment(PG_FUNCTION_ARGS)
 
 /* -------- drop -------- */
 
+/*
+ * Journeys hear of a segment by its events, and ask by its name in the text of an
+ * expression, where it is a literal.
+ */
 static void
 refuse_used(int segment_id, const char *name)
 {
@@ -440,6 +444,7 @@ refuse_used(int segment_id, const char *name)
 
 	pgj_args_text(&args, psprintf(PGJ_EVENT_ENTER "%s", name));
 	pgj_args_text(&args, psprintf(PGJ_EVENT_LEAVE "%s", name));
+	pgj_args_text(&args, name);
 	if (pgj_args_run(
 			"SELECT pg_catalog.string_agg(DISTINCT pg_catalog.format('journey \"%s\"', j.name), ', ' ORDER BY pg_catalog.format('journey \"%s\"', j.name))"
 			" FROM journey.journey AS j CROSS JOIN LATERAL (SELECT v.version_id, v.goal_event FROM journey.version AS v"
@@ -448,7 +453,10 @@ refuse_used(int segment_id, const char *name)
 			"  UNION ALL SELECT e.event FROM journey.entry AS e WHERE e.version_id OPERATOR(pg_catalog.=) v.version_id"
 			"  UNION ALL SELECT x.event FROM journey.exit_rule AS x WHERE x.version_id OPERATOR(pg_catalog.=) v.version_id"
 			"  UNION ALL SELECT t.event FROM journey.step AS t WHERE t.version_id OPERATOR(pg_catalog.=) v.version_id"
-			"  UNION ALL SELECT t.since_event FROM journey.step AS t WHERE t.version_id OPERATOR(pg_catalog.=) v.version_id) AS u (event)"
+			"  UNION ALL SELECT t.since_event FROM journey.step AS t WHERE t.version_id OPERATOR(pg_catalog.=) v.version_id"
+			"  UNION ALL SELECT $1 FROM journey.expression AS x WHERE x.version_id OPERATOR(pg_catalog.=) v.version_id"
+			"   AND pg_catalog.strpos(x.statement, 'journey.in_segment(') OPERATOR(pg_catalog.>) 0"
+			"   AND pg_catalog.strpos(x.statement, pg_catalog.quote_literal($3)) OPERATOR(pg_catalog.>) 0) AS u (event)"
 			" WHERE j.status OPERATOR(pg_catalog.<>) 'dropped' AND u.event IN ($1, $2)"
 			" HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0",
 			&args) > 0)
