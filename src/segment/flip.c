@@ -530,6 +530,8 @@ apart_for(Search *search, TimestampTz at, int sign)
 	/* as if the left side were below: the line below which it stays */
 	closing = sign < 0 ? line.slope : -line.slope;
 	gap = (sign < 0 ? -1 : 1) * (line.slope * at + line.base);
+	if (isinf(gap) && gap > 0)
+		return FLIP_FOREVER;
 	if (!(gap > 1e-6 + fabs(line.base) * 1e-15))
 		return 0;
 	if (closing <= 0)
