@@ -16,8 +16,8 @@
  * at its own time, in waves: of each contact the earliest of those due, with all
  * that this leads to; the next wave begins with the earliest that is left.
  *
- * What concerns contacts of other slices, or depends on events written here, goes
- * out as marks of this transaction, which later passes take in.
+ * What concerns contacts of other slices goes out as marks of this transaction,
+ * which later passes take in (follow.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -120,14 +120,15 @@ pgj_pass_mark(Pass *pass, Mark mark)
 	pass->marks[pass->nmarks++] = mark;
 }
 
-static Pass *
-begin_pass(const Site *site, int slice, TimestampTz at, bool replay,
-		   Segments *segments)
+Pass *
+pgj_pass_begin(const Site *site, int slice, TimestampTz at, bool replay,
+			   Segments *segments)
 {
 	Pass *pass = palloc0_object(Pass);
 
 	pass->site = site;
 	pass->slice = slice;
+	pass->at = at;
 	pass->replay = replay;
 	pass->segments = segments;
 	pass->contacts_capacity = 256;
@@ -138,58 +139,6 @@ begin_pass(const Site *site, int slice, TimestampTz at, bool replay,
 	pass->todo = palloc0_array(Todo, segments->n);
 	pgj_changes_init(&pass->changes, site, slice);
 	return pass;
-}
-
-/* ---- what a flip leads to --------------------------------------------- */
-
-/* A segment that asks for the one whose member this contact is no longer, or now. */
-static void
-follow_need(Pass *pass, int needing, Oid memberships, const Check *check)
-{
-	const Segment *segment = &pass->segments->all[needing];
-
-	for (int w = 0; w < segment->nwatches && !segment->suspended; w++)
-	{
-		const SegmentWatch *watch = &segment->watches[w];
-		Mark mark = { .watch_id = watch->watch_id, .slice = MARK_ALL_SLICES };
-
-		if (watch->relation != memberships)
-			continue;
-		if (watch->kind == 'c')
-		{
-			pgj_pass_add(pass, needing, check->contact, check->at,
-						 check->clock);
-			continue;
-		}
-		if (watch->kind == 'l' && watch->nkeys == 1)
-		{
-			mark.has_link = true;
-			mark.link =
-				pgj_mark_link(pgj_key_to_text(pass->site, check->contact));
-		}
-		pgj_pass_mark(pass, mark);
-	}
-}
-
-static void
-follow_flips(Pass *pass, const Segment *segment, const Check *checks,
-			 const bool *flipped, int n)
-{
-	Oid memberships;
-	ListCell *lc;
-
-	if (segment->needed_by == NIL)
-		return;
-	memberships = pgj_state_relation("membership");
-	foreach (lc, segment->needed_by)
-	{
-		Segment *needing = pgj_segment_by_id(pass->segments, lfirst_int(lc));
-
-		for (int i = 0; i < n && needing != NULL; i++)
-			if (flipped[i])
-				follow_need(pass, needing - pass->segments->all, memberships,
-							&checks[i]);
-	}
 }
 
 /* ---- evaluating ------------------------------------------------------- */
@@ -211,7 +160,7 @@ look_at(Pass *pass, Segment *segment, Check *checks, int n)
 	}
 	flipped = palloc0_array(bool, n + 1);
 	pgj_members_write(&pass->changes, segment, checks, members, n, flipped);
-	follow_flips(pass, segment, checks, flipped, n);
+	pgj_pass_follow_flips(pass, segment, checks, flipped, n);
 }
 
 /* All contacts of a segment, in batches. */
@@ -247,8 +196,8 @@ work_segment(Pass *pass, int number)
 }
 
 /* Segments are in the order of their levels: what a flip adds is yet to come. */
-static void
-work_segments(Pass *pass)
+void
+pgj_pass_work(Pass *pass)
 {
 	for (int s = 0; s < pass->segments->n; s++)
 		if (pass->todo[s].changed != NULL || pass->todo[s].due != NULL)
@@ -350,7 +299,7 @@ take_checks(Pass *pass, TimestampTz until)
 	if (rows == 0 && !something_is_due(pass, until))
 		return true;
 
-	work_segments(pass);
+	pgj_pass_work(pass);
 	if (pass->changes.first_armed <= until)
 		done = Min(done, pass->changes.first_armed - 1);
 	progress->due_at = Max(progress->due_at, done);
@@ -361,43 +310,6 @@ take_checks(Pass *pass, TimestampTz until)
 }
 
 /* ---- the end of a pass ------------------------------------------------ */
-
-/* Segments that read the events of flips are looked at by the next pass. */
-static void
-mark_events(Pass *pass)
-{
-	Changes *changes = &pass->changes;
-	Oid events = pgj_state_relation("event");
-
-	for (int s = 0; s < pass->segments->n; s++)
-		for (int w = 0; w < pass->segments->all[s].nwatches; w++)
-		{
-			const SegmentWatch *watch = &pass->segments->all[s].watches[w];
-
-			for (int i = 0; i < changes->nevents; i++)
-			{
-				Mark mark = { .watch_id = watch->watch_id,
-							  .slice = MARK_ALL_SLICES };
-
-				if (!pgj_watch_reads_event(watch, events,
-										   changes->events[i].name))
-					continue;
-				if (watch->kind == 'c')
-				{
-					mark.slice = pass->slice;
-					mark.has_contact = true;
-					mark.contact = changes->events[i].contact;
-				}
-				else if (watch->kind == 'l' && watch->nkeys == 1)
-				{
-					mark.has_link = true;
-					mark.link = pgj_mark_link(pgj_key_to_text(
-						pass->site, changes->events[i].contact));
-				}
-				pgj_pass_mark(pass, mark);
-			}
-		}
-}
 
 static SourceEvent *
 copy_events(const Pass *pass, MemoryContext context, int *nevents)
@@ -427,18 +339,8 @@ copy_events(const Pass *pass, MemoryContext context, int *nevents)
 static SourceEvent *
 end_pass(Pass *pass, MemoryContext context, int *nevents, bool *more)
 {
-	if (pass->changes.nevents > 0)
-	{
-		pgj_event_append_done(pass->site, pass->changes.events,
-							  pass->changes.nevents);
-		mark_events(pass);
-	}
-	if (pass->nmarks > 0)
-	{
-		pgj_marks_append(pass->site, pass->marks, pass->nmarks, pass->at);
-		*more = true;
-	}
-	if (pass->scan_wanted)
+	pgj_pass_settle(pass, pgj_event_append_done);
+	if (pass->marked || pass->scan_wanted)
 		*more = true;
 	if (pass->progress.changed)
 		pgj_segment_progress_store(pass->site, pass->slice, &pass->progress);
@@ -468,10 +370,9 @@ work_slice(Pass *pass, TimestampTz at, MemoryContext context, int *nevents,
 	if (progress->changed && !pass->replay)
 		progress->at = pass->at;
 	if (pass->replay || *more)
-		work_segments(pass);
+		pgj_pass_work(pass);
 	if (!*more && !take_checks(pass, Max(at, pass->at)))
 		*more = true;
-	work_segments(pass);
 	return end_pass(pass, context, nevents, more);
 }
 
@@ -491,7 +392,7 @@ pgj_segment_pass(const Site *site, int slice, TimestampTz at, bool replay,
 	context = AllocSetContextCreate(caller, "pg_journey segments' pass",
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
-	events = work_slice(begin_pass(site, slice, at, replay, segments), at,
+	events = work_slice(pgj_pass_begin(site, slice, at, replay, segments), at,
 						caller, nevents, more);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);

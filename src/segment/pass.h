@@ -167,16 +167,32 @@ typedef struct Pass
 	Todo *todo; /* of each segment */
 
 	bool scan_wanted; /* by what has changed, now */
+	bool marked;	  /* later passes have something to do */
 	Changes changes;
-	Mark *marks; /* to be appended at the end, for the next pass */
+	int nappended; /* of the events */
+	Mark *marks;   /* to be appended at the end, for the next pass */
 	int nmarks;
 	int marks_capacity;
 } Pass;
 
-/* pass.c: a contact of the slice is to be looked at */
+/* pass.c: slice MARK_ALL_SLICES: with all slices locked, by a scan */
+extern Pass *pgj_pass_begin(const Site *site, int slice, TimestampTz at,
+							bool replay, Segments *segments);
+
+/* A contact of the slice is to be looked at. */
 extern void pgj_pass_add(Pass *pass, int segment, Datum contact, TimestampTz at,
 						 bool clock);
 extern void pgj_pass_mark(Pass *pass, Mark mark);
+
+/* Look at all that is to be looked at, by level. */
+extern void pgj_pass_work(Pass *pass);
+
+/* follow.c */
+extern void pgj_pass_follow_flips(Pass *pass, const Segment *segment,
+								  const Check *checks, const bool *flipped,
+								  int n);
+extern void pgj_pass_settle(Pass *pass,
+							void (*append)(const Site *, EventRow *, int));
 
 /* news.c */
 extern void pgj_segment_progress_load(const Site *site, int slice,

@@ -15,7 +15,7 @@
  * more goes.
  *
  * A segment waits for those that it asks for to be built.  Whoever flips in a
- * scan is marked for the segments that ask for it.
+ * scan is looked at for the segments that ask for it, in the same transaction.
  *
  *-------------------------------------------------------------------------
  */
@@ -57,10 +57,7 @@ typedef struct SegmentScan
 	int n;
 	int nscanned; /* those the table has; the others are gone */
 	bool all;
-	Changes changes;
-	Mark *marks;
-	int nmarks;
-	int marks_capacity;
+	Pass *pass; /* for those who flip, and what that leads to */
 } SegmentScan;
 
 /* ---- which ------------------------------------------------------------ */
@@ -307,66 +304,6 @@ merge_members(SegmentScan *scan)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-/* ---- who asks for it -------------------------------------------------- */
-
-static void
-add_mark(SegmentScan *scan, Mark mark)
-{
-	if (scan->nmarks == scan->marks_capacity)
-	{
-		scan->marks_capacity = Max(64, scan->marks_capacity * 2);
-		scan->marks = scan->marks == NULL
-						  ? palloc_array(Mark, scan->marks_capacity)
-						  : repalloc_huge(scan->marks,
-										  scan->marks_capacity * sizeof(Mark));
-	}
-	scan->marks[scan->nmarks++] = mark;
-}
-
-static void
-mark_flip(SegmentScan *scan, const SegmentWatch *watch, Datum contact)
-{
-	Mark mark = { .watch_id = watch->watch_id, .slice = MARK_ALL_SLICES };
-
-	if (watch->kind == 'c')
-	{
-		mark.slice = pgj_slice_of(scan->site, contact);
-		mark.has_contact = true;
-		mark.contact = contact;
-	}
-	else if (watch->kind == 'l' && watch->nkeys == 1)
-	{
-		mark.has_link = true;
-		mark.link = pgj_mark_link(pgj_key_to_text(scan->site, contact));
-	}
-	add_mark(scan, mark);
-}
-
-/* Segments whose own first scan is still to come need no marks. */
-static void
-mark_needing(SegmentScan *scan, const bool *flipped)
-{
-	Oid memberships = pgj_state_relation("membership");
-	ListCell *lc;
-
-	foreach (lc, scan->segment->needed_by)
-	{
-		Segment *needing = pgj_segment_by_id(scan->segments, lfirst_int(lc));
-
-		if (needing == NULL || needing->suspended ||
-			(needing->building &&
-			 pgj_scan_position(&scan->changes, needing) == NULL))
-			continue;
-		for (int w = 0; w < needing->nwatches; w++)
-			for (int i = 0;
-				 i < scan->n && needing->watches[w].relation == memberships;
-				 i++)
-				if (flipped[i])
-					mark_flip(scan, &needing->watches[w],
-							  scan->checks[i].contact);
-	}
-}
-
 /* ---- a batch ---------------------------------------------------------- */
 
 static void
@@ -376,11 +313,11 @@ write_batch(SegmentScan *scan)
 
 	merge_members(scan);
 	flipped = palloc0_array(bool, scan->n + 1);
-	pgj_members_write(&scan->changes, scan->segment, scan->checks,
+	pgj_members_write(&scan->pass->changes, scan->segment, scan->checks,
 					  scan->members, scan->n, flipped);
-	pgj_event_append(scan->site, scan->changes.events, scan->changes.nevents);
-	mark_needing(scan, flipped);
-	pgj_marks_append(scan->site, scan->marks, scan->nmarks, scan->at);
+	pgj_pass_follow_flips(scan->pass, scan->segment, scan->checks, flipped,
+						  scan->n);
+	pgj_pass_settle(scan->pass, pgj_event_append);
 	move_on(scan);
 	pgj_engine_source.worked += scan->n;
 }
@@ -394,7 +331,6 @@ scan_batch(const Site *site, TimestampTz at)
 	if (!choose_scan(site, at, &scan))
 		return false;
 	pgj_segment_progress_begin(site, MARK_ALL_SLICES, scan.at);
-	pgj_changes_init(&scan.changes, site, MARK_ALL_SLICES);
 	switch (pgj_segment_check_next(site, scan.segment, scan.at, scan.has_upto,
 								   scan.upto, &scan.checks, &scan.n, &scan.all))
 	{
@@ -408,7 +344,9 @@ scan_batch(const Site *site, TimestampTz at)
 	}
 	if (!scan.under_way)
 		begin_scan(&scan, at);
-	pgj_changes_load_positions(&scan.changes, scan.segments);
+	scan.pass =
+		pgj_pass_begin(site, MARK_ALL_SLICES, scan.at, false, scan.segments);
+	pgj_changes_load_positions(&scan.pass->changes, scan.segments);
 	write_batch(&scan);
 	return true;
 }
