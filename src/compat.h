@@ -86,6 +86,14 @@
 	flatten_join_alias_vars(query, node)
 #endif
 
+#if PG_VERSION_NUM >= 160000
+#define pgj_function_aclcheck(function, role, mode) \
+	object_aclcheck(ProcedureRelationId, function, role, mode)
+#else
+#define pgj_function_aclcheck(function, role, mode) \
+	pg_proc_aclcheck(function, role, mode)
+#endif
+
 /* pg_logical_emit_message() has a fourth argument since 17 */
 #if PG_VERSION_NUM >= 170000
 #define PGJ_F_EMIT_TEXT F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL

@@ -124,7 +124,8 @@ is_plain_sql(HeapTuple tuple)
 		   proc->pronamespace != PG_CATALOG_NAMESPACE &&
 		   proc->prokind == PROKIND_FUNCTION && !proc->prosecdef &&
 		   heap_attisnull(tuple, Anum_pg_proc_proconfig, NULL) &&
-		   pg_proc_aclcheck(proc->oid, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+		   pgj_function_aclcheck(proc->oid, GetUserId(), ACL_EXECUTE) ==
+			   ACLCHECK_OK;
 }
 
 /* The statement of a body as it is stored, BEGIN ATOMIC or RETURN. */

@@ -373,7 +373,8 @@ read_targets(ColumnContext *context)
 
 		if (level->kind == LEVEL_FROM && !level->all_used)
 			read = bms_is_member(target->resno, level->used);
-		if (read || target->ressortgroupref != 0)
+		if (read || target->ressortgroupref != 0 ||
+			expression_returns_set((Node *) target->expr))
 			column_walker((Node *) target->expr, context);
 	}
 }

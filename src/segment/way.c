@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
@@ -191,7 +192,8 @@ columns_of_fact(const Fact *fact, Var **left, Var **right)
 {
 	OpExpr *op = (OpExpr *) fact->condition;
 
-	if (!fact->holds || fact->left == 0 || !IsA(op, OpExpr))
+	if (!fact->holds || fact->left == 0 || !IsA(op, OpExpr) ||
+		op->opno >= FirstNormalObjectId)
 		return false;
 	*left = (Var *) pgj_strip_relabel(linitial(op->args));
 	*right = (Var *) pgj_strip_relabel(lsecond(op->args));
@@ -217,7 +219,7 @@ has_column(const List *columns, const Var *column)
 /*
  * A column of the start that is the contact's key: x = c.key, or x = y and
  * y = c.key.  (The operators are those of types whose equal values are written
- * out the same, so equality carries over.)  Best without a null that concerns
+ * out the same, and PostgreSQL's own, so equality carries over.)  Best without a null that concerns
  * everybody.
  */
 static Var *
