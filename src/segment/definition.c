@@ -180,7 +180,10 @@ typedef struct Stored
 	int revision;
 } Stored;
 
-/* A segment by name, locked; within SPI. */
+/*
+ * A segment by name, within SPI.  Its row is not locked: definitions are, and who
+ * holds a slice writes the status.
+ */
 static Stored
 find_segment(const Site *site, const char *name)
 {
@@ -191,7 +194,7 @@ find_segment(const Site *site, const char *name)
 	pgj_args_text(&args, name);
 	if (pgj_args_run(
 			"SELECT s.segment_id, s.revision, s.predicate, s.search_path, s.timezone, s.status FROM journey.segment AS s"
-			" WHERE s.name OPERATOR(pg_catalog.=) $1 FOR UPDATE",
+			" WHERE s.name OPERATOR(pg_catalog.=) $1",
 			&args) == 0)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
 				errmsg("segment \"%s\" does not exist", name));
@@ -323,22 +326,6 @@ pgj_sql_create_segment(PG_FUNCTION_ARGS)
 
 /* -------- alter -------- */
 
-/*
- * An alteration may leave tables unwatched whose triggers go: no pass must be
- * between its slice and such a table then.
- */
-static void
-lock_slices(const Site *site)
-{
-	SavedUser saved = pgj_segment_become_owner(site);
-	Args args = { 0 };
-
-	pgj_args_run(
-		"SELECT s.slice FROM journey_state.slice AS s ORDER BY s.slice FOR UPDATE",
-		&args);
-	pgj_become_caller(saved);
-}
-
 static void
 set_refresh(const Site *site, int segment_id, Interval *every, TimestampTz at)
 {
@@ -365,7 +352,7 @@ redefine(const Site *site, const char *name, const Stored *old,
 	Args args = { 0 };
 	SavedUser saved;
 
-	lock_slices(site);
+	pgj_segment_lock_slices(site);
 	pgj_watch_lock_tables(site, segment->predicate.watches);
 	pgj_segment_delete_details(site, old->segment_id);
 	pgj_segment_store_details(site, old->segment_id, segment);
@@ -410,14 +397,14 @@ pgj_sql_alter_segment(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	pgj_segment_lock_definitions();
 	old = find_segment(site, name);
-	if (every)
-		set_refresh(site, old.segment_id, every, at);
 	if (predicate != NULL)
 		redefine(site, name, &old, predicate, search_path,
 				 timezone ? timezone : old.timezone, enter, at);
 	else if (timezone && strcmp(timezone, old.timezone) != 0)
 		redefine(site, name, &old, old.predicate, old.search_path, timezone,
 				 enter, at);
+	if (every)
+		set_refresh(site, old.segment_id, every, at);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -481,7 +468,7 @@ pgj_sql_drop_segment(PG_FUNCTION_ARGS)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	pgj_segment_lock_definitions();
-	lock_slices(site);
+	pgj_segment_lock_slices(site);
 	segment_id = find_segment(site, name).segment_id;
 	saved = pgj_segment_become_owner(site);
 	refuse_used(segment_id, name);

@@ -29,7 +29,7 @@ extern void pgj_segment_prepare(const Site *site, TimestampTz at);
  */
 extern bool pgj_segment_recompile_all(const Site *site, TimestampTz at);
 
-/* Suspend segments whose functions are gone. */
-extern void pgj_segment_suspend_lost(const Site *site, TimestampTz at);
+/* Suspend segments whose functions are gone.  False: as above. */
+extern bool pgj_segment_suspend_lost(const Site *site, TimestampTz at);
 
 #endif /* PGJ_SEGMENT_DEFINITION_H */

@@ -33,6 +33,7 @@
 
 #include "segment/compile.h"
 #include "segment/definition.h"
+#include "segment/record.h"
 
 /* How long we wait for a table; the next call tries again. */
 #define SYNC_LOCK_TIMEOUT "1s"
@@ -230,9 +231,9 @@ pgj_segment_prepare(const Site *site, TimestampTz at)
 	PG_TRY();
 	{
 		remember_known(site);
-		if (!pgj_segment_recompile_all(site, at) || !sync_triggers(site, at))
+		if (!pgj_segment_recompile_all(site, at) || !sync_triggers(site, at) ||
+			!pgj_segment_suspend_lost(site, at))
 			look = true;
-		pgj_segment_suspend_lost(site, at);
 		remember_known(site);
 	}
 	PG_CATCH();
@@ -280,6 +281,7 @@ sync_triggers(const Site *site, TimestampTz at)
 	/* definitions may be changing; that may be about the same table */
 	if (!pgj_segment_try_lock_definitions())
 		return false;
+	pgj_segment_lock_slices(site);
 	list_sort(changed, list_oid_cmp);
 	foreach (lc, changed)
 		if (!try_sync_relation(site, lfirst_oid(lc), at))

@@ -178,21 +178,43 @@ try_recompile(const Site *site, const Wanted *wanted, TimestampTz at)
  * DROP ... CASCADE of what a segment reads takes its functions along; that it has
  * none is seen here, not only when somebody is to be evaluated.
  */
-void
-pgj_segment_suspend_lost(const Site *site, TimestampTz at)
+#define LOST                                                             \
+	" WHERE s.status OPERATOR(pg_catalog.<>) 'suspended' AND NOT EXISTS" \
+	" (SELECT FROM pg_catalog.pg_proc AS p"                              \
+	"  WHERE p.pronamespace OPERATOR(pg_catalog.=) '" PGJ_STATE_SCHEMA   \
+	"'::pg_catalog.regnamespace"                                         \
+	"  AND p.proname OPERATOR(pg_catalog.=)"                             \
+	"   pg_catalog.format('segment_%s_check', s.segment_id)::pg_catalog.name)"
+
+static bool
+some_are_lost(const Site *site)
 {
 	SavedUser saved = pgj_segment_become_owner(site);
 	Args args = { 0 };
+	bool some =
+		pgj_args_run("SELECT FROM journey.segment AS s" LOST, &args) > 0;
 
+	pgj_become_caller(saved);
+	return some;
+}
+
+bool
+pgj_segment_suspend_lost(const Site *site, TimestampTz at)
+{
+	SavedUser saved;
+	Args args = { 0 };
+
+	if (!some_are_lost(site))
+		return true;
+	if (!pgj_segment_try_lock_definitions())
+		return false;
+	pgj_segment_lock_slices(site);
+	saved = pgj_segment_become_owner(site);
 	pgj_args_text(
 		&args, "something that the predicate reads was dropped with CASCADE");
 	pgj_args_add(&args, TIMESTAMPTZOID, TimestampTzGetDatum(at));
 	pgj_args_run(
-		"UPDATE journey.segment AS s SET status = 'suspended', error = $1, error_at = $2"
-		" WHERE s.status OPERATOR(pg_catalog.<>) 'suspended' AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc AS p"
-		"  WHERE p.pronamespace OPERATOR(pg_catalog.=) '" PGJ_STATE_SCHEMA
-		"'::pg_catalog.regnamespace"
-		"  AND p.proname OPERATOR(pg_catalog.=) pg_catalog.format('segment_%s_check', s.segment_id)::pg_catalog.name)"
+		"UPDATE journey.segment AS s SET status = 'suspended', error = $1, error_at = $2" LOST
 		" RETURNING s.name",
 		&args);
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -204,6 +226,7 @@ pgj_segment_suspend_lost(const Site *site, TimestampTz at)
 			errhint(
 				"Alter or drop the segment, or call journey.resume_segment() once it can be evaluated again."));
 	pgj_become_caller(saved);
+	return true;
 }
 
 bool
@@ -216,6 +239,7 @@ pgj_segment_recompile_all(const Site *site, TimestampTz at)
 		return true;
 	if (!pgj_segment_try_lock_definitions())
 		return false;
+	pgj_segment_lock_slices(site);
 	segments = wanted_segments(site);
 	foreach (lc, segments)
 		try_recompile(site, lfirst(lc), at);

@@ -225,3 +225,19 @@ pgj_segment_want_scan(int segment_id, const char *reason, TimestampTz at)
 		&args);
 	pgj_wake_engine_at_commit();
 }
+
+/*
+ * Who holds a slice writes memberships and the status of segments, and reads
+ * watched tables.  So slices come before all of these.
+ */
+void
+pgj_segment_lock_slices(const Site *site)
+{
+	SavedUser saved = pgj_segment_become_owner(site);
+	Args args = { 0 };
+
+	pgj_args_run(
+		"SELECT s.slice FROM journey_state.slice AS s ORDER BY s.slice FOR UPDATE",
+		&args);
+	pgj_become_caller(saved);
+}

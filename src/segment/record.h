@@ -39,6 +39,9 @@ extern void pgj_segment_store_details(const Site *site, int segment_id,
 									  const CompiledSegment *segment);
 extern void pgj_segment_delete_details(const Site *site, int segment_id);
 
+/* Lock all slices, waiting; after definitions, before anything else. */
+extern void pgj_segment_lock_slices(const Site *site);
+
 /* As the journey owner: */
 extern void pgj_segment_refuse_cycle(int segment_id, const char *name);
 extern void pgj_segment_set_levels(int segment_id);

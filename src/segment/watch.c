@@ -13,7 +13,7 @@
  * Locks.  Definitions change one at a time, under a lock on
  * journey.segment_need, which nobody else writes.  It comes before every other
  * lock, then those of slices, then those of tables in the order of their
- * numbers.  A new watch locks its tables out of writing even if the triggers are
+ * numbers, then those of rows of journey.segment and segment_scan.  A new watch locks its tables out of writing even if the triggers are
  * there: a writer who is under way does not know of it.
  *
  * Triggers are made as the journey owner, who needs TRIGGER on the table.  To
