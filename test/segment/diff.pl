@@ -13,7 +13,7 @@
 # transaction, and takes them in with the next tick.)
 #
 # CYCLES=n, SEED=n (printed; repeats everything), CYCLE=n (only this one),
-# STEPS=n.  ORACLE_ONLY=1 tries the predicates alone, STATEMENTS_ONLY=1 what
+# STEPS=n, MAX_SECONDS=n.  ORACLE_ONLY=1 tries the predicates alone, STATEMENTS_ONLY=1 what
 # their analysis made of them.  A mismatch leaves the SQL of
 # its cycle in mismatch-SEED-CYCLE.sql: a script for psql.
 use strict;
@@ -33,7 +33,7 @@ use Shop;
 my $cycles = $ENV{CYCLES} // 20;
 my $seed = $ENV{SEED} // int rand 1_000_000;
 my $steps = $ENV{STEPS} // 14;
-my $seconds = $ENV{SECONDS} // 0;	# after so many no new cycle begins
+my $seconds = $ENV{MAX_SECONDS} // 0;	# after so many no new cycle begins
 my $oracle_only = $ENV{ORACLE_ONLY};
 my $statements_only = $ENV{STATEMENTS_ONLY};
 my @only = split /,/, $ENV{CYCLE} // '';
@@ -116,7 +116,7 @@ sub asked_for { my ($name) = @_; return grep { my $s = $segment{$_}; grep { $_ e
 sub tick
 {
 	return if $oracle_only || $statements_only;
-	for (1 .. 500)
+	for (1 .. 5000)
 	{
 		return if value("SELECT more FROM journey.tick('$now')") eq 'f';
 	}
@@ -466,6 +466,8 @@ sub begin
 	$super->rows(logged($_)) for @attach;
 	rows('SET SESSION AUTHORIZATION shop');
 	$super->end;
+	my $batch = weighted(3 => 1000, 1 => 1, 1 => 3, 1 => 20);
+	rows("SET pg_journey.batch_size = $batch") unless $oracle_only || $statements_only;
 	$sql->run("SET lock_timeout = '300ms'");
 	$other->run("SET lock_timeout = '300ms'");
 	$now = later("'$now'::timestamptz");

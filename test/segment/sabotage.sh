@@ -16,7 +16,7 @@ if ! sandbox_build >"$sandbox/build.log" 2>&1; then
 	exit 1
 fi
 for fault in 3 4 5; do
-	rm -f "$sandbox"/src/src/segment/*.o
+	rm -f "$sandbox"/src/pg_journey.so "$sandbox"/src/src/segment/*.o
 	if ! sandbox_build COPT="-DPGJ_SABOTAGE=$fault" >"$sandbox/build.log" 2>&1; then
 		cat "$sandbox/build.log"
 		echo "not ok $((fault - 2)) - the sabotaged build $fault does not build"

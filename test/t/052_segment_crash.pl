@@ -19,7 +19,7 @@ my $contacts = 20_000;
 my $directory = PostgreSQL::Test::Utils::tempdir();
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "timezone = 'UTC'\nfsync = off\nautovacuum = off\nrestart_after_crash = off\n");
+$node->append_conf('postgresql.conf', "timezone = 'UTC'\nfsync = off\nautovacuum = off\nrestart_after_crash = off\npg_journey.batch_size = 200\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE shop LOGIN');
 my $connstr = $node->connstr('postgres');
@@ -101,7 +101,7 @@ my $write = write_file("$directory/write.sql", <<"EOC");
 \\set d random(1, $contacts)
 \\set h random(0, 300)
 BEGIN;
-INSERT INTO shop.orders (customer_id, total, created_at) VALUES (:c, :h, $now - :h * interval '1 hour') RETURNING id \\gset
+INSERT INTO shop.orders (customer_id, total, created_at) VALUES (:c, :h, $now + interval '4 days' - :h * interval '1 hour') RETURNING id \\gset
 INSERT INTO shop.lines VALUES (:id, :h % 7);
 DELETE FROM shop.orders WHERE customer_id = :d AND total < 30;
 UPDATE shop.customers SET vip = NOT vip WHERE id = :d % 100 + 1;
