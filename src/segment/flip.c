@@ -16,8 +16,10 @@
  *	  where bounds say that the sides cannot meet yet, the pieces up to there are
  *	  skipped, and if they cannot meet again, the search is over (flip_bound.c).
  *
- * The answer may be too early (after MAX_PIECES, and at the HORIZON), but
- * never too late: checking in vain is cheap.  It is null only if there is no flip.
+ * The answer may be too early (after MAX_PIECES, at the HORIZON, and where the bounds
+ * leave open for how many days a flip lies ahead that is FAR away), but never too
+ * late: checking in vain is cheap, and most rows change before their flip comes.  It is
+ * null only if there is no flip.
  *
  *-------------------------------------------------------------------------
  */
@@ -41,6 +43,7 @@ PG_FUNCTION_INFO_V1(pgj_sql_flip);
 #define MAX_PIECES 1000
 #define MAX_ARGUMENTS 8 /* of a function in a program */
 #define HORIZON (100 * (int64) 366 * USECS_PER_DAY)
+#define FAR (7 * USECS_PER_DAY)
 #define JUMP_MARGIN (2.0 * USECS_PER_SEC) /* what doubles get wrong, and more */
 
 typedef enum NodeKind
@@ -621,6 +624,8 @@ find_flip(Search *search, TimestampTz *flip)
 		if (apart > ahead)
 		{
 			at = later(at, apart, horizon);
+			if (apart > FAR)
+				break;
 			continue;
 		}
 		end = later(at, ahead, horizon);

@@ -223,7 +223,8 @@ span_field_bounds(FlipBounds span, Datum field)
 	if (span.plain && unit == UNIT_EPOCH)
 		return scale(span, 1.0 / USECS_PER_SEC);
 	if (span.aged && unit == UNIT_YEAR && (len == 4 || len == 5))
-		return widen(scale(span, 1 / (360 * DAY)), -1.2, 1);
+		return widen(scale(span, 1 / (360 * DAY)), -1.2,
+					 span.low.base >= -MONTH_DRIFT ? 1e-6 : 1);
 	return unknown;
 }
 
