@@ -211,6 +211,22 @@ read_segment_watch(HeapTuple tuple, TupleDesc desc, List *family, List **rows)
 	}
 }
 
+/*
+ * A partition that is detached for a while, and changed meanwhile, is still one of
+ * those whose rows were counted.
+ */
+static void
+read_member(HeapTuple tuple, TupleDesc desc, List *family, List **roots)
+{
+	bool isnull;
+	Oid member = DatumGetObjectId(column_of(tuple, desc, "member", &isnull));
+	Oid relation =
+		DatumGetObjectId(column_of(tuple, desc, "relation", &isnull));
+
+	if (list_member_oid(family, member))
+		*roots = list_append_unique_oid(*roots, relation);
+}
+
 typedef void (*ReadRow)(HeapTuple tuple, TupleDesc desc, List *family,
 						List **rows);
 
@@ -344,10 +360,13 @@ static void
 load(WatchedRelation *entry, TupleDesc desc)
 {
 	List *family = family_of(entry->relation);
+	List *roots = NIL;
 	List *rows = NIL;
 	MemoryContext old;
 	ListCell *lc;
 
+	(void) read_table("watch_member", read_member, family, &roots);
+	family = list_concat_unique_oid(family, roots);
 	watch_table = read_table("watch", read_watch, family, &rows);
 	segment_watch_table =
 		read_table("segment_watch", read_segment_watch, family, &rows);
