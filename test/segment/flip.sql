@@ -95,10 +95,16 @@ BEGIN
 	segment := journey.create_segment('brute', source, timezone => zone);
 	RETURN QUERY EXECUTE format($sql$
 		WITH start AS MATERIALIZED (SELECT (row_number() OVER ())::integer AS n, c.id, instant() AS at FROM customers c, generate_series(1, 3)),
-		first AS MATERIALIZED (SELECT f.contact, s.at, f.member, f.next_check
+		once AS MATERIALIZED (SELECT f.contact, s.at, f.member, f.next_check
 			FROM start s
 			JOIN journey_state.segment_%1$s_check((SELECT array_agg(n ORDER BY n) FROM start), (SELECT array_agg(id ORDER BY n) FROM start),
 				(SELECT array_agg(at ORDER BY n) FROM start)) f ON f.n = s.n),
+		-- and from where the first check sends us, which is nearer to a flip
+		again AS MATERIALIZED (SELECT (row_number() OVER ())::integer AS n, contact, next_check AS at FROM once WHERE next_check < '5000-01-01'),
+		first AS MATERIALIZED (SELECT * FROM once UNION ALL SELECT f.contact, s.at, f.member, f.next_check
+			FROM again s
+			JOIN journey_state.segment_%1$s_check((SELECT array_agg(n ORDER BY n) FROM again), (SELECT array_agg(contact ORDER BY n) FROM again),
+				(SELECT array_agg(at ORDER BY n) FROM again)) f ON f.n = s.n),
 		probe AS MATERIALIZED (SELECT (row_number() OVER ())::integer AS n, p.*
 			FROM (SELECT f.*, least(f.next_check, '5000-01-01') - CASE WHEN g %% 8 = 0 THEN interval '1 microsecond' WHEN g %% 8 = 1 THEN random() * interval '1 hour'
 						WHEN g %% 8 = 2 THEN random() * interval '1 day' WHEN g %% 8 = 3 THEN random() * interval '1 month'
@@ -136,4 +142,4 @@ SELECT p.source, p.zone, r.checked, r.late, r.exact, r.early, r.never FROM resul
 \endif
 -- flips that came before their check
 SELECT p.source, p.zone, r.example FROM result r JOIN predicate p USING (id) WHERE r.late > 0 OR r.checked IS NULL ORDER BY id;
-SELECT count(*) AS predicates, sum(checked) > 0 AS checked, sum(late) AS late, sum(exact) > sum(early) AS mostly_exact FROM result;
+SELECT count(*) AS predicates, sum(checked) > 0 AS checked, sum(late) AS late, sum(exact) > sum(checked) / 5 AS exact FROM result;
