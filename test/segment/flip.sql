@@ -82,7 +82,19 @@ FROM unnest(ARRAY[
 	'EXISTS (SELECT FROM orders o, LATERAL (SELECT max(k.updated_at) AS m FROM carts k WHERE k.customer_id = o.customer_id AND k.updated_at < now()) s, LATERAL (SELECT s.m AS n WHERE s.m > o.created_at) t WHERE o.customer_id = c.id AND t.n < now() - interval ''1 month'')',
 	'EXISTS (SELECT FROM customers e JOIN (SELECT o.customer_id, o.created_at FROM orders o WHERE o.created_at < now() - interval ''1 month'') s ON s.customer_id = e.id LEFT JOIN (SELECT DISTINCT k.customer_id FROM carts k WHERE k.updated_at > now()) k ON k.customer_id = s.customer_id WHERE e.id = c.id AND k.customer_id IS NULL)',
 	'c.id NOT IN (SELECT nullif(o.customer_id, 5) FROM orders o WHERE o.created_at > now() AND o.customer_id BETWEEN c.id AND 5)',
-	'(SELECT bool_or(o.created_at < now() - c.i) FROM orders o WHERE o.customer_id = c.id)', '(SELECT max(CASE WHEN o.created_at < now() THEN o.total END) FROM orders o WHERE o.customer_id = c.id) > 40'
+	'(SELECT bool_or(o.created_at < now() - c.i) FROM orders o WHERE o.customer_id = c.id)', '(SELECT max(CASE WHEN o.created_at < now() THEN o.total END) FROM orders o WHERE o.customer_id = c.id) > 40',
+	'EXISTS (SELECT FROM orders o FULL JOIN carts k ON k.customer_id = o.customer_id AND k.id = o.id WHERE coalesce(o.customer_id, k.customer_id) = c.id AND o.created_at < now() - interval ''1 month'')',
+	'EXISTS (SELECT FROM carts k RIGHT JOIN orders o ON k.customer_id = o.customer_id AND k.updated_at > now() WHERE o.customer_id = c.id AND k.id IS NULL)',
+	'(SELECT count(*) FROM (SELECT o.customer_id, o.total FROM orders o WHERE o.created_at < now() GROUP BY GROUPING SETS ((1), (1, 2))) s WHERE s.customer_id = c.id) > 2',
+	'(c.id, 5) IN (SELECT o.customer_id, 5 FROM orders o WHERE o.created_at < now() - interval ''1 month'')',
+	'(c.id, 5) NOT IN (SELECT o.customer_id, 5 FROM orders o WHERE o.created_at < now() - interval ''1 month'')',
+	'EXISTS (SELECT FROM (SELECT DISTINCT ON (o.customer_id) o.customer_id, o.total FROM orders o WHERE o.created_at < now() ORDER BY o.customer_id, o.created_at DESC) s WHERE s.customer_id = c.id AND s.total > 50)',
+	'EXISTS (SELECT FROM orders o JOIN customers e USING (id) LEFT JOIN LATERAL (SELECT max(k.updated_at) AS m FROM carts k WHERE k.customer_id = e.id AND k.updated_at < now()) s ON s.m > o.created_at WHERE o.customer_id = c.id AND s.m IS NULL)',
+	'(SELECT sum(o.total) FROM orders o WHERE o.customer_id = c.id HAVING max(o.created_at) > now() - (SELECT count(*) FROM carts k WHERE k.customer_id = c.id AND k.updated_at > now()) * interval ''1 month'') > 3',
+	'EXISTS (SELECT FROM customers e LEFT JOIN (orders o JOIN carts k ON k.customer_id = o.customer_id AND k.updated_at < now() - interval ''1 month'') ON o.customer_id = e.id WHERE e.id = c.id AND k.id IS NULL)',
+	'EXISTS (WITH w AS (SELECT o.* FROM orders o WHERE o.created_at > now() - interval ''3 months'') SELECT FROM w JOIN w v ON w.id < v.id WHERE w.customer_id = c.id AND v.customer_id = c.id)',
+	'c.x > ALL (SELECT o.created_at FROM orders o WHERE o.customer_id = c.id AND o.created_at < now())',
+	'(SELECT rank FROM (SELECT o.customer_id, rank() OVER (ORDER BY sum(o.total)) FROM orders o WHERE o.created_at < now() GROUP BY 1) r WHERE r.customer_id = c.id) < extract(day FROM now())'
 	]) WITH ORDINALITY AS u (p, n);
 
 -- Makes the segment, and compares it with itself at many instants.
