@@ -97,7 +97,7 @@ OBJS = \
        src/segment/statement.o src/segment/budget.o src/segment/functions.o src/segment/record.o \
        src/segment/definition.o src/segment/recompile.o src/segment/watch.o src/segment/partition.o src/segment/explain.o \
        src/segment/watched.o src/segment/mark.o src/segment/member.o src/segment/segments.o src/segment/check.o src/segment/change.o \
-       src/segment/news.o src/segment/follow.o src/segment/pass.o src/segment/scan.o \
+       src/segment/progress.o src/segment/news.o src/segment/follow.o src/segment/pass.o src/segment/scan.o \
        src/segment/explain_member.o src/segment/size.o \
        src/script/script_scan.o src/script/script_token.o src/script/script_gram.o src/script/script_names.o \
        src/script/interval.o src/script/script_check.o src/script/expression.o src/script/expression_rewrite.o \

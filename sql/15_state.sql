@@ -45,7 +45,7 @@ BEGIN
 			due_id			bigint		NOT NULL,
 			PRIMARY KEY (slice, lane, seq)
 		);
-		COMMENT ON TABLE journey_state.progress IS 'How far each slice has got; the row with the highest seq counts. Events visible in seen are done, those visible in upto are done up to (after_xid, after_event); timers (lane engine) or outbox rows (lane outbox) are done up to (due_at, due_id). In lane segment seen is about marks and events, due_at about memberships to check.';
+		COMMENT ON TABLE journey_state.progress IS 'How far each slice has got; the row with the highest seq counts. Events visible in seen are done, those visible in upto are done up to (after_xid, after_event); timers (lane engine) or outbox rows (lane outbox) are done up to (due_at, due_id). In lane segment seen is about marks and events, due_id says which of the sources (the slice''s marks, those for all slices, events) is in work, due_at is about memberships to check.';
 
 		CREATE TABLE journey_state.event
 		(

@@ -194,7 +194,7 @@ extern void pgj_pass_follow_flips(Pass *pass, const Segment *segment,
 extern void pgj_pass_settle(Pass *pass,
 							void (*append)(const Site *, EventRow *, int));
 
-/* news.c */
+/* progress.c */
 extern void pgj_segment_progress_load(const Site *site, int slice,
 									  SegmentProgress *progress);
 extern void pgj_segment_progress_store(const Site *site, int slice,
@@ -206,6 +206,8 @@ extern void pgj_segment_progress_store(const Site *site, int slice,
  */
 extern void pgj_segment_progress_begin(const Site *site, int slice,
 									   TimestampTz at);
+
+/* news.c */
 
 /* Does a segment with this watch read events of this name?  events: the table. */
 extern bool pgj_watch_reads_event(const SegmentWatch *watch, Oid events,
