@@ -13,7 +13,6 @@ use warnings;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(sleep time);
 
 my $contacts = 20_000;
 my $directory = PostgreSQL::Test::Utils::tempdir();
@@ -151,7 +150,10 @@ sub kill_cluster
 	kill 'KILL', $postmaster, @children;
 	my $deadline = time() + 30;
 	# a zombie that nobody has reaped yet still holds the lock file
-	sleep 0.05 while time() < $deadline && grep { -e "/proc/$_" } $postmaster, @children;
+	while (time() < $deadline && grep { -e "/proc/$_" } $postmaster, @children)
+	{
+		select undef, undef, undef, 0.05;
+	}
 	unlink $node->data_dir . '/postmaster.pid';
 	$node->{_pid} = undef;
 	$node->start;
