@@ -352,7 +352,12 @@ add_test(Correlation *correlation, const Level *level, Node *test, Oid operator)
 		equality->opfuncid = InvalidOid;
 	}
 	fact = add_fact(correlation, (Node *) equality, NIL);
-	if (fact->left == 0 || !level->nulls_matter)
+	if (!level->nulls_matter)
+		return;
+
+	/* a row that an outer join made null matters, too */
+	fact->not_null = NULL;
+	if (fact->left == 0)
 		return;
 	if (pgj_can_be_null(correlation->trace, linitial(equality->args)))
 		fact->left = fact->right = 0;

@@ -76,6 +76,7 @@ INSERT INTO given VALUES
 	('44 consent', $$ EXISTS (SELECT FROM journey_state.consent s WHERE s.contact = c.id AND s.channel = 'email' AND s.granted) $$),
 	('45 member', $$ journey.in_segment(c.id, '01 column') AND NOT journey.in_segment(c.ref, '03 direct') $$),
 	('45b row of view', $$ EXISTS (SELECT l FROM lines l WHERE l.who = c.id GROUP BY l HAVING count(*) > 1) $$),
+	('45c not in, outer join', $$ c.ref NOT IN (SELECT k.customer_id FROM orders o LEFT JOIN carts k ON k.customer_id = o.customer_id AND k.customer_id = c.id WHERE o.customer_id IS NULL) $$),
 	('46 plpgsql', $$ hidden(c.id) OR current_setting('shop.mode', true) = 'all' $$),
 	('47 materialized view', $$ c.id IN (SELECT b.customer_id FROM best b) $$),
 	('48 catalog', $$ c.first_name IN (SELECT t.relname FROM pg_catalog.pg_class t) $$);
