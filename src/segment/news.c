@@ -101,6 +101,7 @@ typedef struct Intake
 	Links *links;
 	Bitmapset *scans; /* segments all of whose contacts are concerned */
 	Bitmapset *often; /* the same, by a table each of whose changes says so */
+	Bitmapset *lost;  /* whose contacts this slice could not find now */
 } Intake;
 
 static void
@@ -414,16 +415,16 @@ follow_links(Intake *intake, const Links *links)
 			return;
 	}
 	if (too_many)
-		intake->scans = bms_add_member(intake->scans, links->segment);
+		intake->lost = bms_add_member(intake->lost, links->segment);
 	for (int i = 0; i < n && !too_many; i++)
 		if (pgj_slice_of(pass->site, contacts[i]) == pass->slice)
 			pgj_pass_add(pass, links->segment, contacts[i], pass->at, false);
 }
 
 /*
- * All slices find the same marks; one of them asks for the scans.  Where each
- * change of a table asks for one, it is not begun again a short while after the
- * last.
+ * All slices find the same marks for all; slice 0 asks for their scans.  What
+ * one slice could not find, it asks for itself.  Where each change of a table
+ * asks for one, it is not begun again a short while after the last.
  */
 static void
 ask_for_scans(Intake *intake, Bitmapset *segments, bool often)
@@ -444,7 +445,7 @@ ask_for_scans(Intake *intake, Bitmapset *segments, bool often)
 	int n = 0;
 	uint64 asked;
 
-	if (pass->slice != 0 || bms_is_empty(segments))
+	if (bms_is_empty(segments))
 		return;
 	pgj_params_init(&params, pass->site, bms_num_members(segments));
 	ids = pgj_params_column(&params, INT4OID, NULL);
@@ -514,8 +515,12 @@ pgj_pass_take_news(Pass *pass)
 	}
 	for (const Links *links = intake.links; links != NULL; links = links->next)
 		follow_links(&intake, links);
-	ask_for_scans(&intake, intake.often, true);
-	ask_for_scans(&intake, intake.scans, false);
+	if (pass->slice == 0)
+	{
+		ask_for_scans(&intake, intake.often, true);
+		ask_for_scans(&intake, intake.scans, false);
+	}
+	ask_for_scans(&intake, intake.lost, false);
 	pgj_engine_source.worked += taken;
 
 	all = progress->source == NSOURCES;
