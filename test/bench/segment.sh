@@ -20,6 +20,8 @@ if [ -n "${BENCH_SHORT:-}" ]; then sizes=(5000 20000) rounds=3 blocks=1; fi
 predicates=(spend lapsed viewed)
 first=${sizes[0]}
 last=${sizes[-1]}
+ends=("$first")
+[ "$first" = "$last" ] || ends+=("$last")
 
 sql() { PGUSER=shop psql -X -Atq -v ON_ERROR_STOP=1 -d "bench_$1" -c "$2"; }
 median() { sql "$1" "SELECT bench.median('$2', '$3')"; }
@@ -69,16 +71,16 @@ echo
 echo 'change: a tick after one change of each of 1,000 contacts, microseconds a contact, medians'
 printf '%10s %8s | %9s %9s %9s | %8s\n' contacts segment statement tick 'idle tick' ratio
 for p in "${predicates[@]}"; do
-	for size in "$first" "$last"; do
+	for size in "${ends[@]}"; do
 		sql "$size" "CALL bench.build('$p', '${now[$size]}', 0)"
 		sql "$size" "CALL bench.make_check('$p')"
 	done
 	for ((b = 0; b < blocks; b++)); do
-		for size in "$first" "$last"; do
+		for size in "${ends[@]}"; do
 			now[$size]=$(sql "$size" "CALL bench.changes('$p', '${now[$size]}', $((b * rounds * 3)), $((rounds * 3)))")
 		done
 	done
-	for size in "$first" "$last"; do
+	for size in "${ends[@]}"; do
 		sql "$size" "CALL bench.verify('$p', '${now[$size]}')"
 		sql "$size" "SELECT journey.drop_segment('$p')" >/dev/null
 		awk -v n="$size" -v p="$p" -v c="$(median "$size" check "$p")" -v t="$(median "$size" tick "$p")" -v i="$(median "$size" idle "$p")" \
