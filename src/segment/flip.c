@@ -16,8 +16,8 @@
  *	  where bounds say that the sides cannot meet yet, the pieces up to there are
  *	  skipped, and if they cannot meet again, the search is over (flip_bound.c).
  *
- * The answer may be too early (after MAX_PIECES, at the HORIZON, and where the bounds
- * leave open for how many days a flip lies ahead that is FAR away), but never too
+ * The answer may be too early (after MAX_PIECES, at the horizon, and where the bounds
+ * leave open for how many days a flip lies ahead that is far away), but never too
  * late: checking in vain is cheap, and most rows change before their flip comes.  It is
  * null only if there is no flip.
  *
@@ -28,6 +28,7 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "common/int.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -42,9 +43,6 @@ PG_FUNCTION_INFO_V1(pgj_sql_flip);
 
 #define MAX_PIECES 1000
 #define MAX_ARGUMENTS 8 /* of a function in a program */
-#define HORIZON (100 * (int64) 366 * USECS_PER_DAY)
-#define FAR (7 * USECS_PER_DAY)
-#define JUMP_MARGIN (2.0 * USECS_PER_SEC) /* what doubles get wrong, and more */
 
 typedef enum NodeKind
 {
@@ -79,9 +77,25 @@ typedef enum FlipOp
 	OP_CHANGE
 } FlipOp;
 
+/*
+ * A program that needs no search (flip_plain.c): x against now, now ± span, or
+ * the distance of now and x against span.
+ */
+typedef struct PlainProgram
+{
+	bool is;
+	int time;	   /* the argument that is x */
+	int span;	   /* the argument that is an interval; 0: none */
+	int sign;	   /* of the span beside now */
+	bool distance; /* the span stands alone, and is weighed as intervals are compared */
+	int order;	   /* 1: left - right rises with time; -1: it falls */
+} PlainProgram;
+
 typedef struct FlipProgram
 {
 	char *source;
+	const Node *argument; /* the constant it was read from, if it was one */
+	PlainProgram plain;
 	FlipOp op;
 	FmgrInfo compare;
 	Oid axis; /* the type compared, if places on its axis are comparable */
@@ -253,6 +267,80 @@ read_op(Reader *reader)
 	return OP_CHANGE;
 }
 
+/* ---------- plain programs ---------- */
+
+static bool
+is_call(const FlipNode *node, const char *name)
+{
+	return node->kind == NODE_CALL && node->stage != NULL &&
+		   strcmp(node->stage->name, name) == 0;
+}
+
+/* now, now ± $span */
+static bool
+is_moved_now(const FlipNode *node, PlainProgram *plain)
+{
+	if (node->kind == NODE_NOW)
+		return true;
+	plain->sign = is_call(node, "timestamptz_pl_interval") ? 1 : -1;
+	if ((plain->sign < 0 && !is_call(node, "timestamptz_mi_interval")) ||
+		node->args[0]->kind != NODE_NOW || node->args[1]->kind != NODE_VALUE)
+		return false;
+	plain->span = node->args[1]->argument;
+	return true;
+}
+
+/* now - $time, $time - now */
+static bool
+is_distance(const FlipNode *node, PlainProgram *plain)
+{
+	int now;
+
+	if (!is_call(node, "timestamp_mi"))
+		return false;
+	now = node->args[0]->kind == NODE_NOW ? 0 : 1;
+	if (node->args[now]->kind != NODE_NOW ||
+		node->args[1 - now]->kind != NODE_VALUE)
+		return false;
+	plain->time = node->args[1 - now]->argument;
+	plain->sign = now == 0 ? -1 : 1;
+	plain->distance = true;
+	return true;
+}
+
+static PlainProgram
+plain_program(const FlipProgram *program)
+{
+	PlainProgram plain = { false };
+
+	if (program->op == OP_CHANGE)
+		return plain;
+	for (int side = 0; side < 2; side++)
+	{
+		const FlipNode *moving = side == 0 ? program->left : program->right;
+		const FlipNode *fixed = side == 0 ? program->right : program->left;
+
+		memset(&plain, 0, sizeof(plain));
+		plain.order = side == 0 ? 1 : -1;
+		if (fixed->kind != NODE_VALUE)
+			continue;
+		if (program->axis == TIMESTAMPTZOID && is_moved_now(moving, &plain))
+			plain.time = fixed->argument;
+		else if (program->axis == INTERVALOID && is_distance(moving, &plain))
+		{
+			plain.span = fixed->argument;
+			plain.order *= -plain.sign;
+		}
+		else
+			continue;
+		plain.is = true;
+		break;
+	}
+	return plain;
+}
+
+/* ---------- reading programs ---------- */
+
 static FlipProgram *
 read_program(text *source, Oid collation)
 {
@@ -278,9 +366,24 @@ read_program(text *source, Oid collation)
 	}
 	if (!read_sign(&reader, ')') || *reader.at != '\0')
 		bad_program(&reader);
+	program->plain = plain_program(program);
 	program->scratch = AllocSetContextCreate(
 		CurrentMemoryContext, "condition on time", ALLOCSET_SMALL_SIZES);
 	return program;
+}
+
+/* An argument, if the call was written with a constant there. */
+static const Node *
+constant_argument(FunctionCallInfo fcinfo, int argument)
+{
+	FuncExpr *call = (FuncExpr *) fcinfo->flinfo->fn_expr;
+	const Node *node;
+
+	if (call == NULL || !IsA(call, FuncExpr) ||
+		argument >= list_length(call->args))
+		return NULL;
+	node = list_nth(call->args, argument);
+	return IsA(node, Const) ? node : NULL;
 }
 
 /* The call's program, read once for each place it is called from. */
@@ -288,9 +391,13 @@ static FlipProgram *
 call_program(FunctionCallInfo fcinfo)
 {
 	FlipProgram *program = fcinfo->flinfo->fn_extra;
-	text *source = PG_GETARG_TEXT_PP(0);
+	const Node *argument = constant_argument(fcinfo, 0);
+	text *source;
 	MemoryContext old;
 
+	if (program != NULL && argument != NULL && program->argument == argument)
+		return program;
+	source = PG_GETARG_TEXT_PP(0);
 	if (program != NULL &&
 		strlen(program->source) == VARSIZE_ANY_EXHDR(source) &&
 		memcmp(program->source, VARDATA_ANY(source),
@@ -298,6 +405,7 @@ call_program(FunctionCallInfo fcinfo)
 		return program;
 	old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
 	program = read_program(source, PG_GET_COLLATION());
+	program->argument = argument;
 	MemoryContextSwitchTo(old);
 	fcinfo->flinfo->fn_extra = program;
 	return program;
@@ -539,11 +647,11 @@ apart_for(Search *search, TimestampTz at, int sign)
 		return 0;
 	if (closing <= 0)
 		return FLIP_FOREVER;
-	ahead = gap / closing - JUMP_MARGIN;
+	ahead = gap / closing - (double) FLIP_MARGIN;
 	if (!(ahead > 0))
 		return 0;
-	if (ahead > 2.0 * HORIZON)
-		return isinf(ahead) ? FLIP_FOREVER : 2 * HORIZON;
+	if (ahead > 2.0 * FLIP_HORIZON)
+		return isinf(ahead) ? FLIP_FOREVER : 2 * FLIP_HORIZON;
 	return (int64) ahead;
 }
 
@@ -598,7 +706,7 @@ static bool
 find_flip(Search *search, TimestampTz *flip)
 {
 	FlipOp op = search->program->op;
-	TimestampTz horizon = search->now + HORIZON;
+	TimestampTz horizon = search->now + FLIP_HORIZON;
 	TimestampTz at = search->now;
 	Sides sides;
 	int before;
@@ -624,7 +732,7 @@ find_flip(Search *search, TimestampTz *flip)
 		if (apart > ahead)
 		{
 			at = later(at, apart, horizon);
-			if (apart > FAR)
+			if (apart > FLIP_FAR)
 				break;
 			continue;
 		}
@@ -652,7 +760,85 @@ find_end(Search *search, TimestampTz *flip)
 		elog(ERROR, "a value that moves all the time has no end");
 	if (value.isnull || value.ahead == FLIP_FOREVER)
 		return false;
-	*flip = later(search->now, value.ahead, search->now + HORIZON);
+	*flip = later(search->now, value.ahead, search->now + FLIP_HORIZON);
+	return true;
+}
+
+/* ---------- plain programs ---------- */
+
+static int64
+span_weight(const Interval *span, bool *overflow)
+{
+	int64 days = (int64) span->month * DAYS_PER_MONTH + span->day;
+	int64 weight;
+
+	*overflow = pg_mul_s64_overflow(days, USECS_PER_DAY, &weight) ||
+				pg_add_s64_overflow(weight, span->time, &weight);
+	return weight;
+}
+
+/* When the sides meet. */
+static FlipMeeting
+meeting(Search *search, TimestampTz *at)
+{
+	const PlainProgram *plain = &search->program->plain;
+	NullableDatum *x = &search->call->args[plain->time + 1];
+	NullableDatum *by = &search->call->args[plain->span + 1];
+	Interval *span = NULL;
+	Interval hours = { 0 };
+	bool overflow;
+
+	if (plain->time + 1 >= search->call->nargs ||
+		plain->span + 1 >= search->call->nargs)
+		return MEET_UNKNOWN;
+	if (x->isnull || (plain->span > 0 && by->isnull))
+		return MEET_NEVER;
+	if (plain->span > 0)
+		span = DatumGetIntervalP(by->value);
+	if (plain->distance)
+	{
+		if (TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(x->value)))
+			return MEET_UNKNOWN; /* an error, as in the predicate */
+		hours.time = span_weight(span, &overflow);
+		if (overflow)
+			return MEET_UNKNOWN;
+		span = &hours;
+	}
+	return pgj_flip_meet(search->now, DatumGetTimestampTz(x->value), span,
+						 plain->sign, at);
+}
+
+/* Find what find_flip() would, or something earlier; false: it must be asked. */
+static bool
+find_plain_flip(Search *search, bool *found, TimestampTz *flip)
+{
+	FlipOp op = search->program->op;
+	int order = search->program->plain.order;
+	TimestampTz at = 0;
+
+	*found = false;
+	switch (meeting(search, &at))
+	{
+		case MEET_UNKNOWN:
+			return false;
+		case MEET_NEVER:
+			return true;
+		case MEET_NOT_BEFORE:
+			*found = true;
+			*flip = at;
+			return true;
+		case MEET_AT:
+			break;
+	}
+	*flip = at;
+	if (at > search->now)
+	{
+		*found = true;
+		if (truth(op, 0) != truth(op, -order))
+			return true;
+	}
+	*flip = at + 1;
+	*found = *found || truth(op, 0) != truth(op, order);
 	return true;
 }
 
@@ -672,6 +858,12 @@ pgj_sql_flip(PG_FUNCTION_ARGS)
 	search.now = PG_GETARG_TIMESTAMPTZ(1);
 	if (TIMESTAMP_NOT_FINITE(search.now))
 		PG_RETURN_NULL();
+	if (search.program->plain.is && find_plain_flip(&search, &found, &flip))
+	{
+		if (!found)
+			PG_RETURN_NULL();
+		PG_RETURN_TIMESTAMPTZ(flip);
+	}
 	old = MemoryContextSwitchTo(search.program->scratch);
 	found = search.program->op == OP_CHANGE ? find_end(&search, &flip)
 											: find_flip(&search, &flip);

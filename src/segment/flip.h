@@ -107,7 +107,17 @@ extern FlipUnit pgj_flip_format_unit(const char *format, int len);
 extern FlipClass pgj_flip_class(const Stage *stage, int nargs,
 								const FlipClass *classes, const char **texts);
 
+/*
+ * Is the zone's offset from UTC the same all the way from one instant to another?
+ * The session's zone; false may be said in error.
+ */
+extern bool pgj_flip_zone_steady(TimestampTz from, TimestampTz to);
+
 #define FLIP_FOREVER PG_INT64_MAX
+#define FLIP_HORIZON (100 * (int64) 366 * USECS_PER_DAY)
+#define FLIP_FAR (7 * USECS_PER_DAY)
+#define FLIP_MARGIN (2 * USECS_PER_SEC) /* what doubles get wrong, and more */
+#define FLIP_DAY_DRIFT (50 * USECS_PER_HOUR) /* whole days, over changes of zone */
 
 /* A value at an instant, and how it goes on. */
 typedef struct FlipValue
@@ -148,9 +158,28 @@ typedef struct FlipBounds
 /* flip_bound.c: a value's place on its axis; NaN for types without one */
 extern double pgj_flip_place(Oid type, Datum value);
 
+/* How far an interval takes a time, give or take the drift. */
+extern void pgj_flip_span(const Interval *span, double *distance, double *drift);
+
 /* The bounds of a call's result, from those of its arguments and their values. */
 extern FlipBounds pgj_flip_bounds(const Stage *stage, int nargs,
 								  const FlipBounds *bounds,
 								  const FlipValue *args, TimestampTz now);
+
+/*
+ * flip_plain.c: when does now + span (sign 1) or now - span (-1) meet x?  Span may be
+ * null.  MEET_NEVER: it is later than x, and stays so, or x is infinite.
+ */
+typedef enum FlipMeeting
+{
+	MEET_UNKNOWN,
+	MEET_NEVER,
+	MEET_AT,		/* *at or now, and it rises evenly up to a microsecond later */
+	MEET_NOT_BEFORE /* *at, which is later than now */
+} FlipMeeting;
+
+extern FlipMeeting pgj_flip_meet(TimestampTz now, TimestampTz x,
+								 const Interval *span, int sign,
+								 TimestampTz *at);
 
 #endif /* PGJ_FLIP_H */

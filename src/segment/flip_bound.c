@@ -25,7 +25,6 @@
 
 #define DAY ((double) USECS_PER_DAY)
 #define ZONE_DRIFT (26.0 * USECS_PER_HOUR) /* a local time as an instant */
-#define DAY_DRIFT (50.0 * USECS_PER_HOUR) /* whole days, over changes of zone */
 #define MONTH_DRIFT (5 * DAY) /* whole months, in months of average length */
 #define MONTH_AVERAGE (30.436875 * DAY)
 #define YEAR_SHORTEST (365 * DAY)
@@ -121,22 +120,26 @@ add(FlipBounds a, FlipBounds b)
 	return a;
 }
 
+void
+pgj_flip_span(const Interval *span, double *distance, double *drift)
+{
+	*distance = span->month * MONTH_AVERAGE + span->day * DAY +
+				(double) span->time;
+	*drift = (span->month != 0 ? MONTH_DRIFT : 0) +
+			 (span->month != 0 || span->day != 0 ? (double) FLIP_DAY_DRIFT : 0);
+}
+
 static FlipBounds
 shift(FlipBounds from, const FlipValue *by, int sign)
 {
-	Interval *span;
 	double drift;
 	double distance;
 
 	if (by->direction != 0 || by->ahead != FLIP_FOREVER ||
 		DatumGetPointer(by->value) == NULL)
 		return unknown;
-	span = DatumGetIntervalP(by->value);
-	drift = (span->month != 0 ? MONTH_DRIFT : 0) +
-			(span->month != 0 || span->day != 0 ? DAY_DRIFT : 0);
-	distance = sign * (span->month * MONTH_AVERAGE + span->day * DAY +
-					   (double) span->time);
-	return widen(from, distance - drift, distance + drift);
+	pgj_flip_span(DatumGetIntervalP(by->value), &distance, &drift);
+	return widen(from, sign * distance - drift, sign * distance + drift);
 }
 
 static FlipBounds

@@ -384,6 +384,27 @@ zone_ahead(TimestampTz at, pg_tz *zone)
 	return time_t_to_timestamptz(change) - at;
 }
 
+/* What is known from the last question: nothing changes from "from" to before "change". */
+bool
+pgj_flip_zone_steady(TimestampTz from, TimestampTz to)
+{
+	static pg_tz *zone = NULL;
+	static TimestampTz known_from;
+	static TimestampTz known_change;
+	int64 ahead;
+
+	if (zone != session_timezone || from < known_from || from >= known_change)
+	{
+		/* a whole second, so that a change just at "from" is not passed over */
+		ahead = zone_ahead(from - USECS_PER_SEC, session_timezone);
+		zone = session_timezone;
+		known_from = from;
+		known_change = ahead == FLIP_FOREVER ? DT_NOEND
+											 : from - USECS_PER_SEC + ahead;
+	}
+	return to < known_change;
+}
+
 /* How long until a local time stops moving along with the instant it maps to. */
 static int64
 zone_ahead_out(TimestampTz out, pg_tz *zone)
