@@ -66,10 +66,11 @@ for size in "${sizes[@]}"; do
 	done
 done
 
-# the smallest and the largest shop by turns
+# the smallest and the largest shop by turns; 1,000 contacts are some 60 for each
+# of the 16 slices, 16,000 are a whole statement for each
 echo
-echo 'change: a tick after one change of each of 1,000 contacts, microseconds a contact, medians'
-printf '%10s %8s | %9s %9s %9s | %8s\n' contacts segment statement tick 'idle tick' ratio
+echo 'change: a tick after one change of each contact, microseconds a contact, medians'
+printf '%10s %8s %8s | %9s %9s %9s | %8s %8s | %s\n' contacts segment changed bare own tick own/bare tick/bare 'idle tick, ms'
 for p in "${predicates[@]}"; do
 	for size in "${ends[@]}"; do
 		sql "$size" "CALL bench.build('$p', '${now[$size]}', 0)"
@@ -77,15 +78,20 @@ for p in "${predicates[@]}"; do
 	done
 	for ((b = 0; b < blocks; b++)); do
 		for size in "${ends[@]}"; do
-			now[$size]=$(sql "$size" "CALL bench.changes('$p', '${now[$size]}', $((b * rounds * 3)), $((rounds * 3)))")
+			now[$size]=$(sql "$size" "CALL bench.changes('$p', '${now[$size]}', $((b * 100)), $((rounds * 3)), 1000)")
 		done
 	done
 	for size in "${ends[@]}"; do
+		[ "$size" -lt 50000 ] || now[$size]=$(sql "$size" "CALL bench.changes('$p', '${now[$size]}', 5000, $((rounds * 2)), 16000)")
 		sql "$size" "CALL bench.verify('$p', '${now[$size]}')"
 		sql "$size" "SELECT journey.drop_segment('$p')" >/dev/null
-		awk -v n="$size" -v p="$p" -v c="$(median "$size" check "$p")" -v t="$(median "$size" tick "$p")" -v i="$(median "$size" idle "$p")" \
-			'BEGIN { printf "%10d %8s | %9.2f %9.2f %9.2f | %8.2f\n", n, p, c, t, i, t / c }'
+		for changed in 1000 16000; do
+			[ "$changed" = 1000 ] || [ "$size" -ge 50000 ] || continue
+			awk -v n="$size" -v p="$p" -v k=$changed -v b="$(median "$size" "bare $changed" "$p")" -v o="$(median "$size" "own $changed" "$p")" -v t="$(median "$size" "tick $changed" "$p")" \
+				-v i="$(median "$size" 'idle tick' "$p")" \
+				'BEGIN { printf "%10d %8s %8d | %9.2f %9.2f %9.2f | %8.2f %8.2f | %8.2f\n", n, p, k, b, o, t, o / b, t / b, i }'
+		done
 	done
-	awk -v p="$p" -v t1="$(median "$first" tick "$p")" -v t2="$(median "$last" tick "$p")" -v c1="$(median "$first" check "$p")" -v c2="$(median "$last" check "$p")" -v a="$first" -v b="$last" \
-		'BEGIN { printf "growth, %s: with %d contacts a tick costs %.2f times as much as with %d, the bare statement %.2f times\n", p, b, t2 / t1, a, c2 / c1 }'
+	awk -v p="$p" -v t1="$(median "$first" 'tick 1000' "$p")" -v t2="$(median "$last" 'tick 1000' "$p")" -v c1="$(median "$first" 'bare 1000' "$p")" -v c2="$(median "$last" 'bare 1000' "$p")" \
+		-v a="$first" -v b="$last" 'BEGIN { printf "growth, %s: with %d contacts a tick costs %.2f times as much as with %d, the bare statement %.2f times\n", p, b, t2 / t1, a, c2 / c1 }'
 done

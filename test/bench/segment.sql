@@ -134,52 +134,66 @@ BEGIN
 END
 $$;
 
--- the bare predicate as a statement that is prepared once in a session
+-- the bare predicate, and the segment's own statement, each prepared once in a session
 CREATE PROCEDURE bench.make_check(what text) LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE format($f$
-		CREATE FUNCTION bench.%I(contacts bigint[], instant timestamptz) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $b$
+		CREATE OR REPLACE FUNCTION bench.%I(contacts bigint[], instant timestamptz) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $b$
 		DECLARE
 			n bigint;
 		BEGIN
 			SELECT count(*) FILTER (WHERE x.member) INTO n FROM (SELECT c.id, %s AS member FROM bench.contact c WHERE c.id = ANY (contacts)) AS x;
 			RETURN n;
 		END
-		$b$ $f$, 'check_' || what, replace((SELECT source FROM bench.predicate p WHERE p.name = what), 'now()', 'instant'));
+		$b$ $f$, 'bare_' || what, replace((SELECT source FROM bench.predicate p WHERE p.name = what), 'now()', 'instant'));
+	EXECUTE format($f$
+		CREATE OR REPLACE FUNCTION bench.%I(contacts bigint[], instant timestamptz) RETURNS bigint LANGUAGE plpgsql VOLATILE SET plan_cache_mode = force_generic_plan AS $b$
+		DECLARE
+			numbers integer[] := ARRAY(SELECT generate_subscripts(contacts, 1));
+			times timestamptz[] := array_fill(instant, ARRAY[array_length(contacts, 1)]);
+			n bigint;
+		BEGIN
+			SELECT count(*) FILTER (WHERE f.member) + count(f.next_check) INTO n FROM journey_state.%I(numbers, contacts, times) f;
+			RETURN n;
+		END
+		$b$ $f$, 'own_' || what, format('segment_%s_check', (SELECT segment_id FROM journey.segment WHERE name = what)));
 END
 $$;
 
 /*
- * One change of each of 1,000 contacts in a transaction, then a tick; the bare
- * statement for the same contacts before it or after it by turns, so that
- * neither always finds the pages read by the other.
+ * One change of each of "batch" contacts in a transaction, then a tick.  The two
+ * statements for the same contacts come before it or after it by turns, so that
+ * none always finds the pages read by another.
  */
-CREATE PROCEDURE bench.change(what text, at timestamptz, round integer) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE bench.change(what text, at timestamptz, round integer, batch integer) LANGUAGE plpgsql AS $$
 DECLARE
 	p bench.predicate;
 	contacts bigint[];
 	n bigint := (SELECT max(id) FROM bench.contact);
 	started timestamptz;
-	flips bigint;
 BEGIN
 	SELECT * INTO p FROM bench.predicate q WHERE q.name = what;
-	contacts := ARRAY(SELECT DISTINCT 1 + floor(n * bench.share(i, 1000 + round))::bigint FROM generate_series(1, 1010) i LIMIT 1000);
+	contacts := ARRAY(SELECT DISTINCT 1 + floor(n * bench.share(i, 1000 + round))::bigint FROM generate_series(1, batch + batch / 10) i LIMIT batch);
 	EXECUTE p.change USING contacts, at;
 	COMMIT;
-	FOR turn IN 0 .. 1 LOOP
+	FOR turn IN 0 .. 2 LOOP
 		started := clock_timestamp();
-		IF turn = round & 1 THEN
-			CALL bench.tick(at);
-			INSERT INTO bench.result VALUES ('tick', what, round, bench.ms(started));
-		ELSE
-			EXECUTE format('SELECT bench.%I($1, $2)', 'check_' || what) USING contacts, at;
-			INSERT INTO bench.result VALUES ('check', what, round, bench.ms(started));
-		END IF;
+		CASE (turn + abs(round)) % 3
+			WHEN 0 THEN
+				CALL bench.tick(at);
+				INSERT INTO bench.result VALUES ('tick ' || batch, what, round, bench.ms(started) * 1000 / array_length(contacts, 1));
+			WHEN 1 THEN
+				EXECUTE format('SELECT bench.%I($1, $2)', 'bare_' || what) USING contacts, at;
+				INSERT INTO bench.result VALUES ('bare ' || batch, what, round, bench.ms(started) * 1000 / array_length(contacts, 1));
+			ELSE
+				EXECUTE format('SELECT bench.%I($1, $2)', 'own_' || what) USING contacts, at;
+				INSERT INTO bench.result VALUES ('own ' || batch, what, round, bench.ms(started) * 1000 / array_length(contacts, 1));
+		END CASE;
 		COMMIT;
 	END LOOP;
 	started := clock_timestamp();
 	CALL bench.tick(at);
-	INSERT INTO bench.result VALUES ('idle', what, round, bench.ms(started));
+	INSERT INTO bench.result VALUES ('idle tick', what, round, bench.ms(started));
 	COMMIT;
 END
 $$;
@@ -221,13 +235,13 @@ END
 $$;
 
 -- a block of rounds; a session that has just begun warms up first
-CREATE PROCEDURE bench.changes(what text, INOUT at timestamptz, first integer, rounds integer) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE bench.changes(what text, INOUT at timestamptz, first integer, rounds integer, batch integer) LANGUAGE plpgsql AS $$
 BEGIN
 	FOR i IN -6 .. rounds LOOP
 		CONTINUE WHEN i = 0;
 		at := at + interval '1 second';
 		-- a round below 0 is not counted, but its contacts are others as well
-		CALL bench.change(what, at, CASE WHEN i < 0 THEN -100 * first + i ELSE first + i END);
+		CALL bench.change(what, at, CASE WHEN i < 0 THEN -100 * first + i ELSE first + i END, CASE WHEN i < 0 THEN least(batch, 1000) ELSE batch END);
 	END LOOP;
 END
 $$;
