@@ -31,78 +31,14 @@
 #include "common/int.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "segment/flip.h"
+#include "segment/flip_program.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_flip);
 
 #define MAX_PIECES 1000
-#define MAX_ARGUMENTS 8 /* of a function in a program */
-
-typedef enum NodeKind
-{
-	NODE_NOW,
-	NODE_VALUE,
-	NODE_CALL,
-	NODE_GREATEST,
-	NODE_LEAST,
-	NODE_COALESCE
-} NodeKind;
-
-typedef struct FlipNode
-{
-	NodeKind kind;
-	int argument; /* NODE_VALUE */
-	FmgrInfo function;
-	const Stage *stage;
-	int nargs;
-	struct FlipNode *args[MAX_ARGUMENTS];
-	FunctionCallInfo call;
-} FlipNode;
-
-typedef enum FlipOp
-{
-	OP_LT,
-	OP_LE,
-	OP_EQ,
-	OP_NE,
-	OP_GE,
-	OP_GT,
-	OP_SIGN,
-	OP_CHANGE
-} FlipOp;
-
-/*
- * A program that needs no search (flip_plain.c): x against now, now ± span, or
- * the distance of now and x against span.
- */
-typedef struct PlainProgram
-{
-	bool is;
-	int time;	   /* the argument that is x */
-	int span;	   /* the argument that is an interval; 0: none */
-	int sign;	   /* of the span beside now */
-	bool distance; /* the span stands alone, and is weighed as intervals are compared */
-	int order;	   /* 1: left - right rises with time; -1: it falls */
-} PlainProgram;
-
-typedef struct FlipProgram
-{
-	char *source;
-	const Node *argument; /* the constant it was read from, if it was one */
-	PlainProgram plain;
-	FlipOp op;
-	FmgrInfo compare;
-	Oid axis; /* the type compared, if places on its axis are comparable */
-	FlipNode *left;
-	FlipNode *right; /* NULL for OP_CHANGE */
-	MemoryContext scratch;
-} FlipProgram;
 
 /* One search. */
 typedef struct Search
@@ -121,295 +57,6 @@ typedef struct Sides
 	FlipValue right;
 	int sign; /* of left - right */
 } Sides;
-
-/* ---------- programs ---------- */
-
-typedef struct Reader
-{
-	const char *at;
-	Oid collation;
-} Reader;
-
-static void
-bad_program(const Reader *reader)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("malformed condition on time at \"%s\"", reader->at),
-			 errhint("This function is called by segments' statements only.")));
-}
-
-static char *
-read_word(Reader *reader)
-{
-	const char *start;
-
-	while (*reader->at == ' ')
-		reader->at++;
-	start = reader->at;
-	while (*reader->at != '\0' && strchr(" ()", *reader->at) == NULL)
-		reader->at++;
-	if (reader->at == start)
-		bad_program(reader);
-	return pnstrdup(start, reader->at - start);
-}
-
-static bool
-read_sign(Reader *reader, char sign)
-{
-	while (*reader->at == ' ')
-		reader->at++;
-	if (*reader->at != sign)
-		return false;
-	reader->at++;
-	return true;
-}
-
-static void
-look_up(Reader *reader, const char *name, FmgrInfo *function)
-{
-	Oid oid = fmgr_internal_function(name);
-
-	if (!OidIsValid(oid))
-		bad_program(reader);
-	fmgr_info(oid, function);
-}
-
-static FlipNode *
-read_node(Reader *reader)
-{
-	FlipNode *node = palloc0(sizeof(FlipNode));
-	char *word;
-
-	check_stack_depth();
-	if (!read_sign(reader, '('))
-	{
-		word = read_word(reader);
-		if (strcmp(word, "now") == 0)
-			node->kind = NODE_NOW;
-		else if (word[0] == '$')
-		{
-			node->kind = NODE_VALUE;
-			node->argument = pg_strtoint32(word + 1);
-		}
-		else
-			bad_program(reader);
-		return node;
-	}
-
-	word = read_word(reader);
-	if (strcmp(word, "greatest") == 0 || strcmp(word, "least") == 0)
-	{
-		node->kind = word[0] == 'g' ? NODE_GREATEST : NODE_LEAST;
-		look_up(reader, read_word(reader), &node->function);
-	}
-	else if (strcmp(word, "coalesce") == 0)
-		node->kind = NODE_COALESCE;
-	else
-	{
-		node->kind = NODE_CALL;
-		look_up(reader, word, &node->function);
-		node->stage = pgj_flip_stage(word);
-	}
-	while (!read_sign(reader, ')'))
-	{
-		if (node->nargs == MAX_ARGUMENTS)
-			bad_program(reader);
-		node->args[node->nargs++] = read_node(reader);
-	}
-	if (node->kind == NODE_CALL && node->nargs != node->function.fn_nargs)
-		bad_program(reader);
-	node->call = palloc0(SizeForFunctionCallInfo(Max(node->nargs, 2)));
-	InitFunctionCallInfoData(*node->call, &node->function,
-							 node->kind == NODE_CALL ? node->nargs : 2,
-							 reader->collation, NULL, NULL);
-	return node;
-}
-
-static Oid
-axis_of(const char *compare)
-{
-	static const struct
-	{
-		const char *name;
-		Oid type;
-	} axes[] = { { "timestamp_cmp", TIMESTAMPTZOID }, /* serves both */
-				 { "timestamptz_cmp", TIMESTAMPTZOID },
-				 { "date_cmp", DATEOID },
-				 { "time_cmp", TIMEOID },
-				 { "interval_cmp", INTERVALOID },
-				 { "btint4cmp", INT4OID },
-				 { "btint8cmp", INT8OID },
-				 { "btfloat8cmp", FLOAT8OID },
-				 { "numeric_cmp", NUMERICOID } };
-
-	for (int i = 0; i < lengthof(axes); i++)
-	{
-		if (strcmp(axes[i].name, compare) == 0)
-			return axes[i].type;
-	}
-	return InvalidOid;
-}
-
-static FlipOp
-read_op(Reader *reader)
-{
-	static const char *const names[] = { "<",  "<=", "=", "<>",
-										 ">=", ">",	 "?", "change" };
-	char *word = read_word(reader);
-
-	for (int i = 0; i < lengthof(names); i++)
-	{
-		if (strcmp(names[i], word) == 0)
-			return (FlipOp) i;
-	}
-	bad_program(reader);
-	return OP_CHANGE;
-}
-
-/* ---------- plain programs ---------- */
-
-static bool
-is_call(const FlipNode *node, const char *name)
-{
-	return node->kind == NODE_CALL && node->stage != NULL &&
-		   strcmp(node->stage->name, name) == 0;
-}
-
-/* now, now ± $span */
-static bool
-is_moved_now(const FlipNode *node, PlainProgram *plain)
-{
-	if (node->kind == NODE_NOW)
-		return true;
-	plain->sign = is_call(node, "timestamptz_pl_interval") ? 1 : -1;
-	if ((plain->sign < 0 && !is_call(node, "timestamptz_mi_interval")) ||
-		node->args[0]->kind != NODE_NOW || node->args[1]->kind != NODE_VALUE)
-		return false;
-	plain->span = node->args[1]->argument;
-	return true;
-}
-
-/* now - $time, $time - now */
-static bool
-is_distance(const FlipNode *node, PlainProgram *plain)
-{
-	int now;
-
-	if (!is_call(node, "timestamp_mi"))
-		return false;
-	now = node->args[0]->kind == NODE_NOW ? 0 : 1;
-	if (node->args[now]->kind != NODE_NOW ||
-		node->args[1 - now]->kind != NODE_VALUE)
-		return false;
-	plain->time = node->args[1 - now]->argument;
-	plain->sign = now == 0 ? -1 : 1;
-	plain->distance = true;
-	return true;
-}
-
-static PlainProgram
-plain_program(const FlipProgram *program)
-{
-	PlainProgram plain = { false };
-
-	if (program->op == OP_CHANGE)
-		return plain;
-	for (int side = 0; side < 2; side++)
-	{
-		const FlipNode *moving = side == 0 ? program->left : program->right;
-		const FlipNode *fixed = side == 0 ? program->right : program->left;
-
-		memset(&plain, 0, sizeof(plain));
-		plain.order = side == 0 ? 1 : -1;
-		if (fixed->kind != NODE_VALUE)
-			continue;
-		if (program->axis == TIMESTAMPTZOID && is_moved_now(moving, &plain))
-			plain.time = fixed->argument;
-		else if (program->axis == INTERVALOID && is_distance(moving, &plain))
-		{
-			plain.span = fixed->argument;
-			plain.order *= -plain.sign;
-		}
-		else
-			continue;
-		plain.is = true;
-		break;
-	}
-	return plain;
-}
-
-/* ---------- reading programs ---------- */
-
-static FlipProgram *
-read_program(text *source, Oid collation)
-{
-	FlipProgram *program = palloc0(sizeof(FlipProgram));
-	Reader reader;
-
-	program->source = text_to_cstring(source);
-	reader.at = program->source;
-	reader.collation = collation;
-	if (!read_sign(&reader, '('))
-		bad_program(&reader);
-	program->op = read_op(&reader);
-	if (program->op == OP_CHANGE)
-		program->left = read_node(&reader);
-	else
-	{
-		char *compare = read_word(&reader);
-
-		look_up(&reader, compare, &program->compare);
-		program->axis = axis_of(compare);
-		program->left = read_node(&reader);
-		program->right = read_node(&reader);
-	}
-	if (!read_sign(&reader, ')') || *reader.at != '\0')
-		bad_program(&reader);
-	program->plain = plain_program(program);
-	program->scratch = AllocSetContextCreate(
-		CurrentMemoryContext, "condition on time", ALLOCSET_SMALL_SIZES);
-	return program;
-}
-
-/* An argument, if the call was written with a constant there. */
-static const Node *
-constant_argument(FunctionCallInfo fcinfo, int argument)
-{
-	FuncExpr *call = (FuncExpr *) fcinfo->flinfo->fn_expr;
-	const Node *node;
-
-	if (call == NULL || !IsA(call, FuncExpr) ||
-		argument >= list_length(call->args))
-		return NULL;
-	node = list_nth(call->args, argument);
-	return IsA(node, Const) ? node : NULL;
-}
-
-/* The call's program, read once for each place it is called from. */
-static FlipProgram *
-call_program(FunctionCallInfo fcinfo)
-{
-	FlipProgram *program = fcinfo->flinfo->fn_extra;
-	const Node *argument = constant_argument(fcinfo, 0);
-	text *source;
-	MemoryContext old;
-
-	if (program != NULL && argument != NULL && program->argument == argument)
-		return program;
-	source = PG_GETARG_TEXT_PP(0);
-	if (program != NULL &&
-		strlen(program->source) == VARSIZE_ANY_EXHDR(source) &&
-		memcmp(program->source, VARDATA_ANY(source),
-			   VARSIZE_ANY_EXHDR(source)) == 0)
-		return program;
-	old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-	program = read_program(source, PG_GET_COLLATION());
-	program->argument = argument;
-	MemoryContextSwitchTo(old);
-	fcinfo->flinfo->fn_extra = program;
-	return program;
-}
 
 /* ---------- evaluation ---------- */
 
@@ -490,7 +137,7 @@ static void
 evaluate(Search *search, FlipNode *node, TimestampTz at, bool pieces,
 		 FlipValue *result)
 {
-	FlipValue args[MAX_ARGUMENTS];
+	FlipValue args[FLIP_MAX_ARGUMENTS];
 
 	memset(result, 0, sizeof(FlipValue));
 	result->ahead = FLIP_FOREVER;
@@ -570,8 +217,8 @@ static FlipBounds
 node_bounds(Search *search, FlipNode *node)
 {
 	FlipBounds result = { false, false, false, { 0, 0 }, { 0, 0 } };
-	FlipBounds bounds[MAX_ARGUMENTS];
-	FlipValue args[MAX_ARGUMENTS];
+	FlipBounds bounds[FLIP_MAX_ARGUMENTS];
+	FlipValue args[FLIP_MAX_ARGUMENTS];
 	NullableDatum *value;
 	double place;
 
@@ -852,7 +499,7 @@ pgj_sql_flip(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0) || PG_NARGS() < 2 || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	search.program = call_program(fcinfo);
+	search.program = pgj_flip_program(fcinfo);
 	search.call = fcinfo;
 	search.collation = PG_GET_COLLATION();
 	search.now = PG_GETARG_TIMESTAMPTZ(1);

@@ -117,7 +117,8 @@ extern bool pgj_flip_zone_steady(TimestampTz from, TimestampTz to);
 #define FLIP_HORIZON (100 * (int64) 366 * USECS_PER_DAY)
 #define FLIP_FAR (7 * USECS_PER_DAY)
 #define FLIP_MARGIN (2 * USECS_PER_SEC) /* what doubles get wrong, and more */
-#define FLIP_DAY_DRIFT (50 * USECS_PER_HOUR) /* whole days, over changes of zone */
+#define FLIP_DAY_DRIFT \
+	(50 * USECS_PER_HOUR) /* whole days, over changes of zone */
 
 /* A value at an instant, and how it goes on. */
 typedef struct FlipValue
@@ -159,7 +160,8 @@ typedef struct FlipBounds
 extern double pgj_flip_place(Oid type, Datum value);
 
 /* How far an interval takes a time, give or take the drift. */
-extern void pgj_flip_span(const Interval *span, double *distance, double *drift);
+extern void pgj_flip_span(const Interval *span, double *distance,
+						  double *drift);
 
 /* The bounds of a call's result, from those of its arguments and their values. */
 extern FlipBounds pgj_flip_bounds(const Stage *stage, int nargs,
@@ -174,7 +176,7 @@ typedef enum FlipMeeting
 {
 	MEET_UNKNOWN,
 	MEET_NEVER,
-	MEET_AT,		/* *at or now, and it rises evenly up to a microsecond later */
+	MEET_AT, /* *at or now, and it rises evenly up to a microsecond later */
 	MEET_NOT_BEFORE /* *at, which is later than now */
 } FlipMeeting;
 
