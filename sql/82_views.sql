@@ -11,7 +11,7 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning		-- DROP IF EXISTS need not tell of it
 AS $create$
 DECLARE
-	view_names CONSTANT text[] := ARRAY['funnel', 'journey_performance', 'lifts', 'message_reasons', 'enrollments', 'messages', 'segment_member',
+	view_names CONSTANT text[] := ARRAY['funnel', 'journey_performance', 'lifts', 'message_reasons', 'enrollments', 'messages', 'segments', 'segment_member',
 		'segment_history', 'segment_progress', 'health'];
 	grants text[];
 	statement text;
@@ -124,7 +124,9 @@ BEGIN
 	SELECT j.name AS journey, v.version, e.contact, e.enrollment_id, nullif(e.key, '') AS key, e.ordinal,
 		CASE WHEN e.ghost THEN 'holdout' ELSE 'treatment' END AS arm, e.status,
 		l.step_no, s.kind AS step_kind, s.label AS step_label, l.at AS step_since,
-		e.entered_at, e.ended_at, e.end_reason, e.error
+		e.entered_at, e.ended_at,
+		regexp_replace(regexp_replace(e.end_reason, '^event journey\.enter:', 'enter segment '), '^event journey\.leave:', 'leave segment ') AS end_reason,
+		e.error
 	FROM journey_state.enrollment AS e
 	JOIN journey.journey AS j ON j.journey_id = e.journey_id
 	JOIN journey.version AS v ON v.version_id = e.version_id
@@ -151,6 +153,15 @@ BEGIN
 		WHERE c.contact = m.contact AND c.message_id = m.message_id AND c.at >= m.decided_at
 	) AS r ON true;
 	COMMENT ON VIEW journey.messages IS 'Every message that the gate let through, and what became of it';
+
+	CREATE VIEW journey.segments WITH (security_invoker = true) AS
+	SELECT s.name AS segment, s.status, coalesce(m.size, 0) AS size, s.predicate, s.timezone,
+		CASE WHEN s.opaque THEN s.refresh_every END AS refresh_every, s.created_at, s.changed_at, s.error
+	FROM journey.segment AS s
+	LEFT JOIN (
+		SELECT b.segment_id, count(*) AS size FROM journey_state.membership AS b WHERE b.member GROUP BY b.segment_id
+	) AS m ON m.segment_id = s.segment_id;
+	COMMENT ON VIEW journey.segments IS 'Segments and how many contacts are in each, as of the latest tick; refresh_every: how often all contacts are looked at again, where a part cannot be followed';
 
 	CREATE VIEW journey.segment_member WITH (security_invoker = true) AS
 	SELECT s.name AS segment, m.contact, m.since

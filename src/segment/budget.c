@@ -174,7 +174,8 @@ pgj_segment_check_budget(CompiledSegment *segment, TimestampTz at, bool enforce)
 			index
 				? errhint("An index on %s is missing.", index)
 				: errhint(
-					  "journey.explain_segment() shows the plans of segments."));
+					  "EXPLAIN tells why, for one contact: EXPLAIN SELECT ... FROM %s AS c WHERE c.%s = ...",
+					  site->contact_name, site->key_column));
 	}
 	if (enforce && SPI_execute_with_args(segment->check, 3, types, values, NULL,
 										 true, 0) != SPI_OK_SELECT)

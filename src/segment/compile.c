@@ -198,8 +198,10 @@ explain_timeout(ErrorData *error, const CompileContext *cc)
 	error->detail = psprintf("Trying it on %d contacts took longer than %d ms.",
 							 SEGMENT_SAMPLE, pgj_expression_timeout);
 	error->hint =
-		index ? psprintf("An index on %s is missing.", index)
-			  : pstrdup("See the setting pg_journey.expression_timeout.");
+		index
+			? psprintf("An index on %s is missing.", index)
+			: pstrdup(
+				  "EXPLAIN ANALYZE tells why, for one contact. The limit is the setting pg_journey.expression_timeout.");
 }
 
 /* Where it happened is told without the statement around the predicate. */

@@ -123,8 +123,8 @@ add(FlipBounds a, FlipBounds b)
 void
 pgj_flip_span(const Interval *span, double *distance, double *drift)
 {
-	*distance = span->month * MONTH_AVERAGE + span->day * DAY +
-				(double) span->time;
+	*distance =
+		span->month * MONTH_AVERAGE + span->day * DAY + (double) span->time;
 	*drift = (span->month != 0 ? MONTH_DRIFT : 0) +
 			 (span->month != 0 || span->day != 0 ? (double) FLIP_DAY_DRIFT : 0);
 }

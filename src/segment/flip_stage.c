@@ -399,8 +399,8 @@ pgj_flip_zone_steady(TimestampTz from, TimestampTz to)
 		ahead = zone_ahead(from - USECS_PER_SEC, session_timezone);
 		zone = session_timezone;
 		known_from = from;
-		known_change = ahead == FLIP_FOREVER ? DT_NOEND
-											 : from - USECS_PER_SEC + ahead;
+		known_change =
+			ahead == FLIP_FOREVER ? DT_NOEND : from - USECS_PER_SEC + ahead;
 	}
 	return to < known_change;
 }
