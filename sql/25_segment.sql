@@ -135,7 +135,7 @@ LANGUAGE c VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_resume_segment';
 REVOKE ALL ON FUNCTION journey.resume_segment(text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.resume_segment(text, timestamptz) IS 'Compile a suspended segment anew and look at all contacts again';
+COMMENT ON FUNCTION journey.resume_segment(text, timestamptz) IS 'Compile a suspended segment anew and look at all contacts again; those who entered or left meanwhile do so now, as an event';
 
 CREATE FUNCTION journey.refresh_segment(name text, at timestamptz DEFAULT clock_timestamp())
 RETURNS void

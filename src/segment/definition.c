@@ -178,11 +178,17 @@ typedef struct Stored
 	char *timezone;
 	char *status;
 	int revision;
+	bool announce; /* resuming it: contacts found to differ do so as an event */
 } Stored;
 
 /*
  * A segment by name, within SPI.  Its row is not locked: definitions are, and who
  * holds a slice writes the status.
+ *
+ * Once a definition has been over all contacts, members are known, and whoever
+ * differs from that after a suspension has entered or left meanwhile.  Before, the
+ * scan under way says what its author wanted.  A scan that was asked for by a
+ * definition has no start until it starts.
  */
 static Stored
 find_segment(const Site *site, const char *name)
@@ -193,7 +199,9 @@ find_segment(const Site *site, const char *name)
 
 	pgj_args_text(&args, name);
 	if (pgj_args_run(
-			"SELECT s.segment_id, s.revision, s.predicate, s.search_path, s.timezone, s.status FROM journey.segment AS s"
+			"SELECT s.segment_id, s.revision, s.predicate, s.search_path, s.timezone, s.status,"
+			" s.announce OR c.reason OPERATOR(pg_catalog.=) 'refresh' OR c.started_at IS NOT NULL AND c.finished_at IS NOT NULL"
+			" FROM journey.segment AS s JOIN journey_state.segment_scan AS c ON c.segment_id OPERATOR(pg_catalog.=) s.segment_id"
 			" WHERE s.name OPERATOR(pg_catalog.=) $1",
 			&args) == 0)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -204,6 +212,7 @@ find_segment(const Site *site, const char *name)
 	stored.search_path = pgj_result_text(0, 4);
 	stored.timezone = pgj_result_text(0, 5);
 	stored.status = pgj_result_text(0, 6);
+	stored.announce = strcmp(pgj_result_text(0, 7), "t") == 0;
 	pgj_become_caller(saved);
 	return stored;
 }
@@ -519,7 +528,8 @@ pgj_sql_refresh_segment(PG_FUNCTION_ARGS)
 
 /*
  * A suspended segment is compiled anew, by the names in its text: what it read
- * may have been dropped and made again.
+ * may have been dropped and made again.  The predicate is the same, so who entered
+ * or left meanwhile does so now: an exit from a journey must not be lost.
  */
 Datum
 pgj_sql_resume_segment(PG_FUNCTION_ARGS)
@@ -538,7 +548,7 @@ pgj_sql_resume_segment(PG_FUNCTION_ARGS)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("segment \"%s\" is not suspended", name));
 	redefine(site, name, &stored, stored.predicate, stored.search_path,
-			 stored.timezone, false, at);
+			 stored.timezone, stored.announce, at);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -185,6 +185,19 @@ SELECT journey.resume_segment('fragile', '2026-02-06');
 SELECT settle('2026-02-06') > 0;
 SELECT name, status, error FROM journey.segment WHERE name = 'fragile';
 SELECT * FROM members WHERE name = 'fragile';
+-- who entered meanwhile enters as an event
+SELECT * FROM flips WHERE name ~ 'fragile';
+-- suspended before the first scan was over all: those who are there already stay silent
+INSERT INTO orders VALUES (12, 12, 15, '2026-02-01');
+SELECT journey.create_segment('frail', $$ 100 / ((SELECT o.total FROM orders o WHERE o.customer_id = c.id ORDER BY o.id LIMIT 1) - 14) < 0 $$, at => '2026-02-06');
+UPDATE orders SET total = 14 WHERE id = 12;
+SELECT settle('2026-02-06') > 0;
+DELETE FROM orders WHERE id = 12;
+SELECT journey.resume_segment('frail', '2026-02-06');
+SELECT settle('2026-02-06') > 0;
+SELECT * FROM members WHERE name = 'frail';
+SELECT * FROM flips WHERE name ~ 'frail';
+SELECT journey.drop_segment('frail');
 -- too slow for one contact: the segment; the others go on
 CREATE FUNCTION slow(numeric) RETURNS boolean STABLE LANGUAGE plpgsql AS $$ BEGIN IF $1 = 13 THEN PERFORM pg_sleep(10); END IF; RETURN true; END $$;
 SELECT journey.create_segment('slow', $$ EXISTS (SELECT FROM orders o WHERE o.customer_id = c.id AND slow(o.total)) $$, refresh_every => '1 year', at => '2026-02-07');
