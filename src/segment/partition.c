@@ -178,6 +178,7 @@ try_sync_relation(const Site *site, Oid relation, TimestampTz at)
 /* -------- when to look -------- */
 
 static bool look = true;
+static SubTransactionId looked_in = InvalidSubTransactionId; /* the last time */
 static Oid *known = NULL; /* the members, and our own tables */
 static int nknown = 0;
 
@@ -190,11 +191,43 @@ relation_changed(Datum arg, Oid relation)
 		look = known[i] == relation;
 }
 
+/* What a look has led to may be undone, and then nothing would tell of it again. */
+static void
+transaction_ended(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT && looked_in != InvalidSubTransactionId)
+		look = true;
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT ||
+		event == XACT_EVENT_PREPARE)
+		looked_in = InvalidSubTransactionId;
+}
+
+/* The numbers of those around the look are not larger than its own. */
+static void
+subtransaction_ended(SubXactEvent event, SubTransactionId ended,
+					 SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB && ended <= looked_in)
+		look = true;
+}
+
+static void
+listen_to_changes(void)
+{
+	static bool registered = false;
+
+	if (registered)
+		return;
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	RegisterXactCallback(transaction_ended, NULL);
+	RegisterSubXactCallback(subtransaction_ended, NULL);
+	registered = true;
+}
+
 /* Remember the tables whose changes matter. */
 static void
 remember_known(const Site *site)
 {
-	static bool registered = false;
 	SavedUser saved = pgj_segment_become_owner(site);
 	List *relations = pgj_watch_relations(
 		"SELECT m.member::pg_catalog.oid FROM journey.watch_member AS m"
@@ -203,13 +236,12 @@ remember_known(const Site *site)
 	ListCell *lc;
 
 	pgj_become_caller(saved);
-	if (!registered)
-		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	registered = true;
+	listen_to_changes();
 
 	nknown = 0;
 	if (known)
 		pfree(known);
+	known = NULL;
 	known = MemoryContextAlloc(TopMemoryContext,
 							   sizeof(Oid) * (list_length(relations) + 1));
 	foreach (lc, relations)
@@ -228,6 +260,7 @@ pgj_segment_prepare(const Site *site, TimestampTz at)
 
 	/* what comes in from here on is looked at next time */
 	look = false;
+	looked_in = GetCurrentSubTransactionId();
 	PG_TRY();
 	{
 		remember_known(site);

@@ -43,7 +43,16 @@ SELECT started_at FROM journey_state.segment_scan;
 DROP TABLE visits_1;
 SELECT pg_temp.work('2026-01-01 04:00');
 ALTER TABLE visits DETACH PARTITION visits_2;
+-- who has looked, but whose transaction came to nothing, looks again
+BEGIN;
+SELECT pg_temp.work('2026-01-01 04:30');
+ROLLBACK;
+BEGIN;
+SAVEPOINT before;
+SELECT pg_temp.work('2026-01-01 04:30');
+ROLLBACK TO before;
 SELECT pg_temp.work('2026-01-01 05:00');
+COMMIT;
 
 -- Child tables
 CREATE TABLE notes (contact bigint);
