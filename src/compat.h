@@ -94,6 +94,56 @@
 	pg_proc_aclcheck(function, role, mode)
 #endif
 
+#if PG_VERSION_NUM >= 160000
+#define pgj_is_table_owner(table, role) \
+	object_ownercheck(RelationRelationId, table, role)
+#else
+#define pgj_is_table_owner(table, role) pg_class_ownercheck(table, role)
+#endif
+
+/* the body of a function that is no procedure, against what it returns */
+#if PG_VERSION_NUM >= 180000
+#define pgj_check_sql_fn_retval(trees, type, row, dropped) \
+	check_sql_fn_retval(trees, type, row, PROKIND_FUNCTION, dropped)
+#elif PG_VERSION_NUM >= 170000
+#define pgj_check_sql_fn_retval(trees, type, row, dropped) \
+	check_sql_fn_retval(trees, type, row, PROKIND_FUNCTION, dropped, NULL)
+#else
+#define pgj_check_sql_fn_retval(trees, type, row, dropped) \
+	check_sql_fn_retval(trees, type, row, dropped, NULL)
+#endif
+
+/* what an operator is in the families of ordering indexes */
+#if PG_VERSION_NUM >= 180000
+#define pgj_OpInterpretation OpIndexInterpretation
+#define pgj_op_interpretations(op) get_op_index_interpretation(op)
+#define pgj_op_strategy(meaning) ((int) (meaning)->cmptype)
+#else
+#define pgj_OpInterpretation OpBtreeInterpretation
+#define pgj_op_interpretations(op) get_op_btree_interpretation(op)
+#define pgj_op_strategy(meaning) ((meaning)->strategy)
+#endif
+
+/*
+ * Since 18 what a query groups by is a range table entry of its own, and read from
+ * there: write it where it is read, as before.
+ */
+#if PG_VERSION_NUM >= 180000
+#define pgj_flatten_groups(query)                                      \
+	do                                                                 \
+	{                                                                  \
+		if ((query)->hasGroupRTE)                                      \
+		{                                                              \
+			(query)->targetList = (List *) flatten_group_exprs(        \
+				NULL, query, (Node *) (query)->targetList);            \
+			(query)->havingQual =                                      \
+				flatten_group_exprs(NULL, query, (query)->havingQual); \
+		}                                                              \
+	} while (0)
+#else
+#define pgj_flatten_groups(query) ((void) 0)
+#endif
+
 /* pg_logical_emit_message() has a fourth argument since 17 */
 #if PG_VERSION_NUM >= 170000
 #define PGJ_F_EMIT_TEXT F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL

@@ -386,15 +386,15 @@ static bool
 flips_of_operator(Boundary *boundary, Oid op, Oid collation, Node *left,
 				  Node *right, bool sign, List **flips)
 {
-	List *meanings = get_op_btree_interpretation(op);
-	OpBtreeInterpretation *meaning;
+	List *meanings = pgj_op_interpretations(op);
+	pgj_OpInterpretation *meaning;
 
 	if (meanings == NIL)
 		return false;
 	meaning = linitial(meanings);
 	return pgj_boundary_compare(boundary, meaning->opfamily_id,
 								meaning->oplefttype, meaning->oprighttype,
-								sign ? STRATEGY_SIGN : meaning->strategy,
+								sign ? STRATEGY_SIGN : pgj_op_strategy(meaning),
 								collation, left, right, flips);
 }
 
@@ -471,7 +471,7 @@ flips_of_comparison(Boundary *boundary, OpExpr *expr, bool condition,
 	if (list_length(expr->args) != 2)
 		return false;
 	choice = find_choice((Node *) expr);
-	if (choice != NULL && get_op_btree_interpretation(expr->opno) != NIL)
+	if (choice != NULL && pgj_op_interpretations(expr->opno) != NIL)
 	{
 		*flips = flips_made(boundary,
 							(Node *) choose_comparison((Node *) expr, choice),

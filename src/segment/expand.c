@@ -450,6 +450,7 @@ pgj_expand_query(Query *query, Expansion *expansion)
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
 	place_ctes(query);
+	pgj_flatten_groups(query);
 	query = query_tree_mutator(query, pgj_expand_node, expansion,
 							   QTW_IGNORE_RT_SUBQUERIES);
 	for (int i = 1; i <= list_length(query->rtable); i++)

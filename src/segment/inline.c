@@ -191,8 +191,8 @@ function_body(HeapTuple tuple, FuncExpr *call, TupleDesc row,
 		AcquireRewriteLocks(query, true, false);
 		pgj_predicate_refuse(query, error.source);
 		body = list_make1(query);
-		whole_row = check_sql_fn_retval(list_make1(body), call->funcresulttype,
-										row, call->funcretset, NULL);
+		whole_row = pgj_check_sql_fn_retval(
+			list_make1(body), call->funcresulttype, row, call->funcretset);
 		query = linitial_node(Query, body);
 		if (!whole_row && returns != TYPEFUNC_SCALAR)
 			query = NULL;

@@ -266,8 +266,8 @@ append_key_bytes(Marking *m, Datum contact)
 		appendBinaryStringInfo(&m->bytes, DatumGetPointer(contact),
 							   site->key_typlen);
 	else
-		appendBinaryStringInfo(&m->bytes, VARDATA_ANY(contact),
-							   VARSIZE_ANY_EXHDR(contact));
+		appendBinaryStringInfo(&m->bytes, VARDATA_ANY(DatumGetPointer(contact)),
+							   VARSIZE_ANY_EXHDR(DatumGetPointer(contact)));
 }
 
 static Datum

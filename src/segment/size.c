@@ -270,9 +270,6 @@ limit_walker(Node *node, void *arg)
 		rte->relkind = 0;
 		rte->rellockmode = 0;
 		rte->inh = false;
-		rte->requiredPerms = 0;
-		rte->checkAsUser = InvalidOid;
-		rte->selectedCols = NULL;
 		if (rte->alias == NULL)
 			rte->alias = makeAlias(rte->eref->aliasname, NIL);
 		return false;

@@ -274,10 +274,10 @@ pgj_watch_lock_tables(const Site *site, List *watches)
 static void
 drop_triggers(const Site *site, Oid relation)
 {
-	bool by_owner = pg_class_ownercheck(relation, site->owner);
+	bool by_owner = pgj_is_table_owner(relation, site->owner);
 	SavedUser saved;
 
-	if (!by_owner && !pg_class_ownercheck(relation, GetUserId()))
+	if (!by_owner && !pgj_is_table_owner(relation, GetUserId()))
 	{
 		ereport(NOTICE,
 				errmsg("triggers %s* stay on \"%s\" and do nothing",

@@ -307,6 +307,13 @@ has_plain_output(Oid type)
 	}
 }
 
+/* A generated column that is not stored (since 18) is in no row: only all others tell. */
+static bool
+is_virtual(TupleDesc desc, AttrNumber number)
+{
+	return TupleDescAttr(desc, number - 1)->attgenerated == 'v';
+}
+
 static void
 fill_keys(WatchedRelation *entry, const WatchRow *row, Watched *watched,
 		  TupleDesc desc)
@@ -321,9 +328,9 @@ fill_keys(WatchedRelation *entry, const WatchRow *row, Watched *watched,
 		bool varlena;
 
 		key->number = map_column(row->relation, row->key[i], entry->relation);
-		if (key->number == InvalidAttrNumber)
+		if (key->number == InvalidAttrNumber || is_virtual(desc, key->number))
 		{
-			watched->kind = 'a'; /* the segment is about to be suspended */
+			watched->kind = 'a'; /* or the segment is about to be suspended */
 			return;
 		}
 		type = TupleDescAttr(desc, key->number - 1)->atttypid;
@@ -336,7 +343,8 @@ fill_keys(WatchedRelation *entry, const WatchRow *row, Watched *watched,
 }
 
 static void
-fill_columns(const WatchRow *row, Watched *watched, Oid relation)
+fill_columns(const WatchRow *row, Watched *watched, TupleDesc desc,
+			 Oid relation)
 {
 	int number = -1;
 
@@ -351,8 +359,14 @@ fill_columns(const WatchRow *row, Watched *watched, Oid relation)
 	{
 		AttrNumber here = map_column(row->relation, number, relation);
 
-		if (here != InvalidAttrNumber)
-			watched->columns[watched->ncolumns++] = here;
+		if (here == InvalidAttrNumber)
+			continue;
+		if (is_virtual(desc, here))
+		{
+			watched->ncolumns = -1;
+			return;
+		}
+		watched->columns[watched->ncolumns++] = here;
 	}
 }
 
@@ -385,7 +399,7 @@ load(WatchedRelation *entry, TupleDesc desc)
 			continue;
 		*watched = row->watched;
 		fill_keys(entry, row, watched, desc);
-		fill_columns(row, watched, entry->relation);
+		fill_columns(row, watched, desc, entry->relation);
 		entry->n++;
 	}
 	MemoryContextSwitchTo(old);
