@@ -123,33 +123,28 @@ pgj_scan_position(const Changes *changes, const Segment *segment)
 Oid
 pgj_key_collation(const Site *site)
 {
-	static const Site *known = NULL;
-	static Oid collation;
-	char *name;
+	char *name = pstrdup(site->key_column);
 	List *parts;
 	Oid type;
 	int32 typmod;
+	Oid collation;
 
-	if (known == site)
-		return collation;
-	name = pstrdup(site->key_column);
 	if (!SplitIdentifierString(name, '.', &parts) || list_length(parts) != 1)
 		elog(ERROR, "invalid column name %s", site->key_column);
 	get_atttypetypmodcoll(site->contact_table,
 						  get_attnum(site->contact_table, linitial(parts)),
 						  &type, &typmod, &collation);
-	known = site;
 	return collation;
 }
 
 int
-pgj_compare_keys(const Site *site, Datum a, Datum b)
+pgj_compare_keys(const Site *site, Oid collation, Datum a, Datum b)
 {
 	TypeCacheEntry *type =
 		lookup_type_cache(site->key_type, TYPECACHE_CMP_PROC_FINFO);
 
-	return DatumGetInt32(FunctionCall2Coll(&type->cmp_proc_finfo,
-										   pgj_key_collation(site), a, b));
+	return DatumGetInt32(
+		FunctionCall2Coll(&type->cmp_proc_finfo, collation, a, b));
 }
 
 bool
@@ -161,7 +156,8 @@ pgj_announces(const Changes *changes, const Segment *segment, Datum contact)
 		return true;
 	position = pgj_scan_position(changes, segment);
 	return position != NULL && position->has_upto &&
-		   pgj_compare_keys(changes->site, contact, position->upto) <= 0;
+		   pgj_compare_keys(changes->site, pgj_key_collation(changes->site),
+							contact, position->upto) <= 0;
 }
 
 /* ---- reading ---------------------------------------------------------- */

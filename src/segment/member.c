@@ -40,6 +40,7 @@ plan_for(const Site *site)
 		return plan;
 	if (plan != NULL)
 		SPI_freeplan(plan);
+	plan = NULL; /* should preparing fail */
 	plan = SPI_prepare_cursor(MEMBER_OF, 2, types, CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", MEMBER_OF,

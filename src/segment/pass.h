@@ -123,7 +123,7 @@ extern void pgj_members_put_off(Changes *changes, Segment *segment,
 
 /* In the order of the contact table's keys. */
 extern Oid pgj_key_collation(const Site *site);
-extern int pgj_compare_keys(const Site *site, Datum a, Datum b);
+extern int pgj_compare_keys(const Site *site, Oid collation, Datum a, Datum b);
 
 /* Do flips of this contact count as events? */
 extern bool pgj_announces(const Changes *changes, const Segment *segment,

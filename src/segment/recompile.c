@@ -168,7 +168,8 @@ try_recompile(const Site *site, const Wanted *wanted, TimestampTz at)
 	if (error == NULL)
 		return;
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
+		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
 		ReThrowError(error);
 	suspend(site, wanted->segment_id, error, at);
 	FreeErrorData(error);

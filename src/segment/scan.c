@@ -274,6 +274,7 @@ merge_members(SegmentScan *scan)
 	MemoryContext context = CurrentMemoryContext;
 	uint64 rows = load_range(
 		scan, scan->n > 0 ? scan->checks[scan->n - 1].contact : (Datum) 0);
+	Oid collation = pgj_key_collation(scan->site);
 	int i = 0;
 
 	scan->nscanned = scan->n;
@@ -288,8 +289,8 @@ merge_members(SegmentScan *scan)
 		int order = 1;
 
 		while (i < scan->nscanned &&
-			   (order = pgj_compare_keys(scan->site, scan->checks[i].contact,
-										 contact)) < 0)
+			   (order = pgj_compare_keys(scan->site, collation,
+										 scan->checks[i].contact, contact)) < 0)
 			i++;
 		if (i < scan->nscanned && order == 0)
 		{
