@@ -344,6 +344,7 @@ view_query(Oid relid, Expansion *expansion)
 		return NULL;
 
 	error_context_stack = &callback;
+	pgj_complete_calls(rule);
 	pgj_predicate_refuse(rule, "");
 	error_context_stack = callback.previous;
 	expansion->inside = lcons_oid(relid, expansion->inside);
@@ -477,11 +478,12 @@ void
 pgj_predicate_expand(Predicate *predicate, Query *analyzed)
 {
 	Expansion expansion = { predicate, NIL };
-	Query *query;
+	Query *query = copyObject(analyzed);
 
+	pgj_complete_calls(query);
 	if (!predicate->stored)
-		pgj_predicate_refuse(analyzed, predicate->source);
-	query = pgj_expand_query(copyObject(analyzed), &expansion);
+		pgj_predicate_refuse(query, predicate->source);
+	query = pgj_expand_query(query, &expansion);
 
 	/* last: the parameters of functions have the same numbers */
 	predicate->query = pgj_rewrite_now(query, now_param, NULL);

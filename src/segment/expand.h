@@ -23,6 +23,9 @@ extern Node *pgj_expand_node(Node *node, Expansion *expansion);
 /* refuse.c: throw for what a predicate must not do, in a text just analyzed */
 extern void pgj_predicate_refuse(Query *query, const char *source);
 
+/* inline.c: no argument named, no default left out; in place */
+extern void pgj_complete_calls(Query *query);
+
 /* inline.c: the body in the place of a call; NULL if it cannot be looked into */
 extern Node *pgj_inline_call(FuncExpr *call, Expansion *expansion);
 extern Query *pgj_inline_table_call(FuncExpr *call, Expansion *expansion);

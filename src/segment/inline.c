@@ -156,6 +156,39 @@ parsed_body(HeapTuple tuple, FuncExpr *call, const char *source)
 }
 
 /*
+ * Calls as they will be run: arguments in the order of the parameters, none of
+ * them named, and defaults written out.  In place, before anything is asked of them:
+ * a default may hold the time, or be volatile.
+ */
+static bool
+complete_walker(Node *node, void *context)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncExpr))
+	{
+		FuncExpr *call = (FuncExpr *) node;
+		HeapTuple tuple =
+			SearchSysCache1(PROCOID, ObjectIdGetDatum(call->funcid));
+
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "cache lookup failed for function %u", call->funcid);
+		call->args = expand_function_arguments(call->args, false,
+											   call->funcresulttype, tuple);
+		ReleaseSysCache(tuple);
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, complete_walker, context, 0);
+	return expression_tree_walker(node, complete_walker, context);
+}
+
+void
+pgj_complete_calls(Query *query)
+{
+	(void) complete_walker((Node *) query, NULL);
+}
+
+/*
  * The one SELECT a function consists of, checked against what it returns, its
  * parameters still in it; NULL if it is not that simple.
  */
@@ -189,6 +222,7 @@ function_body(HeapTuple tuple, FuncExpr *call, TupleDesc row,
 
 		query = linitial_node(Query, body);
 		AcquireRewriteLocks(query, true, false);
+		pgj_complete_calls(query);
 		pgj_predicate_refuse(query, error.source);
 		body = list_make1(query);
 		whole_row = pgj_check_sql_fn_retval(
@@ -374,12 +408,10 @@ pgj_inline_call(FuncExpr *call, Expansion *expansion)
 	if (is_plain_sql(tuple) && !type_is_rowtype(call->funcresulttype) &&
 		call->funcresulttype != VOIDOID)
 	{
-		List *args = expand_function_arguments(call->args, false,
-											   call->funcresulttype, tuple);
 		Query *query = function_body(tuple, call, NULL, TYPEFUNC_SCALAR);
 
 		if (query)
-			body = scalar_body(query, args,
+			body = scalar_body(query, call->args,
 							   ((Form_pg_proc) GETSTRUCT(tuple))->proisstrict);
 	}
 	ReleaseSysCache(tuple);
@@ -406,15 +438,13 @@ pgj_inline_table_call(FuncExpr *call, Expansion *expansion)
 		!((Form_pg_proc) GETSTRUCT(tuple))->proisstrict &&
 		call->funcresulttype != VOIDOID)
 	{
-		List *args = expand_function_arguments(call->args, false,
-											   call->funcresulttype, tuple);
 		TupleDesc row = NULL;
 		TypeFuncClass returns = get_expr_result_type((Node *) call, NULL, &row);
 
 		query = function_body(tuple, call, row, returns);
 		if (query)
 		{
-			ParamContext context = { args, 0, NULL };
+			ParamContext context = { call->args, 0, NULL };
 
 			query = castNode(Query, param_mutator((Node *) query, &context));
 		}

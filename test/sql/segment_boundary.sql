@@ -8,6 +8,9 @@ CREATE TABLE flip (no integer GENERATED ALWAYS AS IDENTITY, zone text, predicate
 SET TimeZone = 'UTC';
 INSERT INTO orders VALUES (1, 1, 10, '2026-01-10 12:00'), (2, 1, 20, '2026-01-31 12:00'), (3, 1, 30, '2026-02-20 12:00'), (4, 2, 40, '2026-01-12');
 INSERT INTO carts VALUES (1, 1, 10, '2026-02-01 12:00');
+CREATE FUNCTION since(x timestamptz, at timestamptz DEFAULT now()) RETURNS interval IMMUTABLE LANGUAGE sql AS 'SELECT at - x';
+CREATE FUNCTION is_past(x timestamptz, at timestamptz DEFAULT now()) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN x < at; END';
+CREATE FUNCTION is_past_by_clock(x timestamptz, at timestamptz DEFAULT clock_timestamp()) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN x < at; END';
 CREATE INDEX ON orders (customer_id, created_at);
 CREATE INDEX ON carts (customer_id);
 ANALYZE customers, orders, carts;
@@ -31,6 +34,10 @@ INSERT INTO flip (zone, predicate, at, expected) VALUES
 	('UTC', 'now() IS NULL', '2026-01-01', NULL),
 	('UTC', 'now() <@ tstzrange(''2026-03-01'', ''2026-04-01'')', '2026-01-01', '2026-03-01'),
 	('UTC', 'current_timestamp(0) > timestamptz ''2026-03-01 12:00''', '2026-01-01', '2026-03-01 12:00:00.5'),
+-- arguments that are named, and defaults
+	('UTC', 'now() - make_interval(days => extract(day FROM now())::integer) > timestamptz ''2026-01-31 12:00''', '2026-02-05', '2026-02-05 12:00:00.000001'),
+	('UTC', 'now() - make_interval(0, 0, 0, extract(day FROM now())::integer) > timestamptz ''2026-01-31 12:00''', '2026-02-05', '2026-02-05 12:00:00.000001'),
+	('UTC', 'since(x => timestamptz ''2026-01-31 12:00'') > ''2 days''', '2026-01-01', '2026-02-02 12:00:00.000001'),
 -- intervals: months are not monotone
 	('Europe/London', 'timestamptz ''2026-02-28 11:00+00'' < now() - interval ''1 month''', '2026-03-01 00:00+00', '2026-03-28 11:00:00.000001+00'),
 	('Europe/London', 'timestamptz ''2026-02-28 11:00+00'' < now() - interval ''1 month''', '2026-03-28 11:00:00.000001+00', '2026-03-29 00:00+00'),
@@ -165,6 +172,8 @@ SELECT opaque('EXISTS (SELECT FROM generate_series(c.created_at, now(), ''1 day'
 SELECT opaque('(SELECT o.total FROM orders o WHERE o.customer_id = c.id ORDER BY now() - o.created_at LIMIT 1) > 5');
 SELECT opaque('(now() - c.created_at) * 2 > ''1 year''');
 SELECT opaque('EXISTS (WITH RECURSIVE r AS (SELECT o.created_at FROM orders o WHERE o.customer_id = c.id UNION SELECT created_at + interval ''1 day'' FROM r WHERE created_at < now()) SELECT FROM r)');
+SELECT opaque('is_past(c.created_at)');
+SELECT opaque('is_past_by_clock(c.created_at)');
 
 -- programs are checked
 SELECT journey._flip('(< timestamp_cmp now', now(), 1);

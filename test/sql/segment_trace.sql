@@ -74,7 +74,7 @@ INSERT INTO given VALUES
 	('42 events', $$ EXISTS (SELECT FROM journey_state.event e WHERE e.contact = c.id AND e.name IN ('signup', 'login')) $$),
 	('43 partitions', $$ (SELECT sum(v.pages) FROM visits v WHERE v.customer_id = c.id) > 3 $$),
 	('44 consent', $$ EXISTS (SELECT FROM journey_state.consent s WHERE s.contact = c.id AND s.channel = 'email' AND s.granted) $$),
-	('45 member', $$ journey.in_segment(c.id, '01 column') AND NOT journey.in_segment(c.ref, '03 direct') $$),
+	('45 member', $$ journey.in_segment(c.id, '01 column') AND NOT journey.in_segment(segment => '03 direct', contact => c.ref) $$),
 	('45b row of view', $$ EXISTS (SELECT l FROM lines l WHERE l.who = c.id GROUP BY l HAVING count(*) > 1) $$),
 	('45c not in, outer join', $$ c.ref NOT IN (SELECT k.customer_id FROM orders o LEFT JOIN carts k ON k.customer_id = o.customer_id AND k.customer_id = c.id WHERE o.customer_id IS NULL) $$),
 	('46 plpgsql', $$ hidden(c.id) OR current_setting('shop.mode', true) = 'all' $$),
