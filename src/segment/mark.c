@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
@@ -568,20 +569,31 @@ has_rows(const TriggerData *data)
 			tuplestore_tuple_count(data->tg_oldtable) > 0);
 }
 
+static Oid
+mark_table(void)
+{
+	Oid namespace = get_namespace_oid(PGJ_STATE_SCHEMA, true);
+
+	return OidIsValid(namespace) ? get_relname_relid("mark", namespace)
+								 : InvalidOid;
+}
+
 /*
  * journey.adopt() locks writers out.  One that waited for it here must not go on
- * in the belief that the database still is a copy.
+ * in the belief that the database still is a copy.  That the table has been dropped
+ * by hand is for the next tick to say, not for the shop's statement.
  */
 static const Site *
 live_site(void)
 {
 	const Site *site = pgj_site_or_null();
+	Oid marks = site == NULL ? InvalidOid : mark_table();
 
-	if (site == NULL)
+	if (!OidIsValid(marks))
 		return NULL;
-	LockRelationOid(pgj_state_relation("mark"), RowExclusiveLock);
+	LockRelationOid(marks, RowExclusiveLock);
 	site = pgj_site_or_null();
-	return site == NULL || site->is_copy ? NULL : site;
+	return site == NULL || site->is_copy || mark_table() != marks ? NULL : site;
 }
 
 Datum

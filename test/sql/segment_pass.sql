@@ -235,3 +235,13 @@ SELECT journey.refresh_segment('even', '2026-02-10');
 SELECT settle('2026-02-10') > 0;
 SELECT * FROM flips WHERE name LIKE '%even';
 SELECT reason, started_at, finished_at, upto, scanned FROM journey_state.segment_scan ORDER BY started_at DESC LIMIT 1;
+
+-- ---- a schema that is half there: no statement of the shop's fails ----
+ALTER TABLE journey_state.mark RENAME TO gone;
+INSERT INTO orders VALUES (900, 1, 40, '2026-02-11');
+DELETE FROM orders WHERE id = 900;
+\set VERBOSITY terse
+SELECT journey.tick('2026-02-11');
+\set VERBOSITY default
+ALTER TABLE journey_state.gone RENAME TO mark;
+SELECT settle('2026-02-11') > 0;
