@@ -9,7 +9,7 @@ LANGUAGE C STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_explain_member';
 REVOKE ALL ON FUNCTION journey.explain_member(anyelement, text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.explain_member(anyelement, text, timestamptz) IS 'why a contact is in a segment, or is not: what the parts of the predicate come to, and at last what is known of the membership';
+COMMENT ON FUNCTION journey.explain_member(anyelement, text, timestamptz) IS 'Why a contact is in a segment, or is not: what the parts of the predicate come to, and at last what is known of the membership';
 
 CREATE FUNCTION journey.segment_size(name text, as_of timestamptz)
 RETURNS bigint
@@ -17,7 +17,7 @@ LANGUAGE C STABLE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_segment_size';
 REVOKE ALL ON FUNCTION journey.segment_size(text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.segment_size(text, timestamptz) IS 'how many contacts the predicate would have been true for at a past time: evaluated as of then, over the rows that were there by their tables'' time columns (journey.set_time_column)';
+COMMENT ON FUNCTION journey.segment_size(text, timestamptz) IS 'How many contacts the predicate would have been true for at a past time: evaluated as of then, over the rows that were there by their tables'' time columns (journey.set_time_column)';
 
 CREATE FUNCTION journey.set_time_column(relation regclass, attribute name)
 RETURNS void
@@ -53,4 +53,4 @@ BEGIN
 END
 $body$;
 REVOKE ALL ON FUNCTION journey.set_time_column(regclass, name) FROM PUBLIC;
-COMMENT ON FUNCTION journey.set_time_column(regclass, name) IS 'declares, for a table that only grows, the column that says since when a row has been there; null takes that back. For journey.segment_size().';
+COMMENT ON FUNCTION journey.set_time_column(regclass, name) IS 'Declare, for a table that only grows, the column that says since when a row has been there; null takes that back. For journey.segment_size().';

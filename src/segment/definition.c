@@ -131,6 +131,13 @@ refresh_argument(FunctionCallInfo fcinfo, int number)
 	return every;
 }
 
+static char *
+interval_text(const Interval *interval)
+{
+	return DatumGetCString(
+		DirectFunctionCall1(interval_out, IntervalPGetDatum(interval)));
+}
+
 static TimestampTz
 time_argument(FunctionCallInfo fcinfo, int number)
 {
@@ -176,6 +183,7 @@ typedef struct Stored
 	char *predicate;
 	char *search_path;
 	char *timezone;
+	char *refresh_every;
 	char *status;
 	int revision;
 	bool announce; /* resuming it: contacts found to differ do so as an event */
@@ -199,7 +207,7 @@ find_segment(const Site *site, const char *name)
 
 	pgj_args_text(&args, name);
 	if (pgj_args_run(
-			"SELECT s.segment_id, s.revision, s.predicate, s.search_path, s.timezone, s.status,"
+			"SELECT s.segment_id, s.revision, s.predicate, s.search_path, s.timezone, s.refresh_every, s.status,"
 			" s.announce OR c.reason OPERATOR(pg_catalog.=) 'refresh' OR c.started_at IS NOT NULL AND c.finished_at IS NOT NULL"
 			" FROM journey.segment AS s JOIN journey_state.segment_scan AS c ON c.segment_id OPERATOR(pg_catalog.=) s.segment_id"
 			" WHERE s.name OPERATOR(pg_catalog.=) $1",
@@ -211,8 +219,9 @@ find_segment(const Site *site, const char *name)
 	stored.predicate = pgj_result_text(0, 3);
 	stored.search_path = pgj_result_text(0, 4);
 	stored.timezone = pgj_result_text(0, 5);
-	stored.status = pgj_result_text(0, 6);
-	stored.announce = strcmp(pgj_result_text(0, 7), "t") == 0;
+	stored.refresh_every = pgj_result_text(0, 6);
+	stored.status = pgj_result_text(0, 7);
+	stored.announce = strcmp(pgj_result_text(0, 8), "t") == 0;
 	pgj_become_caller(saved);
 	return stored;
 }
@@ -236,7 +245,7 @@ refuse_existing(const Site *site, const char *name)
 /* -------- the work both have in common -------- */
 
 static void
-notice_parts(const char *name, const Predicate *predicate)
+notice_parts(const char *name, const Predicate *predicate, const char *every)
 {
 	ListCell *lc;
 
@@ -248,7 +257,9 @@ notice_parts(const char *name, const Predicate *predicate)
 			NOTICE,
 			errmsg("segment \"%s\": \"%s\" cannot be followed: %s", name,
 				   part->source, part->why),
-			errhint("All contacts are looked at again every refresh_every."));
+			errhint(
+				"All contacts are looked at again every %s (refresh_every).",
+				every));
 	}
 	foreach (lc, predicate->watches)
 	{
@@ -267,7 +278,8 @@ notice_parts(const char *name, const Predicate *predicate)
 
 static CompiledSegment *
 compile(const Site *site, const char *name, const char *predicate,
-		const char *search_path, const char *timezone, TimestampTz at)
+		const char *search_path, const char *timezone, const char *every,
+		TimestampTz at)
 {
 	ErrorData *error;
 	CompiledSegment *segment =
@@ -275,7 +287,7 @@ compile(const Site *site, const char *name, const char *predicate,
 
 	if (error)
 		pgj_segment_throw(error, predicate);
-	notice_parts(name, &segment->predicate);
+	notice_parts(name, &segment->predicate, every);
 	return segment;
 }
 
@@ -303,7 +315,8 @@ pgj_sql_create_segment(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	pgj_segment_lock_definitions();
 	refuse_existing(site, name);
-	segment = compile(site, name, predicate, search_path, timezone, at);
+	segment = compile(site, name, predicate, search_path, timezone,
+					  interval_text(every), at);
 	pgj_watch_lock_tables(site, segment->predicate.watches);
 
 	saved = pgj_segment_become_owner(site);
@@ -354,10 +367,11 @@ set_refresh(const Site *site, int segment_id, Interval *every, TimestampTz at)
 static void
 redefine(const Site *site, const char *name, const Stored *old,
 		 const char *predicate, const char *search_path, const char *timezone,
-		 bool enter, TimestampTz at)
+		 const Interval *every, bool enter, TimestampTz at)
 {
 	CompiledSegment *segment =
-		compile(site, name, predicate, search_path, timezone, at);
+		compile(site, name, predicate, search_path, timezone,
+				every ? interval_text(every) : old->refresh_every, at);
 	Args args = { 0 };
 	SavedUser saved;
 
@@ -408,10 +422,10 @@ pgj_sql_alter_segment(PG_FUNCTION_ARGS)
 	old = find_segment(site, name);
 	if (predicate != NULL)
 		redefine(site, name, &old, predicate, search_path,
-				 timezone ? timezone : old.timezone, enter, at);
+				 timezone ? timezone : old.timezone, every, enter, at);
 	else if (timezone && strcmp(timezone, old.timezone) != 0)
 		redefine(site, name, &old, old.predicate, old.search_path, timezone,
-				 enter, at);
+				 every, enter, at);
 	if (every)
 		set_refresh(site, old.segment_id, every, at);
 	SPI_finish();
@@ -548,7 +562,7 @@ pgj_sql_resume_segment(PG_FUNCTION_ARGS)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("segment \"%s\" is not suspended", name));
 	redefine(site, name, &stored, stored.predicate, stored.search_path,
-			 stored.timezone, stored.announce, at);
+			 stored.timezone, NULL, stored.announce, at);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
