@@ -41,6 +41,20 @@ extern Flip *pgj_boundary_flip(Node *source, Expr *next, Expr *ahead);
 extern Expr *pgj_boundary_least(List *flips); /* of their next */
 extern void pgj_boundary_opaque(Boundary *boundary, const char *why);
 
+/* Do as pgj_boundary_flips, for a node that is not in the predicate's tree. */
+extern List *pgj_boundary_flips_made(Boundary *boundary, Node *node,
+									 bool condition);
+
+/* The conditions of a CASE, without its argument. */
+extern List *pgj_boundary_case_conditions(CaseExpr *expr);
+
+/*
+ * boundary_comparison.c: the flips of what compares values.  False: nothing can be
+ * said, and *flips is void.
+ */
+extern bool pgj_boundary_comparison(Boundary *boundary, Node *node,
+									bool condition, List **flips);
+
 /*
  * boundary_atom.c: the flips of a comparison of two expressions, by a strategy of a
  * btree operator family, or (op 0) of their order.  False: it has no solution.
@@ -55,6 +69,20 @@ extern bool pgj_boundary_change(Boundary *boundary, Node *node, List **flips);
 /* boundary_query.c: the flips of a sub-select's result, at the level around it */
 extern List *pgj_boundary_sublink(Boundary *boundary, SubLink *link,
 								  bool condition);
+
+/* boundary_build.c: sub-selects that yield the least of flips */
+
+/* A copy of a query down to FROM and WHERE. */
+extern Query *pgj_boundary_bare(Query *query);
+
+/* A flip one level up. */
+extern Flip *pgj_boundary_hoisted(Flip *flip);
+
+/* The least of flips over the rows of "from", as flips of the level around. */
+extern List *pgj_boundary_over_rows(Query *query, FromExpr *from, List *flips);
+
+/* (SELECT min(x.next) FROM (query) AS x), for a query at the level it is called at */
+extern Expr *pgj_boundary_least_of_query(Query *query, Expr *next);
 
 /* boundary_rows.c: what an expression uses, and what is left of FROM */
 

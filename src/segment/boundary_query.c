@@ -31,209 +31,15 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_aggregate.h"
-#include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
-#include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 
 #include "compat.h"
 #include "segment/boundary.h"
-
-/* ---------- building ---------- */
-
-static Expr *
-least_of(Expr *next)
-{
-	Aggref *min = makeNode(Aggref);
-
-	min->aggfnoid = F_MIN_TIMESTAMPTZ;
-	min->aggtype = TIMESTAMPTZOID;
-	min->aggargtypes = list_make1_oid(TIMESTAMPTZOID);
-	min->args = list_make1(makeTargetEntry(next, 1, NULL, false));
-	min->aggkind = AGGKIND_NORMAL;
-	min->aggsplit = AGGSPLIT_SIMPLE;
-	min->aggno = -1;
-	min->aggtransno = -1;
-	min->location = -1;
-	return (Expr *) min;
-}
-
-static Expr *
-sublink_of(Query *query)
-{
-	SubLink *link = makeNode(SubLink);
-
-	link->subLinkType = EXPR_SUBLINK;
-	link->subselect = (Node *) query;
-	link->location = -1;
-	return (Expr *) link;
-}
-
-/* A copy of a query down to FROM and WHERE. */
-static Query *
-bare(Query *query)
-{
-	Query *result = copyObject(query);
-
-	result->targetList = NIL;
-	result->groupClause = NIL;
-	result->groupDistinct = false;
-	result->groupingSets = NIL;
-	result->havingQual = NULL;
-	result->windowClause = NIL;
-	result->distinctClause = NIL;
-	result->sortClause = NIL;
-	result->limitOffset = NULL;
-	result->limitCount = NULL;
-	result->limitOption = LIMIT_OPTION_COUNT;
-	result->rowMarks = NIL;
-	result->hasAggs = false;
-	result->hasWindowFuncs = false;
-	result->hasTargetSRFs = false;
-	result->hasDistinctOn = false;
-	result->hasForUpdate = false;
-	return result;
-}
-
-/*
- * Joins that are no longer in FROM cannot be named: look through them.  What is not in
- * FROM is emptied, as deparsing expects of range table entries.
- */
-static void
-settle(Query *query)
-{
-	Bitmapset *present = pgj_boundary_below((Node *) query->jointree);
-
-	query->targetList =
-		(List *) pgj_flatten_join_alias_vars(query, (Node *) query->targetList);
-	query->jointree->quals =
-		pgj_flatten_join_alias_vars(query, query->jointree->quals);
-	for (int i = 1; i <= list_length(query->rtable); i++)
-	{
-		RangeTblEntry *empty;
-
-		if (bms_is_member(i, present))
-			continue;
-		empty = makeNode(RangeTblEntry);
-		empty->rtekind = RTE_RESULT;
-		empty->eref = makeAlias("*RESULT*", NIL);
-		lfirst(list_nth_cell(query->rtable, i - 1)) = empty;
-	}
-	query->hasSubLinks = checkExprHasSubLink((Node *) query->targetList) ||
-						 checkExprHasSubLink((Node *) query->jointree);
-}
-
-static Expr *
-least_over_rows(Query *query, FromExpr *from, Expr *next, Expr *ahead)
-{
-	Query *result = bare(query);
-
-	result->jointree = copyObject(from);
-	if (ahead != NULL)
-		result->jointree->quals =
-			make_and_qual(result->jointree->quals, copyObject((Node *) ahead));
-	result->targetList = list_make1(
-		makeTargetEntry(least_of(copyObject(next)), 1, "next", false));
-	result->hasAggs = true;
-	settle(result);
-	return sublink_of(result);
-}
-
-static Flip *
-hoisted(Flip *flip)
-{
-	Expr *next = copyObject(flip->next);
-	Expr *ahead = copyObject(flip->ahead);
-
-	IncrementVarSublevelsUp((Node *) next, -1, 1);
-	if (ahead != NULL)
-		IncrementVarSublevelsUp((Node *) ahead, -1, 1);
-	return pgj_boundary_flip(flip->source, next, ahead);
-}
-
-/* The least of flips over the rows of "from", as flips of the level around. */
-static List *
-over_rows(Query *query, FromExpr *from, List *flips)
-{
-	List *result = NIL;
-	List *plain = NIL;
-	ListCell *lc;
-
-	foreach (lc, flips)
-	{
-		Flip *flip = lfirst(lc);
-		bool any;
-
-		(void) pgj_boundary_used((Node *) flip->next, &any);
-		if (!any)
-			result = lappend(result, hoisted(flip));
-		else if (flip->ahead == NULL)
-			plain = lappend(plain, flip);
-		else
-			result =
-				lappend(result, pgj_boundary_flip(flip->source,
-												  least_over_rows(query, from,
-																  flip->next,
-																  flip->ahead),
-												  NULL));
-	}
-	if (plain != NIL)
-	{
-		Flip *first = linitial(plain);
-
-		result = lappend(
-			result,
-			pgj_boundary_flip(
-				first->source,
-				least_over_rows(query, from, pgj_boundary_least(plain), NULL),
-				NULL));
-	}
-	return result;
-}
-
-/* (SELECT min(x.next) FROM (query) AS x), for a query at the level it is called at */
-static Expr *
-least_of_query(Query *query, Expr *next)
-{
-	Query *outer = makeNode(Query);
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-	RangeTblRef *ref = makeNode(RangeTblRef);
-	List *names = NIL;
-	ListCell *lc;
-
-	IncrementVarSublevelsUp((Node *) query, 1, 1);
-	foreach (lc, query->targetList)
-	{
-		TargetEntry *entry = lfirst(lc);
-
-		if (!entry->resjunk)
-			names = lappend(names,
-							makeString(entry->resname ? pstrdup(entry->resname)
-													  : "?column?"));
-	}
-	rte->rtekind = RTE_SUBQUERY;
-	rte->subquery = query;
-	rte->alias = makeAlias("x", NIL);
-	rte->eref = makeAlias("x", names);
-	rte->inFromCl = true;
-	ref->rtindex = 1;
-	outer->commandType = CMD_SELECT;
-	outer->querySource = QSRC_ORIGINAL;
-	outer->canSetTag = true;
-	outer->rtable = list_make1(rte);
-	outer->jointree = makeFromExpr(list_make1(ref), NULL);
-	outer->targetList =
-		list_make1(makeTargetEntry(least_of(next), 1, "next", false));
-	outer->hasAggs = true;
-	outer->hasSubLinks = checkExprHasSubLink((Node *) outer->targetList);
-	return sublink_of(outer);
-}
 
 /* ---------- conditions of joins and WHERE ---------- */
 
@@ -340,8 +146,8 @@ flips_of_join(Conditions *conditions, JoinExpr *join, bool nullable)
 		rt_fetch(join->rtindex, query->rtable)->jointype = JOIN_INNER;
 	from = makeFromExpr(list_make1(pairs), pgj_boundary_all_of(conditions_kept(
 											   conditions, join, nullable)));
-	conditions->flips =
-		list_concat(conditions->flips, over_rows(query, from, flips));
+	conditions->flips = list_concat(conditions->flips,
+									pgj_boundary_over_rows(query, from, flips));
 }
 
 static void
@@ -385,10 +191,10 @@ flips_of_conditions(Boundary *boundary, Query *query)
 	look_at_joins(&conditions, (Node *) query->jointree, false);
 	flips = flips_of_all(boundary, conditions.with_now);
 	if (flips != NIL)
-		flips = over_rows(query,
-						  (FromExpr *) pgj_boundary_without_now(
-							  (Node *) query->jointree, false),
-						  flips);
+		flips = pgj_boundary_over_rows(query,
+									   (FromExpr *) pgj_boundary_without_now(
+										   (Node *) query->jointree, false),
+									   flips);
 	return list_concat(flips, conditions.flips);
 }
 
@@ -475,7 +281,7 @@ flips_of_aggregates(Boundary *boundary, Query *query)
 				flips, pgj_boundary_flips(boundary,
 										  (Node *) aggregate->aggfilter, true));
 	}
-	return over_rows(query, query->jointree, flips);
+	return pgj_boundary_over_rows(query, query->jointree, flips);
 }
 
 /* Is the entry used by GROUP BY or a window, so that it must be kept? */
@@ -501,7 +307,7 @@ is_grouped_by(Query *query, TargetEntry *entry)
 static List *
 over_groups(Query *query, List *flips)
 {
-	Query *inner = bare(query);
+	Query *inner = pgj_boundary_bare(query);
 	Flip *first = linitial(flips);
 	Expr *next = pgj_boundary_least(flips);
 	AttrNumber number = 1;
@@ -530,7 +336,8 @@ over_groups(Query *query, List *flips)
 	inner->hasSubLinks =
 		query->hasSubLinks || checkExprHasSubLink((Node *) next);
 	return list_make1(pgj_boundary_flip(
-		first->source, least_of_query(inner, (Expr *) column), NULL));
+		first->source, pgj_boundary_least_of_query(inner, (Expr *) column),
+		NULL));
 }
 
 /* Expressions over groups or windows, and those that make the groups. */
@@ -561,7 +368,7 @@ flips_of_groups(Boundary *boundary, Query *query, bool exists)
 	groups = list_concat(groups,
 						 pgj_boundary_flips(boundary, query->havingQual, true));
 	inner = list_concat(flips_of_aggregates(boundary, query),
-						over_rows(query, query->jointree, rows));
+						pgj_boundary_over_rows(query, query->jointree, rows));
 	if (groups != NIL)
 		inner = list_concat(inner, over_groups(query, groups));
 	return inner;
@@ -661,7 +468,7 @@ flips_of_entry(Boundary *boundary, Query *query, int relation)
 			return NIL;
 		}
 	}
-	return over_rows(query, (FromExpr *) from, flips);
+	return pgj_boundary_over_rows(query, (FromExpr *) from, flips);
 }
 
 /* ---------- queries ---------- */
@@ -673,7 +480,7 @@ hoist_all(List *flips)
 	ListCell *lc;
 
 	foreach (lc, flips)
-		result = lappend(result, hoisted(lfirst(lc)));
+		result = lappend(result, pgj_boundary_hoisted(lfirst(lc)));
 	return result;
 }
 
@@ -704,10 +511,11 @@ flips_within(Boundary *boundary, Query *query, bool exists)
 	foreach (lc, query->targetList)
 		flips = list_concat(
 			flips,
-			over_rows(query, query->jointree,
-					  pgj_boundary_flips(
-						  boundary, (Node *) lfirst_node(TargetEntry, lc)->expr,
-						  false)));
+			pgj_boundary_over_rows(
+				query, query->jointree,
+				pgj_boundary_flips(boundary,
+								   (Node *) lfirst_node(TargetEntry, lc)->expr,
+								   false)));
 	return flips;
 }
 
@@ -765,10 +573,10 @@ flips_of_test(Boundary *boundary, SubLink *link)
 			result,
 			any ? pgj_boundary_flip(
 					  flip->source,
-					  least_of_query(copyObject((Query *) link->subselect),
-									 flip->next),
+					  pgj_boundary_least_of_query(
+						  copyObject((Query *) link->subselect), flip->next),
 					  NULL)
-				: hoisted(flip));
+				: pgj_boundary_hoisted(flip));
 	}
 	return result;
 }

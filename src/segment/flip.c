@@ -10,7 +10,7 @@
  * Solving is only a way of finding the instants worth looking at:
  *
  *	  piece by piece: at t, every node says whether it rises, falls or stays, and
- *	  for how long (flip_stage.c);
+ *	  for how long (flip_piece.c);
  *	  within a piece the two sides' order changes at most at two neighbouring
  *	  instants, which are computed, or searched by halving;
  *	  where bounds say that the sides cannot meet yet, the pieces up to there are

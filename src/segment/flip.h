@@ -17,7 +17,7 @@
  *
  * How a node's value moves with time is one of four classes, known when the
  * program is made.  LINEAR and MONO hold within pieces, as STEP does: where one
- * ends, every stage on the way says for itself (flip_stage.c).
+ * ends, every stage on the way says for itself (flip_piece.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -108,7 +108,7 @@ extern FlipClass pgj_flip_class(const Stage *stage, int nargs,
 								const FlipClass *classes, const char **texts);
 
 /*
- * Is the zone's offset from UTC the same all the way from one instant to another?
+ * flip_piece.c: is the zone's offset from UTC the same all the way from one instant to another?
  * The session's zone; false may be said in error.
  */
 extern bool pgj_flip_zone_steady(TimestampTz from, TimestampTz to);
@@ -130,7 +130,7 @@ typedef struct FlipValue
 } FlipValue;
 
 /*
- * For how long a call's result goes on as it does, and in which direction: sets
+ * flip_piece.c: for how long a call's result goes on as it does, and in which direction: sets
  * both in *result, which holds the value at the instant.  Some argument moves,
  * and none is null.
  */
