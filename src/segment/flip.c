@@ -163,14 +163,28 @@ evaluate(Search *search, FlipNode *node, TimestampTz at, bool pieces,
 	}
 }
 
+/* A side's value at an instant, from memory if it is there. */
+static void
+evaluate_side(Search *search, FlipNode *node, FlipMemory *memory,
+			  TimestampTz at, bool pieces, FlipValue *result)
+{
+	if (memory != NULL && pgj_flip_recall(memory, at, result))
+		return;
+	evaluate(search, node, at, pieces, result);
+	if (memory != NULL && pieces)
+		pgj_flip_remember(memory, at, result);
+}
+
 static bool
 evaluate_sides(Search *search, TimestampTz at, bool pieces, Sides *sides)
 {
 	FlipProgram *program = search->program;
 
 	CHECK_FOR_INTERRUPTS();
-	evaluate(search, program->left, at, pieces, &sides->left);
-	evaluate(search, program->right, at, pieces, &sides->right);
+	evaluate_side(search, program->left, program->left_memory, at, pieces,
+				  &sides->left);
+	evaluate_side(search, program->right, program->right_memory, at, pieces,
+				  &sides->right);
 	if (sides->left.isnull || sides->right.isnull)
 		return false;
 	sides->sign = compare_values(&program->compare, search->collation,
@@ -253,6 +267,17 @@ node_bounds(Search *search, FlipNode *node)
 	}
 }
 
+static FlipBounds
+side_bounds(Search *search, FlipNode *node, FlipMemory *memory)
+{
+	if (memory == NULL)
+		return node_bounds(search, node);
+	if (!memory->bounded)
+		memory->bounds = node_bounds(search, node);
+	memory->bounded = true;
+	return memory->bounds;
+}
+
 static void
 set_bounds(Search *search)
 {
@@ -262,8 +287,10 @@ set_bounds(Search *search)
 	search->bounds.known = false;
 	if (!OidIsValid(search->program->axis))
 		return;
-	left = node_bounds(search, search->program->left);
-	right = node_bounds(search, search->program->right);
+	left = side_bounds(search, search->program->left,
+					   search->program->left_memory);
+	right = side_bounds(search, search->program->right,
+						search->program->right_memory);
 	search->bounds.known = left.known && right.known;
 	search->bounds.low.slope = left.low.slope - right.high.slope;
 	search->bounds.low.base = left.low.base - right.high.base;
@@ -358,10 +385,15 @@ find_flip(Search *search, TimestampTz *flip)
 	Sides sides;
 	int before;
 
+	pgj_flip_memory_begin(search->program->left_memory, at);
+	pgj_flip_memory_begin(search->program->right_memory, at);
 	if (!evaluate_sides(search, at, false, &sides))
 		return false;
 	before = truth(op, sides.sign);
 	set_bounds(search);
+	/* most rows are of the past; for them no pieces need be found */
+	if (apart_for(search, at, sides.sign) == FLIP_FOREVER)
+		return false;
 	for (int i = 0; i < MAX_PIECES && at < horizon; i++)
 	{
 		int64 apart;
@@ -489,11 +521,36 @@ find_plain_flip(Search *search, bool *found, TimestampTz *flip)
 	return true;
 }
 
+/* Search; where rows have no part in it, once for each instant. */
+static bool
+search_flip(Search *search, TimestampTz *flip)
+{
+	FlipProgram *program = search->program;
+	FlipAnswer *answer = program->answer;
+	MemoryContext old;
+	bool found;
+
+	if (answer != NULL && answer->known && answer->now == search->now &&
+		answer->zone == session_timezone)
+	{
+		*flip = answer->flip;
+		return answer->found;
+	}
+	old = MemoryContextSwitchTo(program->scratch);
+	found = program->op == OP_CHANGE ? find_end(search, flip)
+									 : find_flip(search, flip);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(program->scratch);
+	if (answer != NULL)
+		*answer =
+			(FlipAnswer){ true, search->now, session_timezone, found, *flip };
+	return found;
+}
+
 Datum
 pgj_sql_flip(PG_FUNCTION_ARGS)
 {
 	Search search;
-	MemoryContext old;
 	TimestampTz flip = 0;
 	bool found;
 
@@ -511,11 +568,7 @@ pgj_sql_flip(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 		PG_RETURN_TIMESTAMPTZ(flip);
 	}
-	old = MemoryContextSwitchTo(search.program->scratch);
-	found = search.program->op == OP_CHANGE ? find_end(&search, &flip)
-											: find_flip(&search, &flip);
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(search.program->scratch);
+	found = search_flip(&search, &flip);
 	if (!found)
 		PG_RETURN_NULL();
 	Assert(flip > search.now);

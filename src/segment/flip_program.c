@@ -380,9 +380,8 @@ read_program(FlipProgram *program, text *source, FunctionCallInfo fcinfo)
 		CurrentMemoryContext, "condition on time", ALLOCSET_SMALL_SIZES);
 }
 
-/* An argument, if the call was written with a constant there. */
-static const Node *
-constant_argument(FunctionCallInfo fcinfo, int argument)
+const Node *
+pgj_flip_constant(FunctionCallInfo fcinfo, int argument)
 {
 	FuncExpr *call = (FuncExpr *) fcinfo->flinfo->fn_expr;
 	const Node *node;
@@ -398,7 +397,7 @@ FlipProgram *
 pgj_flip_program(FunctionCallInfo fcinfo)
 {
 	FlipProgram *program = fcinfo->flinfo->fn_extra;
-	const Node *argument = constant_argument(fcinfo, 0);
+	const Node *argument = pgj_flip_constant(fcinfo, 0);
 	text *source;
 	MemoryContext context;
 	MemoryContext old;
@@ -423,6 +422,7 @@ pgj_flip_program(FunctionCallInfo fcinfo)
 	program->context = context;
 	program->argument = argument;
 	read_program(program, source, fcinfo);
+	pgj_flip_make_memories(fcinfo, program);
 	MemoryContextSwitchTo(old);
 	fcinfo->flinfo->fn_extra = program;
 	return program;

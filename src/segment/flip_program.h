@@ -61,6 +61,36 @@ typedef struct PlainProgram
 	int order; /* 1: left - right rises with time; -1: it falls */
 } PlainProgram;
 
+/*
+ * A side in which rows have no part goes through the same pieces for all rows
+ * that are asked about at one instant.
+ */
+typedef struct FlipMemory
+{
+	MemoryContext context; /* of what follows "zone" */
+	bool byval;			   /* values' type */
+	int16 len;
+	TimestampTz now; /* what is remembered is of searches from here */
+	pg_tz *zone;
+	bool bounded;
+	FlipBounds bounds;
+	int n;
+	int next; /* will be asked for next, probably */
+	int capacity;
+	TimestampTz *at; /* rising */
+	FlipValue *values;
+} FlipMemory;
+
+/* What came of a search in which rows have no part. */
+typedef struct FlipAnswer
+{
+	bool known;
+	TimestampTz now;
+	pg_tz *zone;
+	bool found;
+	TimestampTz flip;
+} FlipAnswer;
+
 typedef struct FlipProgram
 {
 	MemoryContext context;
@@ -71,11 +101,30 @@ typedef struct FlipProgram
 	FmgrInfo compare;
 	Oid axis; /* the type compared, if places on its axis are comparable */
 	FlipNode *left;
-	FlipNode *right; /* NULL for OP_CHANGE */
+	FlipNode *right;		 /* NULL for OP_CHANGE */
+	FlipMemory *left_memory; /* NULL: none */
+	FlipMemory *right_memory;
+	FlipAnswer *answer; /* NULL: rows have a part in it */
 	MemoryContext scratch;
 } FlipProgram;
 
 /* The program of a call of _flip(), read once for each place it is called from. */
 extern FlipProgram *pgj_flip_program(FunctionCallInfo fcinfo);
+
+/* flip_memory.c: memories for a program that has been read */
+extern void pgj_flip_make_memories(FunctionCallInfo fcinfo,
+								   FlipProgram *program);
+
+/* A search begins; memory may be null. */
+extern void pgj_flip_memory_begin(FlipMemory *memory, TimestampTz now);
+
+/* A side's value at an instant and how it goes on, if it has been remembered. */
+extern bool pgj_flip_recall(FlipMemory *memory, TimestampTz at,
+							FlipValue *value);
+extern void pgj_flip_remember(FlipMemory *memory, TimestampTz at,
+							  const FlipValue *value);
+
+/* An argument of the call, if it was written with a constant there, or NULL. */
+extern const Node *pgj_flip_constant(FunctionCallInfo fcinfo, int argument);
 
 #endif /* PGJ_FLIP_PROGRAM_H */
