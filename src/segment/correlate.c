@@ -142,7 +142,7 @@ test_over_places(Correlation *correlation, Level *level, Node *test)
 
 /* x = ANY (ARRAY (SELECT y)) as x = y */
 static Node *
-array_test_over_places(Correlation *correlation, Level *level, Oid operator)
+array_test_over_places(Correlation *correlation, Level *level, Oid op)
 {
 	ScalarArrayOpExpr *test = level->array_test;
 	Node *left = linitial(test->args);
@@ -150,11 +150,10 @@ array_test_over_places(Correlation *correlation, Level *level, Oid operator)
 
 	if (right == NULL || checkExprHasSubLink(left))
 		return NULL;
-	return (Node *) make_opclause(operator, BOOLOID, false,
-								  (Expr *) pgj_over_places(correlation->trace,
-														   level->parent, left),
-								  (Expr *) right, InvalidOid,
-								  test->inputcollid);
+	return (Node *) make_opclause(
+		op, BOOLOID, false,
+		(Expr *) pgj_over_places(correlation->trace, level->parent, left),
+		(Expr *) right, InvalidOid, test->inputcollid);
 }
 
 static bool
@@ -338,17 +337,17 @@ collect_level(Correlation *correlation, Level *level, List *needs)
  * row inside.  For NOT IN see above.
  */
 static void
-add_test(Correlation *correlation, const Level *level, Node *test, Oid operator)
+add_test(Correlation *correlation, const Level *level, Node *test, Oid op)
 {
 	OpExpr *equality = (OpExpr *) test;
 	Fact *fact;
 
 	if (test == NULL || !IsA(test, OpExpr) || list_length(equality->args) != 2)
 		return;
-	if (operator!= equality->opno)
+	if (op != equality->opno)
 	{
 		equality = copyObject(equality);
-		equality->opno = operator;
+		equality->opno = op;
 		equality->opfuncid = InvalidOid;
 	}
 	fact = add_fact(correlation, (Node *) equality, NIL);
@@ -387,14 +386,13 @@ collect_tests(Correlation *correlation, Level *level)
 
 	if (level->array_test)
 	{
-		Oid operator= level->array_test->opno;
+		Oid op = level->array_test->opno;
 
 		if (!level->array_test->useOr)
-			operator= get_negator(operator);
-		if (OidIsValid(operator))
-			add_test(
-				correlation, level,
-				array_test_over_places(correlation, level, operator), operator);
+			op = get_negator(op);
+		if (OidIsValid(op))
+			add_test(correlation, level,
+					 array_test_over_places(correlation, level, op), op);
 	}
 	else if (is_in_order(level->sublink))
 	{

@@ -57,7 +57,7 @@ extern bool pgj_yields_without_rows(const Query *query);
  * and come out the same whenever it is computed.
  */
 extern int pgj_place_of(Node *expr);
-extern bool pgj_is_equality(Oid operator, Node * left);
+extern bool pgj_is_equality(Oid op, Node *left);
 extern bool pgj_can_be_null(const Trace *trace, Node *expr);
 extern Node *pgj_strip_relabel(Node *node);
 

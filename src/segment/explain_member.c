@@ -46,7 +46,7 @@ typedef struct MemberPart
 	Node *node;
 	Node *left;	 /* what its value is, or NULL */
 	Node *right; /* what that is compared with, or NULL */
-	const char *operator;
+	const char *op;
 
 	char *source;
 	char *value;
@@ -135,20 +135,20 @@ find_value(Node *node, MemberPart *part)
 	else if (IsA(node, OpExpr))
 	{
 		args = ((OpExpr *) node)->args;
-		part->operator= get_opname(((OpExpr *) node)->opno);
+		part->op = get_opname(((OpExpr *) node)->opno);
 	}
 	else if (IsA(node, DistinctExpr))
 	{
 		args = ((DistinctExpr *) node)->args;
-		part->operator= "is distinct from";
+		part->op = "is distinct from";
 	}
 	else if (IsA(node, ScalarArrayOpExpr))
 	{
 		ScalarArrayOpExpr *expr = (ScalarArrayOpExpr *) node;
 
 		args = expr->args;
-		part->operator= psprintf("%s %s", get_opname(expr->opno),
-								 expr->useOr ? "any" : "all");
+		part->op = psprintf("%s %s", get_opname(expr->opno),
+							expr->useOr ? "any" : "all");
 	}
 	else if (IsA(node, NullTest))
 		part->left = (Node *) ((NullTest *) node)->arg;
@@ -297,7 +297,7 @@ describe_value(HeapTuple row, TupleDesc desc, int column,
 		left = pstrdup("null");
 	if (part->right == NULL)
 		return left;
-	return psprintf("%s (%s %s)", left, part->operator, right ? right : "null");
+	return psprintf("%s (%s %s)", left, part->op, right ? right : "null");
 }
 
 static void

@@ -503,11 +503,11 @@ compares_with_key(Oid type, Oid key_type)
 {
 	List *name =
 		list_make2(makeString(pstrdup("pg_catalog")), makeString(pstrdup("=")));
-	HeapTuple operator= oper(NULL, name, key_type, type, true, -1);
-	bool found = HeapTupleIsValid(operator);
+	HeapTuple op = oper(NULL, name, key_type, type, true, -1);
+	bool found = HeapTupleIsValid(op);
 
 	if (found)
-		ReleaseSysCache(operator);
+		ReleaseSysCache(op);
 	return found;
 }
 

@@ -177,12 +177,18 @@ begin_marks(Marking *m)
 }
 
 static void
-flush_marks(Marking *m)
+append_marks(Marking *m)
 {
 	MemoryContext old = MemoryContextSwitchTo(m->context);
 
 	pgj_marks_append(m->site, m->marks, m->nmarks, m->at);
 	MemoryContextSwitchTo(old);
+}
+
+static void
+flush_marks(Marking *m)
+{
+	append_marks(m);
 	MemoryContextReset(m->context);
 	begin_marks(m);
 }
@@ -521,7 +527,7 @@ mark_statement(Marking *m, const TriggerData *data)
 		mark_rows(m, data->tg_oldtable);
 	else
 		mark_rows(m, data->tg_newtable);
-	flush_marks(m);
+	append_marks(m);
 }
 
 /* A link's text must read the same whatever the writer's settings are. */

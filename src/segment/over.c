@@ -188,13 +188,12 @@ pgj_place_of(Node *side)
 }
 
 bool
-pgj_is_equality(Oid operator, Node * left)
+pgj_is_equality(Oid op, Node *left)
 {
 	Oid type = exprType(left);
 
-	return (op_mergejoinable(operator, type) ||
-			op_hashjoinable(operator, type)) &&
-		   op_volatile(operator) == PROVOLATILE_IMMUTABLE;
+	return (op_mergejoinable(op, type) || op_hashjoinable(op, type)) &&
+		   op_volatile(op) == PROVOLATILE_IMMUTABLE;
 }
 
 Node *
