@@ -441,22 +441,6 @@ put_membership(ReturnSetInfo *result, const MemberContext *context)
 	put_row(result, "member", value.data, true, context->member);
 }
 
-static Datum
-contact_argument(FunctionCallInfo fcinfo, const Site *site)
-{
-	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 0);
-	Oid output;
-	bool varlena;
-
-	if (!OidIsValid(type))
-		elog(ERROR, "could not determine the type of contact");
-	if (type == site->key_type)
-		return PG_GETARG_DATUM(0);
-	getTypeOutputInfo(type, &output, &varlena);
-	return pgj_key_from_text(site,
-							 OidOutputFunctionCall(output, PG_GETARG_DATUM(0)));
-}
-
 /* journey.explain_member(contact anyelement, segment text, at timestamptz) */
 Datum
 pgj_sql_explain_member(PG_FUNCTION_ARGS)
@@ -472,7 +456,7 @@ pgj_sql_explain_member(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2))
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("contact, segment and at must not be null"));
-	context.contact = contact_argument(fcinfo, context.site);
+	context.contact = pgj_contact_argument(fcinfo, context.site);
 	context.at = PG_GETARG_TIMESTAMPTZ(2);
 
 	SPI_connect();

@@ -19,6 +19,7 @@
 
 #include "contact/site.h"
 #include "pg_journey.h"
+#include "segment/read.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_in_segment);
 
@@ -50,9 +51,8 @@ plan_for(const Site *site)
 	return plan;
 }
 
-/* A contact given as any type, through its text. */
-static Datum
-contact_argument(FunctionCallInfo fcinfo, const Site *site)
+Datum
+pgj_contact_argument(FunctionCallInfo fcinfo, const Site *site)
 {
 	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 0);
 	Oid output;
@@ -86,7 +86,7 @@ pgj_sql_in_segment(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	if (PG_ARGISNULL(0))
 		PG_RETURN_BOOL(false);
-	values[0] = contact_argument(fcinfo, site);
+	values[0] = pgj_contact_argument(fcinfo, site);
 	values[1] = PG_GETARG_DATUM(1);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");

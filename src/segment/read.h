@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * read.h
- *	  Between the files that ask of one segment: explain_member.c, size.c.
+ *	  Between the files that ask of one segment: explain_member.c, size.c, member.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -11,6 +11,7 @@
 #include "box.h"
 #include "contact/site.h"
 #include "datatype/timestamp.h"
+#include "fmgr.h"
 #include "nodes/parsenodes.h"
 #include "utils/elog.h"
 
@@ -34,5 +35,8 @@ extern void pgj_segment_set_timezone(const char *timezone);
 /* Run a body in the box, within what an evaluation of a segment may take. */
 extern void pgj_segment_ask(const NamedSegment *segment, const Site *site,
 							BoxBody body, void *arg);
+
+/* member.c: the first argument, a contact given as any type, as a key. */
+extern Datum pgj_contact_argument(FunctionCallInfo fcinfo, const Site *site);
 
 #endif /* PGJ_SEGMENT_READ_H */
