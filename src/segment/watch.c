@@ -35,6 +35,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -50,6 +51,7 @@
 #include "segment/segment.h"
 
 #define TRIGGER_PREFIX "journey_mark_"
+#define TABLE_PATIENCE "3s"
 
 static const struct
 {
@@ -142,11 +144,49 @@ pgj_watch_members(Oid relation)
 	return find_all_inheritors(relation, NoLock, NULL);
 }
 
+static void
+lock_error(void *arg)
+{
+	if (geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE)
+		errhint(
+			"Somebody holds a table that the segment reads, and others would wait behind this. Try again when they have done, or set lock_timeout to wait longer.");
+}
+
+/*
+ * While a lock of a table is waited for, everybody who writes to it queues up
+ * behind: not for as long as the longest transaction of the shop lasts, unless the
+ * caller asks for that.
+ */
+static int
+begin_patience(ErrorContextCallback *callback)
+{
+	int nest_level = NewGUCNestLevel();
+
+	if (LockTimeout == 0)
+		(void) set_config_option("lock_timeout", TABLE_PATIENCE, PGC_USERSET,
+								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0,
+								 false);
+	callback->callback = lock_error;
+	callback->arg = NULL;
+	callback->previous = error_context_stack;
+	error_context_stack = callback;
+	return nest_level;
+}
+
+static void
+end_patience(ErrorContextCallback *callback, int nest_level)
+{
+	error_context_stack = callback->previous;
+	AtEOXact_GUC(true, nest_level);
+}
+
 /* Lock tables in the order of their numbers; those that come up meanwhile last. */
 static List *
 lock_members(List *relations, LOCKMODE mode)
 {
 	List *locked = NIL;
+	ErrorContextCallback callback;
+	int nest_level = begin_patience(&callback);
 
 	for (;;)
 	{
@@ -159,7 +199,7 @@ lock_members(List *relations, LOCKMODE mode)
 					wanted, pgj_watch_members(lfirst_oid(lc)));
 		wanted = list_difference_oid(wanted, locked);
 		if (wanted == NIL)
-			return locked;
+			break;
 		list_sort(wanted, list_oid_cmp);
 		foreach (lc, wanted)
 		{
@@ -167,6 +207,8 @@ lock_members(List *relations, LOCKMODE mode)
 			locked = lappend_oid(locked, lfirst_oid(lc));
 		}
 	}
+	end_patience(&callback, nest_level);
+	return locked;
 }
 
 static List *
@@ -275,7 +317,9 @@ static void
 drop_triggers(const Site *site, Oid relation)
 {
 	bool by_owner = pgj_is_table_owner(relation, site->owner);
+	ErrorContextCallback callback;
 	SavedUser saved;
+	int nest_level;
 
 	if (!by_owner && !pgj_is_table_owner(relation, GetUserId()))
 	{
@@ -287,11 +331,13 @@ drop_triggers(const Site *site, Oid relation)
 	}
 	if (by_owner)
 		saved = pgj_segment_become_owner(site);
+	nest_level = begin_patience(&callback);
 	for (int i = 0; i < lengthof(triggers); i++)
 		if (OidIsValid(get_trigger_oid(relation, triggers[i].name, true)))
 			pgj_watch_execute(psprintf("DROP TRIGGER %s ON %s",
 									   triggers[i].name, table_name(relation)),
 							  0, NULL, NULL, NULL);
+	end_patience(&callback, nest_level);
 	if (by_owner)
 		pgj_become_caller(saved);
 }
