@@ -32,7 +32,7 @@
 
 #define FEW_CONTACTS 16 /* too slow for so many: too slow */
 #define FEW_SCANNED 100
-#define MAX_TIMEOUTS_OF_CHECK 8
+#define MAX_TIMEOUTS_OF_CHECK 2
 #define SCAN_BATCHES 20 /* a scan's batch, in batches of the engine */
 #define MANY_FOUND 100000
 #define LOCK_PATIENCE "500" /* ms, for what the watches do not name */
@@ -253,6 +253,30 @@ fail(Evaluation *e, TimestampTz at, ErrorData *error)
 	return outcome;
 }
 
+static void
+begin_portion(Portion *portion, int most)
+{
+	if (portion->rows > 0)
+		return;
+	portion->rows = portion->most = most;
+}
+
+/* So many took too long: begin anew with few. */
+static void
+shrink_portion(Portion *portion, int rows, int least)
+{
+	portion->most = Max(rows / 2, least);
+	portion->rows = least;
+}
+
+/* So many went well. */
+static void
+grow_portion(Portion *portion, int rows)
+{
+	if (rows == portion->rows)
+		portion->rows = Min(portion->rows * 2, portion->most);
+}
+
 CheckOutcome
 pgj_segment_check(const Site *site, Segment *segment, Check *checks, int n)
 {
@@ -261,17 +285,17 @@ pgj_segment_check(const Site *site, Segment *segment, Check *checks, int n)
 
 	if (!lock_relations(site, segment))
 		return CHECK_PUT_OFF;
-	if (segment->check_rows <= 0)
-		segment->check_rows = pgj_batch_size;
+	begin_portion(&segment->checked, pgj_batch_size);
 	while (e.lo < n)
 	{
 		ErrorData *error;
 
 		CHECK_FOR_INTERRUPTS();
-		e.hi = e.lo + Min(n - e.lo, segment->check_rows);
+		e.hi = e.lo + Min(n - e.lo, segment->checked.rows);
 		error = run(&e, check_range);
 		if (error == NULL)
 		{
+			grow_portion(&segment->checked, e.hi - e.lo);
 			e.lo = e.hi;
 			continue;
 		}
@@ -279,7 +303,7 @@ pgj_segment_check(const Site *site, Segment *segment, Check *checks, int n)
 			e.hi - e.lo <= FEW_CONTACTS || ++timeouts > MAX_TIMEOUTS_OF_CHECK)
 			return fail(&e, checks[e.lo].at, error);
 		FreeErrorData(error);
-		segment->check_rows = Max((e.hi - e.lo) / 2, FEW_CONTACTS);
+		shrink_portion(&segment->checked, e.hi - e.lo, FEW_CONTACTS);
 	}
 	return CHECK_DONE;
 }
@@ -345,12 +369,11 @@ pgj_segment_check_next(const Site *site, Segment *segment, TimestampTz at,
 
 	if (!lock_relations(site, segment))
 		return CHECK_PUT_OFF;
-	if (segment->scan_rows <= 0)
-		segment->scan_rows = SCAN_BATCHES * pgj_batch_size;
+	begin_portion(&segment->scanned, SCAN_BATCHES * pgj_batch_size);
 	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		e.limit = segment->scan_rows;
+		e.limit = segment->scanned.rows;
 		error = run(&e, scan_range);
 		if (error == NULL)
 			break;
@@ -358,8 +381,9 @@ pgj_segment_check_next(const Site *site, Segment *segment, TimestampTz at,
 			e.limit <= FEW_SCANNED)
 			return fail(&e, at, error);
 		FreeErrorData(error);
-		segment->scan_rows = Max(e.limit / 4, FEW_SCANNED);
+		shrink_portion(&segment->scanned, e.limit, FEW_SCANNED);
 	}
+	grow_portion(&segment->scanned, e.n);
 	*checks = e.checks;
 	*n = e.n;
 	*all = e.n < e.limit;

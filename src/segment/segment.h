@@ -17,6 +17,16 @@
 
 #define SEGMENT_MAX_NAME 100
 
+/*
+ * How many contacts are evaluated at once.  After a time-out few are, and from
+ * there on more again, up to half of what took too long.
+ */
+typedef struct Portion
+{
+	int rows; /* 0: not chosen yet */
+	int most;
+} Portion;
+
 typedef struct SegmentWatch /* journey.segment_watch */
 {
 	int watch_id;
@@ -44,9 +54,9 @@ typedef struct Segment
 	List *needed_by;  /* int list of segment ids */
 	SPIPlanPtr check; /* NULL until first used */
 	SPIPlanPtr scan;
-	uint32 uses;	/* of check */
-	int check_rows; /* contacts at once; fewer after a time-out */
-	int scan_rows;
+	uint32 uses;	 /* of check */
+	Portion checked; /* contacts at once */
+	Portion scanned;
 } Segment;
 
 typedef struct Segments
