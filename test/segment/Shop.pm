@@ -68,7 +68,7 @@ CREATE FUNCTION oracle.age(timestamp) RETURNS interval STABLE LANGUAGE sql RETUR
 			qq{
 CREATE VIEW $schema.paid_orders AS SELECT * FROM orders WHERE status = 'paid' AND total > 0;
 CREATE VIEW $schema.recent_lines AS SELECT o.customer_id, i.returned_at, i.price, i.qty FROM orders o JOIN order_items i ON i.order_id = o.id WHERE o.created_at > $now - interval '30 days';
-CREATE FUNCTION $schema.orders_of($k) RETURNS SETOF orders STABLE LANGUAGE sql } . ($schema eq 'oracle' ? 'BEGIN ATOMIC ' : q{AS '}) . 'SELECT * FROM orders o WHERE o.customer_id = $1 AND o.total > 20' . ($schema eq 'oracle' ? '; END' : q{'}) . qq{;
+CREATE FUNCTION $schema.orders_of($k) RETURNS SETOF orders STABLE LANGUAGE sql } . ($schema eq 'oracle' ? 'BEGIN ATOMIC ' : q{AS '}) . 'SELECT * FROM public.orders o WHERE o.customer_id = $1 AND o.total > 20' . ($schema eq 'oracle' ? '; END' : q{'}) . qq{;
 CREATE FUNCTION $schema.is_recent(timestamptz, interval) RETURNS boolean STABLE LANGUAGE sql AS 'SELECT \$1 > $now - \$2';
 CREATE FUNCTION $schema.spent($k) RETURNS numeric STABLE LANGUAGE sql RETURN (SELECT coalesce(sum(o.total), 0) FROM orders o WHERE o.customer_id = \$1);
 }
