@@ -95,7 +95,7 @@ OBJS = \
        src/segment/layout.o src/segment/over.o src/segment/correlate.o src/segment/way.o src/segment/find.o src/segment/opaque.o src/segment/describe.o \
        src/segment/boundary.o src/segment/boundary_comparison.o src/segment/boundary_atom.o src/segment/boundary_query.o src/segment/boundary_build.o src/segment/boundary_rows.o src/segment/boundary_narrow.o src/segment/flip.o src/segment/flip_program.o src/segment/flip_stage.o src/segment/flip_piece.o src/segment/flip_bound.o src/segment/flip_plain.o src/segment/flip_memory.o \
        src/segment/statement.o src/segment/budget.o src/segment/functions.o src/segment/record.o \
-       src/segment/definition.o src/segment/recompile.o src/segment/watch.o src/segment/partition.o src/segment/explain.o \
+       src/segment/definition.o src/segment/recompile.o src/segment/source.o src/segment/watch.o src/segment/partition.o src/segment/explain.o \
        src/segment/watched.o src/segment/mark.o src/segment/member.o src/segment/segments.o src/segment/check.o src/segment/change.o \
        src/segment/progress.o src/segment/news.o src/segment/follow.o src/segment/pass.o src/segment/scan.o \
        src/segment/explain_member.o src/segment/size.o \

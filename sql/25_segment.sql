@@ -91,6 +91,18 @@ CREATE TABLE journey.segment_need
 );
 COMMENT ON TABLE journey.segment_need IS 'Segments that a predicate asks for by journey.in_segment()';
 
+CREATE TABLE journey.segment_source
+(
+	segment_id			integer		NOT NULL,
+	source_no			integer		NOT NULL,
+	kind				text		NOT NULL CHECK (kind IN ('view', 'function')),
+	name				text		NOT NULL,
+	object				oid,
+	digest				text,
+	PRIMARY KEY (segment_id, source_no)
+);
+COMMENT ON TABLE journey.segment_source IS 'Views and SQL functions that a predicate was looked into, and what they were then';
+
 CREATE TABLE journey.time_column
 (
 	relation			regclass	PRIMARY KEY,

@@ -19,6 +19,7 @@ SELECT pg_extension_config_dump('journey.watch_member', '');
 SELECT pg_extension_config_dump('journey.segment_watch', '');
 SELECT pg_extension_config_dump('journey.segment_part', '');
 SELECT pg_extension_config_dump('journey.segment_need', '');
+SELECT pg_extension_config_dump('journey.segment_source', '');
 SELECT pg_extension_config_dump('journey.time_column', '');
 SELECT pg_extension_config_dump('journey.journey', '');
 SELECT pg_extension_config_dump('journey.journey_journey_id_seq', '');

@@ -499,6 +499,7 @@ pgj_sql_drop_segment(PG_FUNCTION_ARGS)
 	pgj_segment_delete_details(site, segment_id);
 
 	saved = pgj_segment_become_owner(site);
+	pgj_segment_delete_sources(segment_id);
 	pgj_segment_run(
 		"DELETE FROM journey.segment WHERE segment_id OPERATOR(pg_catalog.=) $1",
 		segment_id);

@@ -17,8 +17,9 @@ extern SavedUser pgj_segment_become_owner(const Site *site);
 /*
  * Before the engine works, first in a transaction, with no slice locked: follow
  * the partitions and child tables of watched tables (triggers on new ones, scans
- * where rows came or went unseen), and compile segments anew whose scan has
- * revision 0.  Costs nothing when nothing has changed.
+ * where rows came or went unseen), compile segments anew whose scan has revision 0,
+ * and those with a view or function in them that was replaced.  Costs nothing when
+ * nothing has changed.
  */
 extern void pgj_segment_prepare(const Site *site, TimestampTz at);
 
@@ -28,6 +29,12 @@ extern void pgj_segment_prepare(const Site *site, TimestampTz at);
  * not compile is suspended.  False: definitions are locked, try again.
  */
 extern bool pgj_segment_recompile_all(const Site *site, TimestampTz at);
+
+/*
+ * Compile from their text segments that were looked into a view or a function that
+ * is another now, and look at all contacts again.  False: as above.
+ */
+extern bool pgj_segment_follow_replaced(const Site *site, TimestampTz at);
 
 /* Suspend segments whose functions are gone.  False: as above. */
 extern bool pgj_segment_suspend_lost(const Site *site, TimestampTz at);

@@ -347,6 +347,7 @@ view_query(Oid relid, Expansion *expansion)
 	pgj_complete_calls(rule);
 	pgj_predicate_refuse(rule, "");
 	error_context_stack = callback.previous;
+	pgj_predicate_source(expansion->predicate, true, relid);
 	expansion->inside = lcons_oid(relid, expansion->inside);
 	rule = pgj_expand_query(rule, expansion);
 	expansion->inside = list_delete_first(expansion->inside);

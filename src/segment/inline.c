@@ -241,6 +241,7 @@ function_body(HeapTuple tuple, FuncExpr *call, TupleDesc row,
 static Node *
 expand_body(Node *body, Oid function, Expansion *expansion)
 {
+	pgj_predicate_source(expansion->predicate, false, function);
 	expansion->inside = lcons_oid(function, expansion->inside);
 	body = pgj_expand_node(body, expansion);
 	expansion->inside = list_delete_first(expansion->inside);

@@ -8,6 +8,9 @@
  * marked: then the segments that watch the table look at all contacts again.  A
  * partition that is new and empty costs nothing.
  *
+ * Views and functions that segments were looked into (source.c) are listened for in
+ * the same way.
+ *
  * Each session looks once, and again when the relcache tells of a change of a
  * watched table or a part of it: a partition that comes or goes changes its
  * parent.  pgj_segment_prepare() is called whenever the engine starts to work.
@@ -29,6 +32,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #include "segment/compile.h"
@@ -181,6 +185,8 @@ static bool look = true;
 static SubTransactionId looked_in = InvalidSubTransactionId; /* the last time */
 static Oid *known = NULL; /* the members, and our own tables */
 static int nknown = 0;
+static uint32 *known_functions = NULL; /* hash values of those looked into */
+static int nknown_functions = 0;
 
 static void
 relation_changed(Datum arg, Oid relation)
@@ -189,6 +195,15 @@ relation_changed(Datum arg, Oid relation)
 		look = true;
 	for (int i = 0; i < nknown && !look; i++)
 		look = known[i] == relation;
+}
+
+static void
+function_changed(Datum arg, int cache, uint32 hash)
+{
+	if (hash == 0)
+		look = true;
+	for (int i = 0; i < nknown_functions && !look; i++)
+		look = known_functions[i] == hash;
 }
 
 /* What a look has led to may be undone, and then nothing would tell of it again. */
@@ -219,6 +234,7 @@ listen_to_changes(void)
 	if (registered)
 		return;
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, function_changed, (Datum) 0);
 	RegisterXactCallback(transaction_ended, NULL);
 	RegisterSubXactCallback(subtransaction_ended, NULL);
 	registered = true;
@@ -231,8 +247,11 @@ remember_known(const Site *site)
 	SavedUser saved = pgj_segment_become_owner(site);
 	List *relations = pgj_watch_relations(
 		"SELECT m.member::pg_catalog.oid FROM journey.watch_member AS m"
+		" UNION SELECT s.object FROM journey.segment_source AS s WHERE s.kind OPERATOR(pg_catalog.=) 'view' AND s.object IS NOT NULL"
+		" UNION SELECT 'journey.segment_source'::pg_catalog.regclass::pg_catalog.oid"
 		" UNION SELECT 'journey.watch'::pg_catalog.regclass::pg_catalog.oid"
 		" UNION SELECT 'journey.site'::pg_catalog.regclass::pg_catalog.oid");
+	List *functions = pgj_segment_source_functions();
 	ListCell *lc;
 
 	pgj_become_caller(saved);
@@ -246,6 +265,16 @@ remember_known(const Site *site)
 							   sizeof(Oid) * (list_length(relations) + 1));
 	foreach (lc, relations)
 		known[nknown++] = lfirst_oid(lc);
+
+	nknown_functions = 0;
+	if (known_functions)
+		pfree(known_functions);
+	known_functions = NULL;
+	known_functions = MemoryContextAlloc(
+		TopMemoryContext, sizeof(uint32) * (list_length(functions) + 1));
+	foreach (lc, functions)
+		known_functions[nknown_functions++] =
+			GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(lfirst_oid(lc)));
 }
 
 static bool sync_triggers(const Site *site, TimestampTz at);
@@ -265,7 +294,8 @@ pgj_segment_prepare(const Site *site, TimestampTz at)
 	{
 		remember_known(site);
 		if (!pgj_segment_recompile_all(site, at) || !sync_triggers(site, at) ||
-			!pgj_segment_suspend_lost(site, at))
+			!pgj_segment_suspend_lost(site, at) ||
+			!pgj_segment_follow_replaced(site, at))
 			look = true;
 		remember_known(site);
 	}

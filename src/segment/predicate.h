@@ -72,7 +72,9 @@ typedef struct Predicate
 	 * The contact table is range table entry PREDICATE_CONTACT.
 	 */
 	Query *query;
-	List *needs; /* int list: segments asked for by in_segment() */
+	List *needs;	 /* int list: segments asked for by in_segment() */
+	List *views;	 /* oid list: those that were looked into */
+	List *functions; /* oid list: the same */
 
 	List *watches; /* of Watch, no two alike */
 	Expr *
@@ -87,6 +89,9 @@ typedef struct Predicate
 
 /* expand.c: fill in query from an analyzed one; sets needs */
 extern void pgj_predicate_expand(Predicate *predicate, Query *analyzed);
+
+/* source.c: a view or a function was looked into */
+extern void pgj_predicate_source(Predicate *predicate, bool view, Oid object);
 
 /* trace.c: sets watches, adds to opaque */
 extern void pgj_predicate_trace(Predicate *predicate);

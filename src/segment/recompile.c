@@ -31,22 +31,18 @@ typedef struct Wanted
 	char *predicate;
 	char *search_path;
 	char *timezone;
+	char *name;
 } Wanted;
 
-/* Segments to be compiled, those that are needed by others first. */
+typedef void (*CompileOne)(const Site *site, const Wanted *wanted,
+						   TimestampTz at);
+
+/* The rows that a query yielded. */
 static List *
-wanted_segments(const Site *site)
+wanted_rows(void)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
-	Args args = { 0 };
 	List *result = NIL;
 
-	pgj_args_run(
-		"SELECT s.segment_id, s.predicate, s.search_path, s.timezone FROM journey.segment AS s"
-		" JOIN journey_state.segment_scan AS c ON c.segment_id OPERATOR(pg_catalog.=) s.segment_id"
-		" WHERE c.revision OPERATOR(pg_catalog.=) 0 AND s.status OPERATOR(pg_catalog.<>) 'suspended'"
-		" ORDER BY s.level, s.segment_id",
-		&args);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		Wanted *wanted = palloc_object(Wanted);
@@ -55,8 +51,27 @@ wanted_segments(const Site *site)
 		wanted->predicate = pgj_result_text(i, 2);
 		wanted->search_path = pgj_result_text(i, 3);
 		wanted->timezone = pgj_result_text(i, 4);
+		wanted->name = pgj_result_text(i, 5);
 		result = lappend(result, wanted);
 	}
+	return result;
+}
+
+/* Segments to be compiled, those that are needed by others first. */
+static List *
+wanted_segments(const Site *site)
+{
+	SavedUser saved = pgj_segment_become_owner(site);
+	Args args = { 0 };
+	List *result;
+
+	pgj_args_run(
+		"SELECT s.segment_id, s.predicate, s.search_path, s.timezone, s.name FROM journey.segment AS s"
+		" JOIN journey_state.segment_scan AS c ON c.segment_id OPERATOR(pg_catalog.=) s.segment_id"
+		" WHERE c.revision OPERATOR(pg_catalog.=) 0 AND s.status OPERATOR(pg_catalog.<>) 'suspended'"
+		" ORDER BY s.level, s.segment_id",
+		&args);
+	result = wanted_rows();
 	pgj_become_caller(saved);
 	return result;
 }
@@ -78,12 +93,31 @@ stored_needs(const Site *site, int segment_id)
 }
 
 static void
+store_compiled(const Site *site, int segment_id, const CompiledSegment *segment)
+{
+	SavedUser saved;
+	Args args = { 0 };
+
+	pgj_watch_lock_tables(site, segment->predicate.watches);
+	pgj_segment_delete_details(site, segment_id);
+	pgj_segment_store_details(site, segment_id, segment);
+	saved = pgj_segment_become_owner(site);
+	pgj_args_int(&args, segment_id);
+	pgj_args_add(&args, BOOLOID,
+				 BoolGetDatum(segment->predicate.opaque != NIL));
+	pgj_args_add(&args, FLOAT8OID, Float8GetDatum(segment->cost));
+	pgj_args_run(
+		"UPDATE journey.segment SET opaque = $2, cost = $3 WHERE segment_id OPERATOR(pg_catalog.=) $1",
+		&args);
+	pgj_become_caller(saved);
+}
+
+static void
 recompile(const Site *site, const Wanted *wanted, TimestampTz at)
 {
 	ErrorData *error;
 	CompiledSegment *segment;
 	SavedUser saved;
-	Args args = { 0 };
 
 	if (pgj_segment_has_function(wanted->segment_id))
 	{
@@ -100,21 +134,39 @@ recompile(const Site *site, const Wanted *wanted, TimestampTz at)
 	if (error)
 		pgj_segment_throw(error, wanted->predicate);
 
-	pgj_watch_lock_tables(site, segment->predicate.watches);
-	pgj_segment_delete_details(site, wanted->segment_id);
-	pgj_segment_store_details(site, wanted->segment_id, segment);
+	store_compiled(site, wanted->segment_id, segment);
 	saved = pgj_segment_become_owner(site);
 	pgj_segment_set_levels(wanted->segment_id);
-	pgj_args_int(&args, wanted->segment_id);
-	pgj_args_add(&args, BOOLOID,
-				 BoolGetDatum(segment->predicate.opaque != NIL));
-	pgj_args_add(&args, FLOAT8OID, Float8GetDatum(segment->cost));
-	pgj_args_run(
-		"UPDATE journey.segment SET opaque = $2, cost = $3 WHERE segment_id OPERATOR(pg_catalog.=) $1",
-		&args);
 	pgj_segment_run(
 		"UPDATE journey_state.segment_scan AS c SET revision = s.revision FROM journey.segment AS s"
 		" WHERE s.segment_id OPERATOR(pg_catalog.=) c.segment_id AND c.segment_id OPERATOR(pg_catalog.=) $1",
+		wanted->segment_id);
+	pgj_become_caller(saved);
+}
+
+/*
+ * Something that was looked into is another now: the author's text means another
+ * thing.  A scan that is under way starts again.
+ */
+static void
+compile_replaced(const Site *site, const Wanted *wanted, TimestampTz at)
+{
+	ErrorData *error;
+	CompiledSegment *segment =
+		pgj_segment_compile(site, wanted->predicate, wanted->search_path,
+							wanted->timezone, at, &error);
+	SavedUser saved;
+
+	if (error)
+		pgj_segment_throw(error, wanted->predicate);
+	store_compiled(site, wanted->segment_id, segment);
+	saved = pgj_segment_become_owner(site);
+	pgj_segment_refuse_cycle(wanted->segment_id, wanted->name);
+	pgj_segment_set_levels(wanted->segment_id);
+	pgj_segment_want_scan(wanted->segment_id, "refresh", at);
+	pgj_segment_run(
+		"UPDATE journey_state.segment_scan SET started_at = NULL"
+		" WHERE segment_id OPERATOR(pg_catalog.=) $1 AND finished_at IS NULL",
 		wanted->segment_id);
 	pgj_become_caller(saved);
 }
@@ -136,9 +188,14 @@ suspend(const Site *site, int segment_id, const ErrorData *error,
 	pgj_become_caller(saved);
 }
 
-/* What goes wrong with one segment suspends that one. */
-static void
-try_recompile(const Site *site, const Wanted *wanted, TimestampTz at)
+/*
+ * What goes wrong with one segment suspends that one.  False: one that was replaced
+ * reads a table that is locked away; it goes on as it is, and the next call tries
+ * again.
+ */
+static bool
+try_recompile(const Site *site, const Wanted *wanted, CompileOne compile,
+			  TimestampTz at)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -150,7 +207,7 @@ try_recompile(const Site *site, const Wanted *wanted, TimestampTz at)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		recompile(site, wanted, at);
+		compile(site, wanted, at);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -166,13 +223,20 @@ try_recompile(const Site *site, const Wanted *wanted, TimestampTz at)
 	pgj_become_caller(saved);
 
 	if (error == NULL)
-		return;
+		return true;
+	if (error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE &&
+		compile == compile_replaced)
+	{
+		FreeErrorData(error);
+		return false;
+	}
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
 		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 		error->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
 		ReThrowError(error);
 	suspend(site, wanted->segment_id, error, at);
 	FreeErrorData(error);
+	return true;
 }
 
 /*
@@ -243,7 +307,44 @@ pgj_segment_recompile_all(const Site *site, TimestampTz at)
 	pgj_segment_lock_slices(site);
 	segments = wanted_segments(site);
 	foreach (lc, segments)
-		try_recompile(site, lfirst(lc), at);
+		(void) try_recompile(site, lfirst(lc), recompile, at);
 	pgj_watch_drop_unused(site);
 	return true;
+}
+
+static List *
+replaced_segments(const Site *site)
+{
+	SavedUser saved = pgj_segment_become_owner(site);
+	List *result;
+
+	(void) pgj_segment_find_replaced();
+	result = wanted_rows();
+	pgj_become_caller(saved);
+	return result;
+}
+
+bool
+pgj_segment_follow_replaced(const Site *site, TimestampTz at)
+{
+	List *segments = replaced_segments(site);
+	SavedUser saved;
+	ListCell *lc;
+	bool done = true;
+
+	if (segments != NIL)
+	{
+		if (!pgj_segment_try_lock_definitions())
+			return false;
+		pgj_segment_lock_slices(site);
+		segments = replaced_segments(site);
+		foreach (lc, segments)
+			if (!try_recompile(site, lfirst(lc), compile_replaced, at))
+				done = false;
+		pgj_watch_drop_unused(site);
+	}
+	saved = pgj_segment_become_owner(site);
+	pgj_segment_rename_sources();
+	pgj_become_caller(saved);
+	return done;
 }

@@ -186,6 +186,7 @@ pgj_segment_store_details(const Site *site, int segment_id,
 	pgj_segment_create_functions(site, segment_id, segment, watch_ids);
 	store_parts(segment_id, &segment->predicate);
 	store_needs(segment_id, &segment->predicate);
+	pgj_segment_store_sources(segment_id, &segment->predicate);
 	pgj_become_caller(saved);
 }
 

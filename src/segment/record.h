@@ -43,6 +43,12 @@ extern void pgj_segment_delete_details(const Site *site, int segment_id);
 extern void pgj_segment_lock_slices(const Site *site);
 
 /* As the journey owner: */
+extern void pgj_segment_store_sources(int segment_id,
+									  const Predicate *predicate);
+extern void pgj_segment_delete_sources(int segment_id);
+extern List *pgj_segment_source_functions(void);
+extern uint64 pgj_segment_find_replaced(void);
+extern void pgj_segment_rename_sources(void);
 extern void pgj_segment_refuse_cycle(int segment_id, const char *name);
 extern void pgj_segment_set_levels(int segment_id);
 extern void pgj_segment_want_scan(int segment_id, const char *reason,
