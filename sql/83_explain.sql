@@ -52,7 +52,7 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $body$
 	SELECT CASE $1
-		WHEN 'exited' THEN 'the run had ended'
+		WHEN 'exited' THEN 'the run had ended' || coalesce(': ' || CASE WHEN $2 ->> 'exit' LIKE 'event journey.%' THEN journey.event_words(substr($2 ->> 'exit', length('event ') + 1)) ELSE $2 ->> 'exit' END, '')
 		WHEN 'no_consent' THEN
 			CASE WHEN $2 #>> '{consent,granted}' = 'false'
 				THEN format('consent for %s was withdrawn at %s (%s)', replace($2 #>> '{consent,topic}', '*', 'all topics'), ($2 #>> '{consent,at}')::timestamptz, $2 #>> '{consent,source}')

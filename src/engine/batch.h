@@ -183,6 +183,9 @@ extern void pgj_batch_process(Batch *batch);
 extern void pgj_react(Batch *batch, const char *event, Work **works, int n);
 extern void pgj_enter(Batch *batch, const char *event, Work **works, int n);
 
+/* recall.c: exits of runs that are over while their messages still wait */
+extern void pgj_recall(Batch *batch, const char *event, Work **works, int n);
+
 /* Leave a WAIT FOR: the awaited thing happened, or its time ran out. */
 extern void pgj_wait_over(Batch *batch, Run *run, Step *step, TimestampTz at,
 						  bool happened);

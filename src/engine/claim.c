@@ -100,7 +100,7 @@ static KeptPlan read_outbox_plan = {
 		"AND (m.lease_until IS NULL OR m.lease_until OPERATOR(pg_catalog.<=) $4), false), "
 		"COALESCE(m.status OPERATOR(pg_catalog.=) 'claimed', false), "
 		"m.idempotency_key, m.enrollment_id, m.journey_id, m.version_id, m.step_no, m.visit, m.channel, m.topic, m.priority, m.expires_at, "
-		"COALESCE(e.status OPERATOR(pg_catalog.=) 'exited', false), CASE WHEN w.dropped THEN 'dropped' ELSE COALESCE(j.status, 'dropped') END, "
+		"CASE WHEN e.status OPERATOR(pg_catalog.=) 'exited' THEN COALESCE(e.end_reason, '') END, CASE WHEN w.dropped THEN 'dropped' ELSE COALESCE(j.status, 'dropped') END, "
 		"t.subject, t.body, t.html, h.settings, "
 		"pg_catalog.jsonb_build_object("
 		"'event', pg_catalog.jsonb_build_object('id', e.event_id, 'name', v.name, 'at', e.event_at, 'properties', COALESCE(v.properties, '{}')), "
@@ -144,7 +144,7 @@ read_live(const Claim *claim, Offer *offer, uint64 row)
 	offer->priority = DatumGetInt32(pgj_row_value(row, OUTBOX_PRIORITY));
 	offer->expires_at =
 		DatumGetTimestampTz(pgj_row_value(row, OUTBOX_EXPIRES_AT));
-	offer->exited = DatumGetBool(pgj_row_value(row, OUTBOX_EXITED));
+	offer->exited = pgj_row_text(context, row, OUTBOX_EXITED);
 	offer->subject = pgj_row_text(context, row, OUTBOX_SUBJECT);
 	offer->body = pgj_row_text(context, row, OUTBOX_BODY);
 	offer->html = pgj_row_text(context, row, OUTBOX_HTML);

@@ -70,7 +70,7 @@ typedef struct Offer
 	char *template;
 	int priority;
 	TimestampTz expires_at;
-	bool exited;
+	char *exited; /* by what the run was ended, or NULL */
 
 	char *subject; /* template, then what was rendered of it */
 	char *body;

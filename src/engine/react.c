@@ -494,6 +494,7 @@ pgj_react(Batch *batch, const char *event, Work **works, int n)
 
 	for (int v = 0; v < definitions->nall; v++)
 		run_exits(batch, definitions->all[v], event, works, n);
+	pgj_recall(batch, event, works, n);
 
 	for (int v = 0; v < definitions->nall; v++)
 	{

@@ -80,8 +80,13 @@ static void
 check_exit(Check *checks, int n)
 {
 	for (int i = 0; i < n; i++)
-		if (checks[i].request->exited)
-			withhold(&checks[i], "exited");
+	{
+		if (checks[i].request->exited == NULL)
+			continue;
+		escape_json(pgj_check_evidence(&checks[i], "exit"),
+					checks[i].request->exited);
+		withhold(&checks[i], "exited");
+	}
 }
 
 /*

@@ -33,7 +33,7 @@ typedef struct GateRequest
 	TimestampTz at;
 	const char *channel;
 	const char *topic;
-	bool exited; /* the run has ended by an exit rule */
+	const char *exited; /* by what the run was ended; NULL: it was not */
 	TimestampTz expires_at;
 	int64 message_id;		/* GATE_CLAIM: the message itself; else 0 */
 	TimestampTz decided_at; /* GATE_CLAIM */
