@@ -82,7 +82,12 @@ suite_regress() { pg_regress_suite make -s -C "$sandbox/src" PG_CONFIG="$PG_CONF
 suite_isolation() { pg_regress_suite make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck REGRESS= TAP_TESTS=; }
 suite_tap() { tap_suite as_user make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck REGRESS= ISOLATION= PROVE_FLAGS=-v; }
 suite_fuzz() { tap_suite as_user "$sandbox/src/test/fuzz/run.sh" "${FUZZ_SECONDS:-10}"; }
-suite_segments() { tap_suite as_user "$sandbox/src/test/segment/run.sh" "${SEGMENT_CYCLES:-12}"; }
+# a short run is the same each time; long ones find new cases
+suite_segments() {
+	local seed=${SEED:-}
+	[ -n "${SEGMENT_CYCLES:-}" ] || seed=${seed:-493440}
+	tap_suite as_user env ${seed:+SEED="$seed"} "$sandbox/src/test/segment/run.sh" "${SEGMENT_CYCLES:-12}"
+}
 suite_crash() { tap_suite as_user "$sandbox/src/test/crash/run.sh" "${CRASH_CYCLES:-20}"; }
 
 suite_sabotage() { tap_suite "$root/test/crash/sabotage.sh"; }

@@ -43,6 +43,8 @@ diag("CYCLES=$cycles SEED=$seed");
 my $node = PostgreSQL::Test::Cluster->new('segments');
 $node->init;
 $node->append_conf('postgresql.conf', <<'EOC');
+pg_journey.segment_cost = 0
+pg_journey.expression_timeout = 60s
 timezone = 'UTC'
 fsync = off
 autovacuum = off
