@@ -70,8 +70,11 @@ tap_suite() {
 	if [ $status -ne 0 ] && ! grep -qE '^not ok' "$log"; then tail -n 40 "$log"; fi
 	if [ $status -ne 0 ]; then
 		# what a test that died left in its own log
-		find "$sandbox/src/tmp_check/log" -name 'regress_log_*' -newer "$sandbox/started" 2>/dev/null |
-			while read -r file; do grep -HE -A8 '^error running|died|\[.*\] *#' "$file" | sed 's/^.*regress_log_//' | head -n 40; done
+		find "$sandbox"/src/tmp_check*/ -name 'regress_log_*' -newer "$sandbox/started" 2>/dev/null |
+			while read -r file; do
+				grep -HE -A8 '^error running|died|\[.*\] *#' "$file" | sed 's/^.*regress_log_//' | head -n 40
+				grep -q 'All [0-9]* tests successful\|done_testing\|^1\.\.' "$file" || tail -n 15 "$file"
+			done
 	fi
 	add "$(grep -E '^ok\b' "$log" | grep -cviE '# skip')" "$(grep -E '^not ok\b' "$log" | grep -cviE '# todo')" $status
 }

@@ -91,20 +91,29 @@ EOC
 $node->start;
 my $connstr = $node->connstr('postgres');
 
-# SQL in a server that may be going down: (ok, output)
+# SQL in a server that may be going down: (ok, output, errors, lost)
 sub try_sql
 {
 	my ($sql, $user) = @_;
 	my ($out, $err) = ('', '');
-	my $ok = IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-U', $user // 'shop', '-d', $connstr ], '<', \$sql, '>', \$out, '2>', \$err);
+	# from a file: a psql that finds no server would leave us with a broken pipe
+	my $file = write_file("$directory/try.sql", $sql);
+	my $ok = IPC::Run::run([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-U', $user // 'shop', '-d', $connstr ], '<', $file, '>', \$out, '2>', \$err);
+	my $lost = $? >> 8 == 2;	# no connection, or no longer
 	chomp $out;
-	return ($ok, $out, $err);
+	return ($ok, $out, $err, $lost);
 }
 
+# A killed backend may answer nobody any more before the postmaster knows, so
+# the server that was asked last may go down only now.
 sub sql
 {
 	my ($sql) = @_;
-	my ($ok, $out, $err) = try_sql($sql);
+	my ($ok, $out, $err, $lost);
+	poll('a connection that lasts', 60, sub {
+		($ok, $out, $err, $lost) = try_sql($sql);
+		return !$lost;
+	});
 	die "$sql: $err" unless $ok;
 	return $out;
 }
