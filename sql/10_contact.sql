@@ -47,13 +47,15 @@ CREATE TABLE journey.topic
 (
 	name				text		PRIMARY KEY,
 	class				text		NOT NULL CHECK (class IN ('promotional', 'educational', 'transactional')),
+	obeys_caps			boolean		NOT NULL,
+	counts_in_caps		boolean		NOT NULL,
 	builtin				boolean		NOT NULL DEFAULT false
 );
-COMMENT ON TABLE journey.topic IS 'What a message is about. Class transactional needs no consent and skips caps.';
+COMMENT ON TABLE journey.topic IS 'What a message is about. Class transactional needs no consent, skips quiet hours and, unless the topic says otherwise, caps.';
 INSERT INTO journey.topic VALUES
-	('promotions', 'promotional', true),
-	('education', 'educational', true),
-	('service', 'transactional', true);
+	('promotions', 'promotional', true, true, true),
+	('education', 'educational', true, true, true),
+	('service', 'transactional', false, false, true);
 
 CREATE FUNCTION journey.attach(contact_table regclass DEFAULT NULL, key name DEFAULT 'id', email name DEFAULT NULL, phone name DEFAULT NULL, timezone name DEFAULT NULL, owner name DEFAULT current_user, slices integer DEFAULT 16)
 RETURNS void

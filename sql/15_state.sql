@@ -164,8 +164,13 @@ BEGIN
 			end_reason		text,
 			parked_step		integer,
 			error			text,
+			send_step		integer,
+			send_since		timestamptz,
+			send_due		timestamptz,
+			send_timed		boolean		NOT NULL DEFAULT false,
 			PRIMARY KEY (contact, enrollment_id),
-			CHECK ((ended_at IS NOT NULL) = (status IN ('exited', 'completed')))
+			CHECK ((ended_at IS NOT NULL) = (status IN ('exited', 'completed'))),
+			CHECK ((send_step IS NULL) = (send_since IS NULL) AND (send_step IS NULL) = (send_due IS NULL))
 		) WITH (fillfactor = 80);
 		CREATE UNIQUE INDEX enrollment_running_idx ON journey_state.enrollment (contact, journey_id, key) WHERE ended_at IS NULL;
 		CREATE INDEX enrollment_parked_idx ON journey_state.enrollment (enrollment_id) WHERE status = 'parked';
@@ -173,6 +178,9 @@ BEGIN
 		COMMENT ON COLUMN journey_state.enrollment.ordinal IS 'how many runs of this journey, contact and key there were, this one included; part of the messages'' idempotency keys';
 		COMMENT ON COLUMN journey_state.enrollment.listen_step IS 'the WAIT FOR step this run stands at, if it stands at one';
 		COMMENT ON COLUMN journey_state.enrollment.comparable IS 'false once a ghost''s path depended on something only a real message can cause';
+
+		COMMENT ON COLUMN journey_state.enrollment.send_step IS 'the SEND step this run stands at because the gate put its message off; since send_since, until send_due';
+		COMMENT ON COLUMN journey_state.enrollment.send_timed IS 'the best time of that SEND has been chosen, and is not chosen again';
 
 		CREATE TABLE journey_state.refusal
 		(
@@ -182,7 +190,7 @@ BEGIN
 			journey_id		integer		NOT NULL,
 			version_id		integer		NOT NULL,
 			event_id		bigint		NOT NULL,
-			reason			text		NOT NULL CHECK (reason IN ('running', 'reentry', 'no_consent', 'no_address', 'suppressed', 'contact_gone', 'error')),
+			reason			text		NOT NULL CHECK (reason IN ('running', 'reentry', 'no_consent', 'no_address', 'suppressed', 'held', 'bad_address', 'contact_gone', 'capped', 'error')),
 			detail			text,
 			PRIMARY KEY (contact, at, refusal_id)
 		) PARTITION BY RANGE (at);
@@ -234,9 +242,11 @@ BEGIN
 			version_id		integer		NOT NULL,
 			step_no			integer		NOT NULL,
 			cause			text		NOT NULL,
+			due_at			timestamptz,
 			PRIMARY KEY (contact, at, transition_id)
 		) PARTITION BY RANGE (at);
 		COMMENT ON TABLE journey_state.transition IS 'Each arrival of a run at a step; step_no 0 is the end, cause then the reason';
+		COMMENT ON COLUMN journey_state.transition.due_at IS 'when the wait that begins with this arrival ends, as far as was known then';
 
 		CREATE TABLE journey_state.timer
 		(
@@ -270,7 +280,10 @@ BEGIN
 			channel			text		NOT NULL,
 			template		text		NOT NULL,
 			topic			text		NOT NULL,
+			class			text		NOT NULL,
+			counts			boolean		NOT NULL,
 			priority		integer		NOT NULL,
+			since			timestamptz	NOT NULL,
 			expires_at		timestamptz	NOT NULL,
 			status			text		NOT NULL CHECK (status IN ('pending', 'claimed', 'sent', 'withheld', 'bounced', 'failed', 'parked')),
 			attempt			integer		NOT NULL DEFAULT 0,
@@ -284,6 +297,9 @@ BEGIN
 		) PARTITION BY RANGE (decided_at);
 		CREATE INDEX message_id_idx ON journey_state.message (message_id);
 		COMMENT ON TABLE journey_state.message IS 'A message that the gate let through; decided once, handed to a relay at least once, always with the same idempotency_key';
+		COMMENT ON COLUMN journey_state.message.class IS 'of its topic';
+		COMMENT ON COLUMN journey_state.message.counts IS 'whether its topic counted towards frequency caps when it was decided';
+		COMMENT ON COLUMN journey_state.message.since IS 'when its run came to the SEND; waiting raises priority';
 		COMMENT ON COLUMN journey_state.message.claimed_at IS 'first hand-over to a relay; frequency caps count from here';
 
 		CREATE TABLE journey_state.outbox
@@ -332,6 +348,7 @@ BEGIN
 			stage			text		NOT NULL CHECK (stage IN ('decide', 'claim')),
 			verdict			text		NOT NULL CHECK (verdict IN ('sent', 'deferred', 'withheld')),
 			reason			text		CHECK ((reason IS NULL) = (verdict = 'sent')),
+			until			timestamptz	CHECK ((until IS NOT NULL) = (verdict = 'deferred')),
 			message_id		bigint,
 			evidence		jsonb		NOT NULL,
 			PRIMARY KEY (contact, at, verdict_id)
@@ -361,8 +378,10 @@ BEGIN
 			granted			boolean		NOT NULL,
 			source			text		NOT NULL,
 			at				timestamptz	NOT NULL,
+			consent_id		bigint		NOT NULL,
 			PRIMARY KEY (contact, channel, topic)
 		) WITH (fillfactor = 80);
+		COMMENT ON COLUMN journey_state.consent.consent_id IS 'the row of consent_log that it comes from, with its proof';
 		COMMENT ON TABLE journey_state.consent IS 'The current consent of a contact by channel and topic; topic * stands for all. No row means no consent.';
 
 		CREATE TABLE journey_state.consent_log
@@ -375,19 +394,106 @@ BEGIN
 			source			text		NOT NULL,
 			at				timestamptz	NOT NULL,
 			set_by			name		NOT NULL,
+			proof			text,
+			ip				inet,
+			request_id		bigint,
 			PRIMARY KEY (contact, consent_id)
 		);
 		COMMENT ON TABLE journey_state.consent_log IS 'Every consent ever given or withdrawn; append only';
+
+		CREATE TABLE journey_state.consent_request
+		(
+			request_id		bigint		PRIMARY KEY,
+			contact			%1$s		NOT NULL,
+			channel			text		NOT NULL,
+			topic			text		NOT NULL,
+			source			text		NOT NULL,
+			proof			text,
+			ip				inet,
+			digest			bytea		NOT NULL UNIQUE,
+			at				timestamptz	NOT NULL,
+			expires_at		timestamptz	NOT NULL,
+			confirmed_at	timestamptz
+		);
+		COMMENT ON TABLE journey_state.consent_request IS 'Double opt-in: consent asked for and not given before it is confirmed with the token, of which digest is the SHA-256';
+
+		CREATE TABLE journey_state.frequency
+		(
+			contact			%1$s		NOT NULL,
+			channel			text		NOT NULL,
+			topic			text		NOT NULL,
+			frequency		text		NOT NULL CHECK (frequency IN ('daily', 'weekly', 'monthly')),
+			source			text		NOT NULL,
+			at				timestamptz	NOT NULL,
+			PRIMARY KEY (contact, channel, topic)
+		);
+		COMMENT ON TABLE journey_state.frequency IS 'How often at most a contact wants to hear of a topic (* for all) over a channel (* for all): a frequency cap of one message in each day, week or month of the contact''s calendar';
 
 		CREATE TABLE journey_state.suppression
 		(
 			channel			text		NOT NULL,
 			address			text		NOT NULL,
 			contact			%1$s,
+			scope			text		NOT NULL DEFAULT 'all' CHECK (scope IN ('all', 'promotional')),
 			reason			text		NOT NULL,
 			at				timestamptz	NOT NULL,
 			PRIMARY KEY (channel, address)
 		);
+		COMMENT ON COLUMN journey_state.suppression.scope IS 'all: not even transactional messages; promotional: those alone may still go';
+
+		CREATE TABLE journey_state.suppressed_contact
+		(
+			contact			%1$s		NOT NULL,
+			channel			text		NOT NULL,
+			scope			text		NOT NULL CHECK (scope IN ('all', 'promotional')),
+			reason			text		NOT NULL,
+			at				timestamptz	NOT NULL,
+			PRIMARY KEY (contact, channel)
+		);
+		COMMENT ON TABLE journey_state.suppressed_contact IS 'Contacts that must not be written to, whatever their address; channel * stands for all';
+
+		CREATE TABLE journey_state.soft_bounce
+		(
+			channel			text		NOT NULL,
+			address			text		NOT NULL,
+			bounces			integer		NOT NULL,
+			at				timestamptz	NOT NULL,
+			PRIMARY KEY (channel, address)
+		) WITH (fillfactor = 80);
+		COMMENT ON TABLE journey_state.soft_bounce IS 'Soft bounces in a row, by address, since the last message that arrived';
+
+		CREATE TABLE journey_state.address_message
+		(
+			channel			text		NOT NULL,
+			address			text		NOT NULL,
+			content			text		NOT NULL,
+			contact			%1$s		NOT NULL,
+			message_id		bigint		NOT NULL,
+			at				timestamptz	NOT NULL,
+			PRIMARY KEY (channel, address, content)
+		) WITH (fillfactor = 80);
+		COMMENT ON TABLE journey_state.address_message IS 'The last message of a step and key to an address: another contact with this address does not get it again';
+
+		CREATE TABLE journey_state.engagement_prior
+		(
+			channel			text		PRIMARY KEY,
+			a0				float8		NOT NULL,
+			b0				float8		NOT NULL,
+			contacts		bigint		NOT NULL,
+			at				timestamptz	NOT NULL
+		);
+		COMMENT ON TABLE journey_state.engagement_prior IS 'How all contacts together respond to a channel: a Beta distribution of the rate, by moments';
+
+		CREATE TABLE journey_state.send_time_prior
+		(
+			day_kind		text		NOT NULL CHECK (day_kind IN ('weekday', 'weekend')),
+			hour			integer		NOT NULL CHECK (hour BETWEEN 0 AND 23),
+			share			float8		NOT NULL,
+			events			bigint		NOT NULL,
+			at				timestamptz	NOT NULL,
+			PRIMARY KEY (day_kind, hour)
+		);
+		COMMENT ON TABLE journey_state.send_time_prior IS 'At which local hours all contacts together respond';
 		COMMENT ON TABLE journey_state.suppression IS 'Addresses that must not be written to, with the reason; addresses in lower case';
 
 		CREATE TABLE journey_state.relay
@@ -457,8 +563,8 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
-	tables CONSTANT name[] := ARRAY['capture_error', 'consent', 'consent_log', 'conversion', 'enrollment', 'event', 'event_key', 'exposure', 'held',
-		'mark', 'membership', 'message', 'outbox', 'progress', 'receipt', 'refusal', 'relay', 'rfm_segment', 'segment_change', 'segment_scan', 'slice', 'suppression', 'timer', 'transition', 'verdict'];
+	tables CONSTANT name[] := ARRAY['address_message', 'capture_error', 'consent', 'consent_log', 'consent_request', 'conversion', 'engagement_prior', 'enrollment', 'event', 'event_key', 'exposure', 'frequency', 'held',
+		'mark', 'membership', 'message', 'outbox', 'progress', 'receipt', 'refusal', 'relay', 'rfm_segment', 'segment_change', 'segment_scan', 'send_time_prior', 'slice', 'soft_bounce', 'suppressed_contact', 'suppression', 'timer', 'transition', 'verdict'];
 	state oid := to_regnamespace('journey_state');
 	plain record;
 	odd text;

@@ -27,6 +27,8 @@ CREATE TABLE journey.version
 	key_expression		integer,
 	reentry				text		NOT NULL CHECK (reentry IN ('never', 'always', 'after', 'once per key')),
 	reentry_after		interval,
+	limit_entries		integer,
+	limit_per			interval,
 	goal_event			text,
 	goal_condition		integer,
 	goal_within			interval,
@@ -83,8 +85,11 @@ COMMENT ON TABLE journey.exit_rule IS 'An event that ends every run of a version
  *				else_step, or exit
  *	 wait_for	event (of the message sent at of_step, if set) or, without event,
  *				condition; next_step = THEN, else_step = ELSE (after duration)
- *	 send		channel, template, priority (that of the journey unless the step
- *				says otherwise), duration = EXPIRES
+ *	 send		channel or, for FIRST OF and BEST OF, channels; template, priority
+ *				(that of the journey unless the step says otherwise), duration =
+ *				EXPIRES, when_capped (skip unless the step says otherwise) with
+ *				capped_within = DEFER WITHIN, best_time_within = AT BEST TIME
+ *				WITHIN, also = ALSO
  *	 if			condition; next_step when true, else_step when false or null
  *	 exit		ends the run
  */
@@ -104,8 +109,14 @@ CREATE TABLE journey.step
 	condition			integer,
 	past_action			text		CHECK (past_action IN ('continue', 'skip', 'exit')),
 	channel				text,
+	channels			text[],
+	best				boolean		NOT NULL DEFAULT false,
 	template			text,
 	priority			integer,
+	when_capped			text		CHECK (when_capped IN ('skip', 'defer', 'exit')),
+	capped_within		interval,
+	best_time_within	interval,
+	also				boolean		NOT NULL DEFAULT false,
 	PRIMARY KEY (version_id, step_no)
 );
 COMMENT ON TABLE journey.step IS 'The graph of steps a version compiles to; 0 as a successor is the end of the journey';

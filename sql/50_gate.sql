@@ -55,13 +55,15 @@ $$;
 REVOKE ALL ON FUNCTION journey._check_name(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION journey._check_name(text, text) IS 'internal: refuses a name that a script could not write without quotes';
 
-CREATE FUNCTION journey.create_topic(name text, class text)
+CREATE FUNCTION journey.create_topic(name text, class text, obeys_caps boolean DEFAULT NULL, counts_in_caps boolean DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	present text;
+	obeys boolean;
+	counts boolean;
 BEGIN
 	PERFORM journey._check_name('topic', name);
 	IF class IS NULL OR class OPERATOR(pg_catalog.<>) ALL (ARRAY['promotional', 'educational', 'transactional']) THEN
@@ -69,7 +71,13 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Transactional messages need no consent and skip frequency caps; use that class for receipts and the like only.';
 	END IF;
-	INSERT INTO journey.topic AS t VALUES (create_topic.name, create_topic.class) ON CONFLICT DO NOTHING;
+	obeys := COALESCE(obeys_caps, class OPERATOR(pg_catalog.<>) 'transactional');
+	counts := COALESCE(counts_in_caps, obeys);
+	INSERT INTO journey.topic AS t VALUES (create_topic.name, create_topic.class, obeys, counts)
+	ON CONFLICT ON CONSTRAINT topic_pkey DO UPDATE SET
+		obeys_caps = COALESCE(create_topic.obeys_caps, t.obeys_caps),
+		counts_in_caps = COALESCE(create_topic.counts_in_caps, t.counts_in_caps)
+	WHERE t.class OPERATOR(pg_catalog.=) create_topic.class;
 	SELECT t.class INTO present FROM journey.topic AS t WHERE t.name OPERATOR(pg_catalog.=) create_topic.name;
 	IF present OPERATOR(pg_catalog.<>) class THEN
 		RAISE EXCEPTION 'topic "%" already exists with class %', name, present
@@ -78,8 +86,8 @@ BEGIN
 	END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION journey.create_topic(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION journey.create_topic(text, text) IS 'makes a topic of class promotional, educational or transactional';
+REVOKE ALL ON FUNCTION journey.create_topic(text, text, boolean, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION journey.create_topic(text, text, boolean, boolean) IS 'makes a topic of class promotional, educational or transactional. obeys_caps, counts_in_caps: whether its messages are held back by frequency caps, and whether they use them up; default: all but transactional ones obey, and what obeys counts. For a topic that exists, these two are changed where given; messages decided before keep theirs.';
 
 CREATE FUNCTION journey.create_cap(name text, max_messages integer, per interval, channel text DEFAULT NULL, at timestamptz DEFAULT clock_timestamp())
 RETURNS void

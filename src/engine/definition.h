@@ -11,6 +11,7 @@
 #include "contact/site.h"
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
+#include "gate/gate.h"
 
 typedef enum StepKind
 {
@@ -66,9 +67,16 @@ typedef struct Step
 	int of_step;
 	int condition; /* expression number, 0 = none */
 	PastAction past;
-	char *channel;
+	char *channel;	 /* NULL: one of channels */
+	int nchannels;	 /* FIRST OF, BEST OF; else 0 */
+	char **channels; /* in the script's order */
+	bool best;		 /* BEST OF */
 	char *template;
 	int priority;
+	CappedAction when_capped;
+	Interval *capped_within;
+	Interval *best_time_within;
+	bool also;
 } Step;
 
 typedef struct Rule /* ON … and EXIT ON … */
@@ -93,6 +101,8 @@ typedef struct Version
 	int key_expression;
 	Reentry reentry;
 	Interval *reentry_after;
+	int limit; /* entries of a contact per limit_per; 0 = any number */
+	Interval *limit_per;
 	char *goal_event;
 	int goal_condition;
 	Interval *goal_within;

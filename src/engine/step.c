@@ -340,7 +340,7 @@ expiry_of(const Step *step, TimestampTz at)
 
 static void
 fill_message(Batch *batch, Version *version, Step *step, Work *work,
-			 TimestampTz expires_at, MessageRow *row)
+			 const GateRequest *request, MessageRow *row)
 {
 	Run *run = work->current->run;
 
@@ -360,8 +360,11 @@ fill_message(Batch *batch, Version *version, Step *step, Work *work,
 	row->template = step->template;
 	row->topic = version->topic;
 	row->priority = step->priority;
-	row->decided_at = now_of(batch, work);
-	row->expires_at = expires_at;
+	row->class = request->class;
+	row->counts = request->counts;
+	row->since = request->since;
+	row->decided_at = request->at;
+	row->expires_at = request->expires_at;
 }
 
 static void
@@ -401,7 +404,7 @@ step_send(Batch *batch, Version *version, Step *step, Work **works, int n)
 	for (int i = 0; i < n; i++)
 	{
 		s.requests[i].contact = works[i]->contact;
-		s.requests[i].at = now_of(batch, works[i]);
+		s.requests[i].at = s.requests[i].since = now_of(batch, works[i]);
 		s.requests[i].channel = step->channel;
 		s.requests[i].topic = version->topic;
 		s.requests[i].expires_at = expiry_of(step, s.requests[i].at);
@@ -414,8 +417,8 @@ step_send(Batch *batch, Version *version, Step *step, Work **works, int n)
 		if (s.errors[i] == NULL && s.requests[i].granted &&
 			!works[i]->current->run->ghost)
 		{
-			fill_message(batch, version, step, works[i],
-						 s.requests[i].expires_at, &messages[nmessages]);
+			fill_message(batch, version, step, works[i], &s.requests[i],
+						 &messages[nmessages]);
 			message_of[i] = nmessages++;
 		}
 	}

@@ -104,7 +104,7 @@ read_caps(const Site *site, CapWork *work)
 static bool
 obeys(const Check *check)
 {
-	return check->open && !check->transactional;
+	return check->open && check->obeys;
 }
 
 /* Where the range of decided_at starts that may matter to a request. */
@@ -134,8 +134,7 @@ read_messages(const Site *site, CapWork *work, const Check *checks, int n,
 			"AND m.decided_at OPERATOR(pg_catalog.>) r.since "
 			"WHERE (m.claimed_at IS NOT NULL OR "
 			"m.status OPERATOR(pg_catalog.=) 'pending' AND m.expires_at OPERATOR(pg_catalog.>) r.at) "
-			"AND NOT EXISTS (SELECT FROM journey.topic AS t WHERE t.name OPERATOR(pg_catalog.=) m.topic "
-			"AND t.class OPERATOR(pg_catalog.=) 'transactional')"
+			"AND m.counts"
 	};
 	MemoryContext context = CurrentMemoryContext;
 	Params params;

@@ -31,6 +31,7 @@ typedef struct Check
 	GateRequest *request;
 	bool open;			/* nothing has withheld it so far */
 	bool transactional; /* class of the topic */
+	bool obeys;			/* the topic obeys frequency caps */
 	bool by_phone;		/* kind of address the channel needs */
 	bool exists;		/* the contact's row does */
 	char *address;

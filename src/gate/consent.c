@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/sequence.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -132,16 +133,16 @@ pgj_sql_set_consent(PG_FUNCTION_ARGS)
 	static KeptPlan write_log = {
 		.sql =
 			"INSERT INTO journey_state.consent_log (contact, consent_id, channel, topic, granted, source, at, set_by) "
-			"VALUES ($1, pg_catalog.nextval('journey_state.row_id_seq'), $2, $3, $4, $5, $6, $7)"
+			"VALUES ($1, $8, $2, $3, $4, $5, $6, $7)"
 	};
 	static KeptPlan write_state = {
 		.sql =
-			"INSERT INTO journey_state.consent AS k (contact, channel, topic, granted, source, at) "
-			"VALUES ($1, $2, $3, $4, $5, $6) "
+			"INSERT INTO journey_state.consent AS k (contact, channel, topic, granted, source, at, consent_id) "
+			"VALUES ($1, $2, $3, $4, $5, $6, $8) "
 			"ON CONFLICT (contact, channel, topic) DO UPDATE "
-			"SET granted = EXCLUDED.granted, source = EXCLUDED.source, at = EXCLUDED.at "
+			"SET granted = EXCLUDED.granted, source = EXCLUDED.source, at = EXCLUDED.at, consent_id = EXCLUDED.consent_id "
 			"WHERE k.at OPERATOR(pg_catalog.<=) EXCLUDED.at "
-			"OR NOT EXCLUDED.granted AND k.at OPERATOR(pg_catalog.>) $8"
+			"OR NOT EXCLUDED.granted AND k.at OPERATOR(pg_catalog.>) $9"
 	};
 	const Site *site = pgj_site();
 	Datum contact;
@@ -175,6 +176,9 @@ pgj_sql_set_consent(PG_FUNCTION_ARGS)
 	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(4));
 	pgj_params_scalar(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(5));
 	pgj_params_scalar(&params, NAMEOID, NameGetDatum(&set_by));
+	pgj_params_scalar(&params, INT8OID,
+					  Int64GetDatum(nextval_internal(
+						  pgj_state_relation("row_id_seq"), false)));
 	(void) pgj_plan_execute(&write_log, &params);
 	pgj_params_scalar(&params, TIMESTAMPTZOID,
 					  TimestampTzGetDatum(pgj_clock_now()));

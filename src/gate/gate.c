@@ -97,11 +97,12 @@ read_definitions(const Site *site, Check *checks, int n)
 {
 	static KeptPlan plan = {
 		.sql =
-			"SELECT r.n, t.class OPERATOR(pg_catalog.=) 'transactional', h.address OPERATOR(pg_catalog.=) 'phone' "
+			"SELECT r.n, t.class, h.address OPERATOR(pg_catalog.=) 'phone', t.obeys_caps, t.counts_in_caps "
 			"FROM unnest($1, $2, $3) AS r (n, topic, channel) "
 			"LEFT JOIN journey.topic AS t ON t.name OPERATOR(pg_catalog.=) r.topic "
 			"LEFT JOIN journey.channel AS h ON h.name OPERATOR(pg_catalog.=) r.channel"
 	};
+	MemoryContext context = CurrentMemoryContext;
 	Params params;
 	Datum *number, *topic, *channel;
 	uint64 nrows;
@@ -122,10 +123,18 @@ read_definitions(const Site *site, Check *checks, int n)
 	{
 		Check *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
 
+		const char *class = pgj_row_text(context, row, 2);
+
+		/* a topic that is gone is none that needs no consent */
+		check->request->class = class != NULL ? class : "promotional";
 		check->transactional =
-			!pgj_row_null(row, 2) && DatumGetBool(pgj_row_value(row, 2));
+			strcmp(check->request->class, "transactional") == 0;
 		check->by_phone =
 			!pgj_row_null(row, 3) && DatumGetBool(pgj_row_value(row, 3));
+		check->obeys =
+			pgj_row_null(row, 4) || DatumGetBool(pgj_row_value(row, 4));
+		check->request->counts =
+			pgj_row_null(row, 5) || DatumGetBool(pgj_row_value(row, 5));
 	}
 	SPI_finish();
 }
@@ -511,6 +520,8 @@ pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 		checks[i].request = &requests[i];
 		checks[i].open = true;
 		requests[i].reason = NULL;
+		requests[i].deferred = false;
+		requests[i].ends_run = false;
 		requests[i].address = NULL;
 		requests[i].busy = false;
 		initStringInfo(&checks[i].evidence);

@@ -1,9 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * gate.h
- *	  One question: may this message go now?  One place, one order: exit,
- *	  consent by channel and topic, suppression, address, expiry, frequency
- *	  caps.
+ *	  One question: may this message go now?  One place, one order; see
+ *	  gate.c.
  *
  * The caller holds the slice lock of every contact it asks about and runs at
  * READ COMMITTED, so that each statement here sees all that was committed
@@ -19,34 +18,70 @@
 
 typedef enum GateStage
 {
-	GATE_ENTRY,	 /* consent, suppression and address only */
+	GATE_ENTRY,	 /* consent, suppression and address only: may this contact
+								 * be reached at all? */
 	GATE_DECIDE, /* a SEND step */
 	GATE_CLAIM	 /* the second look, when a relay asks; also locks
 								 * the consent rows FOR SHARE, so that a
 								 * withdrawal is either seen or comes after */
 } GateStage;
 
+/* What to do with a message that a frequency cap does not allow. */
+typedef enum CappedAction
+{
+	CAPPED_SKIP,
+	CAPPED_DEFER, /* to the next free slot */
+	CAPPED_EXIT	  /* and end the run */
+} CappedAction;
+
+/* What a SEND says of its message, the same for all contacts at the step. */
+typedef struct GateSend
+{
+	int journey_id;
+	const char *journey;
+	int version_id;
+	int step_no;
+	const char *topic;
+	const char *template;
+	int priority;
+	CappedAction when_capped;
+	Interval *capped_within;	/* defer no longer than this since the arrival;
+								 * NULL: until it expires */
+	Interval *best_time_within; /* AT BEST TIME WITHIN; NULL: at once */
+	bool also; /* also if the content went over another channel */
+} GateSend;
+
 typedef struct GateRequest
 {
 	/* in */
 	Datum contact;
 	TimestampTz at;
-	const char *channel;
+	const char *channel; /* in; with nchannels > 0 out: the one chosen */
 	const char *topic;
+	const GateSend *send; /* NULL at GATE_ENTRY */
+	int64 enrollment_id;
+	const char *key;	/* of the run */
+	bool ghost;			/* asked only to know: leaves nothing behind */
 	const char *exited; /* by what the run was ended; NULL: it was not */
+	TimestampTz since;	/* when the run came to the SEND */
+	bool timed;			/* its best time has been chosen before */
 	TimestampTz expires_at;
 	int64 message_id;		/* GATE_CLAIM: the message itself; else 0 */
 	TimestampTz decided_at; /* GATE_CLAIM */
 
 	/* out */
 	bool granted;
-	const char *reason; /* static string: exited, no_consent, suppressed,
-								 * no_address, bad_address, contact_gone, expired,
-								 * capped; NULL if granted */
+	bool deferred;		/* not granted: to be asked again at "until" */
+	TimestampTz until;	/* after "at", before expires_at */
+	bool ends_run;		/* withheld by a cap, and the SEND says EXIT */
+	const char *reason; /* static string, of the closed list in
+								 * ARCHITECTURE.md; NULL if granted */
+	const char *class;	/* of the topic */
+	bool counts;		/* towards frequency caps */
 	char *address;		/* where it would go, normalised; may be NULL */
 	Datum evidence;		/* jsonb: what was decided on */
 	bool busy;			/* GATE_CLAIM, not granted: an open transaction is
-								 * changing the consent; to be asked again */
+								 * changing what was asked; to be asked again */
 } GateRequest;
 
 /* Decide n requests, at most one per contact, set-based. */
@@ -67,6 +102,7 @@ typedef struct VerdictRow
 	GateStage stage;
 	bool granted;
 	bool deferred;
+	TimestampTz until; /* if deferred */
 	const char *reason;
 	int64 message_id; /* 0 = none */
 	Datum evidence;

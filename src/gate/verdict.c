@@ -23,9 +23,9 @@ verdict_word(const VerdictRow *row)
 }
 
 static const char *const verdict_columns[] = {
-	"contact", "verdict_id", "at",		   "enrollment_id", "version_id",
-	"step_no", "visit",		 "ghost",	   "comparable",	"stage",
-	"verdict", "reason",	 "message_id", "evidence"
+	"contact", "verdict_id", "at",	  "enrollment_id", "version_id",
+	"step_no", "visit",		 "ghost", "comparable",	   "stage",
+	"verdict", "reason",	 "until", "message_id",	   "evidence"
 };
 
 void
@@ -57,9 +57,11 @@ pgj_verdict_append(const Site *site, const VerdictRow *rows, int n)
 		log.nulls[11][i] = row->granted;
 		if (!row->granted)
 			log.values[11][i] = CStringGetTextDatum(row->reason);
-		log.nulls[12][i] = row->message_id == 0;
-		log.values[12][i] = Int64GetDatum(row->message_id);
-		log.values[13][i] = row->evidence;
+		log.nulls[12][i] = !row->deferred;
+		log.values[12][i] = TimestampTzGetDatum(row->until);
+		log.nulls[13][i] = row->message_id == 0;
+		log.values[13][i] = Int64GetDatum(row->message_id);
+		log.values[14][i] = row->evidence;
 	}
 	pgj_append(site, &log);
 }

@@ -67,8 +67,9 @@ static const char *const message_columns[] = {
 	"slice",		   "contact",		"message_id", "decided_at",
 	"idempotency_key", "enrollment_id", "journey_id", "version_id",
 	"step_no",		   "visit",			"channel",	  "template",
-	"topic",		   "priority",		"expires_at", "status",
-	"attempt",		   "claimed_at",	"finished_at"
+	"topic",		   "class",			"counts",	  "priority",
+	"since",		   "expires_at",	"status",	  "attempt",
+	"claimed_at",	   "finished_at"
 };
 
 static void
@@ -97,14 +98,17 @@ insert_messages(const Site *site, MessageRow *rows, int n, bool assume_sent)
 		log.values[10][i] = CStringGetTextDatum(row->channel);
 		log.values[11][i] = CStringGetTextDatum(row->template);
 		log.values[12][i] = CStringGetTextDatum(row->topic);
-		log.values[13][i] = Int32GetDatum(row->priority);
-		log.values[14][i] = TimestampTzGetDatum(row->expires_at);
-		log.values[15][i] =
+		log.values[13][i] = CStringGetTextDatum(row->class);
+		log.values[14][i] = BoolGetDatum(row->counts);
+		log.values[15][i] = Int32GetDatum(row->priority);
+		log.values[16][i] = TimestampTzGetDatum(row->since);
+		log.values[17][i] = TimestampTzGetDatum(row->expires_at);
+		log.values[18][i] =
 			CStringGetTextDatum(assume_sent ? "sent" : "pending");
-		log.values[16][i] = Int32GetDatum(assume_sent ? 1 : 0);
-		log.values[17][i] = log.values[18][i] =
+		log.values[19][i] = Int32GetDatum(assume_sent ? 1 : 0);
+		log.values[20][i] = log.values[21][i] =
 			TimestampTzGetDatum(row->decided_at);
-		log.nulls[17][i] = log.nulls[18][i] = !assume_sent;
+		log.nulls[20][i] = log.nulls[21][i] = !assume_sent;
 	}
 	pgj_append(site, &log);
 }

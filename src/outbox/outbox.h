@@ -27,7 +27,10 @@ typedef struct MessageRow
 	const char *channel;
 	const char *template;
 	const char *topic;
+	const char *class; /* of the topic */
+	bool counts;	   /* towards frequency caps */
 	int priority;
+	TimestampTz since; /* when the run came to the step */
 	TimestampTz decided_at;
 	TimestampTz expires_at;
 	int64 message_id; /* out */
