@@ -1,5 +1,5 @@
 /*
- * gate: consent, suppression and frequency caps.
+ * gate: consent, topics and frequency caps.
  */
 
 CREATE TABLE journey.cap
@@ -21,22 +21,6 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_set_consent';
 REVOKE ALL ON FUNCTION journey.set_consent(anyelement, text, text, boolean, text, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey.set_consent(anyelement, text, text, boolean, text, timestamptz) IS 'gives or withdraws consent of a contact by channel and topic (* for all topics); what is older than the present state only goes to the log, but a withdrawal ends a grant dated in the future';
-
-CREATE FUNCTION journey.suppress(channel text, address text, reason text, at timestamptz DEFAULT clock_timestamp())
-RETURNS void
-LANGUAGE C VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'pgj_sql_suppress';
-REVOKE ALL ON FUNCTION journey.suppress(text, text, text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.suppress(text, text, text, timestamptz) IS 'nothing is sent to this address over this channel any more, not even transactional messages';
-
-CREATE FUNCTION journey.unsuppress(channel text, address text)
-RETURNS boolean
-LANGUAGE C VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'pgj_sql_unsuppress';
-REVOKE ALL ON FUNCTION journey.unsuppress(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION journey.unsuppress(text, text) IS 'allows an address again; false if it was not suppressed';
 
 -- Names that scripts refer to without quotes.
 CREATE FUNCTION journey._check_name(kind text, name text)

@@ -42,6 +42,12 @@ typedef struct Check
 extern StringInfo pgj_check_evidence(Check *check, const char *member);
 extern void pgj_check_time(StringInfo out, TimestampTz at);
 
+extern void pgj_check_withhold(Check *check, const char *reason);
+
+/* Withhold what is suppressed, by address or by contact. */
+extern void pgj_suppression_check(const Site *site, GateStage stage,
+								  Check *checks, int n);
+
 /* Withhold, with reason "capped", what a frequency cap does not allow. */
 extern void pgj_cap_check(const Site *site, GateStage stage, Check *checks,
 						  int n);

@@ -59,8 +59,8 @@ pgj_check_time(StringInfo out, TimestampTz at)
 	appendStringInfo(out, "\"%s\"", text);
 }
 
-static void
-withhold(Check *check, const char *reason)
+void
+pgj_check_withhold(Check *check, const char *reason)
 {
 	check->open = false;
 	check->request->reason = reason;
@@ -85,7 +85,7 @@ check_exit(Check *checks, int n)
 			continue;
 		escape_json(pgj_check_evidence(&checks[i], "exit"),
 					checks[i].request->exited);
-		withhold(&checks[i], "exited");
+		pgj_check_withhold(&checks[i], "exited");
 	}
 }
 
@@ -237,7 +237,7 @@ judge_consent(Check *check)
 		appendStringInfoChar(out, '}');
 	}
 	if (!counts->found || !counts->granted)
-		withhold(check, "no_consent");
+		pgj_check_withhold(check, "no_consent");
 }
 
 static void
@@ -289,7 +289,7 @@ check_consent(const Site *site, GateStage stage, Check *checks, int n)
 		if (stage == GATE_CLAIM && is_busy(&checks[i]))
 		{
 			checks[i].request->busy = true;
-			withhold(&checks[i], "no_consent");
+			pgj_check_withhold(&checks[i], "no_consent");
 		}
 	}
 }
@@ -385,7 +385,7 @@ read_addresses(const Site *site, Check *checks, int n)
 			continue;
 		if (!check->exists)
 		{
-			withhold(check, "contact_gone");
+			pgj_check_withhold(check, "contact_gone");
 			continue;
 		}
 		if (check->address != NULL && !check->by_phone)
@@ -425,56 +425,6 @@ pgj_rethrow_box_error(ErrorData *error, const char *what)
 }
 
 static void
-check_suppression(const Site *site, Check *checks, int n)
-{
-	static KeptPlan plan = {
-		.sql =
-			"SELECT r.n, s.reason, s.at FROM unnest($1, $2, $3) AS r (n, channel, address) "
-			"JOIN journey_state.suppression AS s ON s.channel OPERATOR(pg_catalog.=) r.channel "
-			"AND s.address OPERATOR(pg_catalog.=) pg_catalog.lower(r.address)"
-	};
-	MemoryContext context = CurrentMemoryContext;
-	Params params;
-	Datum *number, *channel, *address;
-	int k = 0;
-	uint64 nrows;
-
-	for (int i = 0; i < n; i++)
-		k += checks[i].open && checks[i].address != NULL;
-	if (k == 0)
-		return;
-
-	SPI_connect();
-	pgj_params_init(&params, site, k);
-	number = pgj_params_column(&params, INT4OID, NULL);
-	channel = pgj_params_column(&params, TEXTOID, NULL);
-	address = pgj_params_column(&params, TEXTOID, NULL);
-	for (int i = k = 0; i < n; i++)
-	{
-		if (!checks[i].open || checks[i].address == NULL)
-			continue;
-		number[k] = Int32GetDatum(i);
-		channel[k] = CStringGetTextDatum(checks[i].request->channel);
-		address[k++] = CStringGetTextDatum(checks[i].address);
-	}
-	nrows = pgj_plan_execute(&plan, &params);
-	for (uint64 row = 0; row < nrows; row++)
-	{
-		Check *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
-		char *reason = pgj_row_text(context, row, 2);
-		StringInfo out = pgj_check_evidence(check, "suppression");
-
-		appendStringInfoString(out, "{\"reason\": ");
-		escape_json(out, reason);
-		appendStringInfoString(out, ", \"at\": ");
-		pgj_check_time(out, DatumGetTimestampTz(pgj_row_value(row, 3)));
-		appendStringInfoChar(out, '}');
-		withhold(check, "suppressed");
-	}
-	SPI_finish();
-}
-
-static void
 check_address(Check *checks, int n)
 {
 	for (int i = 0; i < n; i++)
@@ -484,10 +434,10 @@ check_address(Check *checks, int n)
 		if (!check->open)
 			continue;
 		if (check->address == NULL || check->address[0] == '\0')
-			withhold(check, "no_address");
+			pgj_check_withhold(check, "no_address");
 		else if (!(check->by_phone ? pgj_address_is_phone(check->address)
 								   : pgj_address_is_email(check->address)))
-			withhold(check, "bad_address");
+			pgj_check_withhold(check, "bad_address");
 	}
 }
 
@@ -502,7 +452,7 @@ check_expiry(Check *checks, int n)
 		{
 			pgj_check_time(pgj_check_evidence(&checks[i], "expires_at"),
 						   checks[i].request->expires_at);
-			withhold(&checks[i], "expired");
+			pgj_check_withhold(&checks[i], "expired");
 		}
 	}
 }
@@ -534,7 +484,7 @@ pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 	check_consent(site, stage, checks, n);
 	if (count_open(checks, n) > 0)
 		read_addresses(site, checks, n);
-	check_suppression(site, checks, n);
+	pgj_suppression_check(site, stage, checks, n);
 	check_address(checks, n);
 	if (stage != GATE_ENTRY)
 	{
