@@ -24,6 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "append.h"
 #include "clock.h"
 #include "contact/site.h"
 #include "gate/argument.h"

@@ -69,8 +69,8 @@ INSERT INTO journey_state.verdict (contact, verdict_id, at, enrollment_id, versi
 	WHERE step_no <= last
 	UNION ALL
 	SELECT contact, contact * 100 + 40, t0 + interval '50 hours', run, 1, 4, 1, false, true, 'claim', 'withheld', 'expired', contact * 10 + 4, '{"expires_at": "2026-01-07T11:00:00+00:00"}' FROM cart WHERE contact = 8;
-INSERT INTO journey_state.message (slice, contact, message_id, decided_at, idempotency_key, enrollment_id, journey_id, version_id, step_no, visit, channel, template, topic, priority, expires_at, status, attempt, claimed_at, relay, recipient, finished_at, reason)
-	SELECT slice, v.contact, v.message_id, v.at, 'cart-' || v.message_id, run, 1, 1, v.step_no, 1, 'email', CASE v.step_no WHEN 2 THEN 'cart_reminder' ELSE 'cart_offer' END, 'promotions', 50, v.at + interval '1 day',
+INSERT INTO journey_state.message (slice, contact, message_id, decided_at, idempotency_key, enrollment_id, journey_id, version_id, step_no, visit, channel, template, topic, class, counts, priority, since, expires_at, status, attempt, claimed_at, relay, recipient, finished_at, reason)
+	SELECT slice, v.contact, v.message_id, v.at, 'cart-' || v.message_id, run, 1, 1, v.step_no, 1, 'email', CASE v.step_no WHEN 2 THEN 'cart_reminder' ELSE 'cart_offer' END, 'promotions', 'promotional', true, 50, v.at, v.at + interval '1 day',
 		m.status, CASE m.status WHEN 'sent' THEN 1 ELSE 0 END, CASE m.status WHEN 'sent' THEN v.at + interval '1 minute' END, CASE m.status WHEN 'sent' THEN 'r1' END, v.evidence ->> 'address',
 		CASE m.status WHEN 'pending' THEN NULL ELSE v.at + interval '2 minutes' END, CASE m.status WHEN 'withheld' THEN 'expired' END
 	FROM journey_state.verdict AS v JOIN cart USING (contact), LATERAL (SELECT CASE v.message_id WHEN 82 THEN 'pending' WHEN 84 THEN 'withheld' ELSE 'sent' END) AS m (status)
@@ -95,14 +95,14 @@ INSERT INTO journey_state.exposure SELECT contact, 5000 + contact, 'journey', 2,
 INSERT INTO journey_state.enrollment (slice, contact, enrollment_id, journey_id, version_id, key, ordinal, ghost, exposure_id, event_id, event_at, entered_at, status, ended_at, end_reason)
 	SELECT slice, contact, run, 2, 2, '', ordinal, false, 5000 + contact, run, at, at, 'completed', at, 'completed' FROM news;
 INSERT INTO journey_state.transition SELECT contact, run * 10 + s.n, at, run, 2, s.step_no, s.cause FROM news, (VALUES (1, 1, 'entry'), (3, 0, 'completed')) AS s (n, step_no, cause);
-INSERT INTO journey_state.verdict SELECT contact, run * 10 + 2, at, run, 2, 1, 1, false, true, 'decide', 'sent', NULL, message_id, '{}' FROM news;
-INSERT INTO journey_state.message (slice, contact, message_id, decided_at, idempotency_key, enrollment_id, journey_id, version_id, step_no, visit, channel, template, topic, priority, expires_at, status, attempt, claimed_at, relay, finished_at)
-	SELECT slice, contact, message_id, at, 'news-' || message_id, run, 2, 2, 1, 1, 'email', 'news', 'promotions', 50, at + interval '1 day', 'sent', 1, at, 'r1', at FROM news;
+INSERT INTO journey_state.verdict SELECT contact, run * 10 + 2, at, run, 2, 1, 1, false, true, 'decide', 'sent', NULL, NULL, message_id, '{}' FROM news;
+INSERT INTO journey_state.message (slice, contact, message_id, decided_at, idempotency_key, enrollment_id, journey_id, version_id, step_no, visit, channel, template, topic, class, counts, priority, since, expires_at, status, attempt, claimed_at, relay, finished_at)
+	SELECT slice, contact, message_id, at, 'news-' || message_id, run, 2, 2, 1, 1, 'email', 'news', 'promotions', 'promotional', true, 50, at, at + interval '1 day', 'sent', 1, at, 'r1', at FROM news;
 INSERT INTO journey_state.receipt
 	SELECT contact, message_id * 100 + r.n, claimed_at + r.after, message_id, 1, r.kind, 'r1', r.code, r.response
 	FROM journey_state.message, (VALUES (1, interval '0', 'claimed', NULL, NULL), (2, '1 minute', 'sent', '250', '2.0.0 OK')) AS r (n, after, kind, code, response) WHERE status = 'sent'
 	UNION ALL SELECT 6, 6990, '2026-01-05 20:00', 62, 1, 'clicked', 'r1', NULL, NULL;
 INSERT INTO journey_state.consent_log SELECT i, i, 'email', 'promotions', true, 'checkout', '2026-01-01', 'shop' FROM generate_series(1, 12) AS i WHERE i <> 9;
-INSERT INTO journey_state.consent SELECT contact, channel, topic, granted, source, at FROM journey_state.consent_log;
+INSERT INTO journey_state.consent SELECT contact, channel, topic, granted, source, at, consent_id FROM journey_state.consent_log;
 \set ECHO all
 \set QUIET off

@@ -50,5 +50,5 @@ SELECT c.oid::regclass AS "state is member" FROM relation c JOIN member ON objid
 -- every state table is keyed by the contact, or has none; a mark may be about many
 SELECT c.oid::regclass AS "contact not in the key" FROM relation c
 	JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'contact' AND NOT a.attisdropped
-	WHERE relnamespace = 'journey_state'::regnamespace AND relkind IN ('r', 'p') AND c.relname NOT IN ('mark', 'suppression')
+	WHERE relnamespace = 'journey_state'::regnamespace AND relkind IN ('r', 'p') AND c.relname NOT IN ('address_message', 'consent_request', 'mark', 'suppression')
 		AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND a.attnum = ANY (i.indkey::int2[])) ORDER BY 1;

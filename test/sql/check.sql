@@ -49,13 +49,13 @@ SELECT * FROM pg_temp.broken();
 ROLLBACK;
 
 BEGIN;
-INSERT INTO journey_state.verdict SELECT contact, 1, at, enrollment_id, version_id, step_no, visit, ghost, comparable, stage, verdict, reason, message_id, evidence FROM journey_state.verdict WHERE contact = 9 AND step_no = 2;
+INSERT INTO journey_state.verdict SELECT contact, 1, at, enrollment_id, version_id, step_no, visit, ghost, comparable, stage, verdict, reason, until, message_id, evidence FROM journey_state.verdict WHERE contact = 9 AND step_no = 2;
 SELECT * FROM pg_temp.broken();
 ROLLBACK;
 
 -- a second message of one visit, with the same key
 BEGIN;
-INSERT INTO journey_state.message SELECT slice, contact, 1, decided_at, idempotency_key, enrollment_id, journey_id, version_id, step_no, visit, channel, template, topic, priority, expires_at, 'parked' FROM journey_state.message WHERE message_id = 32;
+INSERT INTO journey_state.message SELECT slice, contact, 1, decided_at, idempotency_key, enrollment_id, journey_id, version_id, step_no, visit, channel, template, topic, class, counts, priority, since, expires_at, 'parked' FROM journey_state.message WHERE message_id = 32;
 SELECT * FROM pg_temp.broken();
 ROLLBACK;
 

@@ -29,7 +29,7 @@ SELECT * FROM journey.explain(8) WHERE what = 'verdict';
 -- every reason has its words
 INSERT INTO journey_state.consent_log VALUES (4, 100, 'email', '*', false, 'link', '2026-01-06', 'shop');
 INSERT INTO journey_state.verdict
-	SELECT 4, n, '2026-01-08'::timestamptz + n * interval '1 minute', 1004, 1, 4, n, false, true, 'decide', CASE reason WHEN 'quiet_hours' THEN 'deferred' ELSE 'withheld' END, reason, NULL, evidence
+	SELECT 4, n, '2026-01-08'::timestamptz + n * interval '1 minute', 1004, 1, 4, n, false, true, 'decide', CASE reason WHEN 'quiet_hours' THEN 'deferred' ELSE 'withheld' END, reason, CASE reason WHEN 'quiet_hours' THEN timestamptz '2026-01-09 08:00' END, NULL, evidence
 	FROM unnest('{exited,no_consent,no_consent,suppressed,no_address,bad_address,contact_gone,expired,capped,capped,quiet_hours}'::text[],
 		ARRAY['{}', '{"consent": {"topic": "*", "granted": false, "source": "link", "at": "2026-01-06T00:00:00+00:00"}}', '{"consent": null}',
 			'{"address": "c4@shop.example", "suppression": {"reason": "bounced", "at": "2026-01-07T00:00:00+00:00"}}', '{"address": null}', '{"address": "c4@"}', '{}',

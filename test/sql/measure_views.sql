@@ -81,7 +81,7 @@ SELECT count(*) FROM (SELECT
 	-- the same percentage in a new epoch is a stratum of its own
 	pg_temp.expose(17, 1, 'treatment', .5, 400, 100), pg_temp.expose(17, 1, 'holdout', .5, 400, 80), pg_temp.expose(17, 2, 'treatment', .5, 200, 40), pg_temp.expose(17, 2, 'holdout', .5, 200, 30)) AS s;
 -- one real message to a held-out contact of a hundred
-INSERT INTO journey_state.message SELECT 0, contact, 990, '2026-01-03', 'leak', enrollment_id, 14, 14, 1, 1, 'email', 't', 'promotions', 50, '2026-01-04', 'sent', 1, '2026-01-03', NULL, 'r1' FROM journey_state.exposure WHERE journey_id = 14 AND arm = 'holdout' ORDER BY contact LIMIT 1;
+INSERT INTO journey_state.message SELECT 0, contact, 990, '2026-01-03', 'leak', enrollment_id, 14, 14, 1, 1, 'email', 't', 'promotions', 'promotional', true, 50, '2026-01-03', '2026-01-04', 'sent', 1, '2026-01-03', NULL, 'r1' FROM journey_state.exposure WHERE journey_id = 14 AND arm = 'holdout' ORDER BY contact LIMIT 1;
 ANALYZE journey_state.exposure; ANALYZE journey_state.conversion;
 SELECT journey, n_treatment AS n_t, n_holdout AS n_c, n_immature, n_dropped, strata, method, converted_treatment AS x_t, converted_holdout AS x_c, round(lift::numeric, 9) AS lift, round(p_value::numeric, 9) AS p,
 	round(srm_p::numeric, 6) AS srm_p, round(srm_sequential_p::numeric, 6) AS srm_seq, contamination, status, valid
