@@ -51,8 +51,13 @@ typedef struct Run /* an enrollment */
 	char *end_reason;
 	int parked_step;
 	char *error;
-	bool is_new;   /* not in the table yet */
-	bool is_dirty; /* differs from the table */
+	int send_step; /* the SEND whose message is put off, or 0 */
+	TimestampTz send_since;
+	TimestampTz send_due;
+	bool send_timed; /* the best time of that SEND has been chosen */
+	int64 arrival;	 /* number of its latest transition here, or -1 */
+	bool is_new;	 /* not in the table yet */
+	bool is_dirty;	 /* differs from the table */
 } Run;
 
 /* The order is the order of items at one instant. */
@@ -107,7 +112,9 @@ typedef struct Batch
 	int capacity;
 	Work **works;
 	struct worktable_hash *table;
-	int64 created; /* items created here, for their order */
+	int64 created;		/* items created here, for their order */
+	int64 ntransitions; /* made here */
+	int64 ntransitions_written;
 
 	RowBuffer timers;
 	RowBuffer transitions;
@@ -131,8 +138,6 @@ extern Batch *pgj_batch_begin(const Site *site, Definitions *definitions,
 							  bool assume_sent);
 extern void pgj_batch_end(Batch *batch);
 extern Work *pgj_batch_work(Batch *batch, Datum contact);
-extern void pgj_batch_load_runs(Batch *batch);
-extern Run *pgj_batch_run(Work *work, int64 enrollment_id);
 extern void pgj_batch_event(Batch *batch, Datum contact, TimestampTz at,
 							int64 event_id, TimestampTz event_at,
 							const char *event);
@@ -142,12 +147,22 @@ extern void pgj_batch_arrive(Batch *batch, Run *run, TimestampTz at, int step,
 							 const char *cause);
 extern void pgj_batch_timer(Batch *batch, Run *run, TimestampTz due_at,
 							int step);
-extern void pgj_batch_write_runs(Batch *batch);
 extern int64 pgj_next_row_id(Batch *batch);
+
+/* run.c */
+extern void pgj_runs_begin(Batch *batch);
+extern void pgj_batch_load_runs(Batch *batch);
+extern Run *pgj_batch_run(Work *work, int64 enrollment_id);
+extern void pgj_batch_write_runs(Batch *batch);
+extern void pgj_batch_write_transitions(Batch *batch);
 
 /* What happens to runs. */
 extern void pgj_run_arrived(Batch *batch, Run *run, TimestampTz at, int step,
 							const char *cause);
+extern void pgj_run_waits(Batch *batch, Run *run, TimestampTz due_at, int step);
+extern void pgj_run_put_off(Batch *batch, Run *run, int step, TimestampTz since,
+							TimestampTz due_at, bool timed);
+extern void pgj_run_decided(Batch *batch, Run *run);
 extern void pgj_run_changed(Batch *batch, Run *run);
 extern void pgj_run_end(Batch *batch, Run *run, TimestampTz at,
 						RunStatus status, const char *reason);
@@ -193,8 +208,12 @@ extern void pgj_wait_over(Batch *batch, Run *run, Step *step, TimestampTz at,
 /* Begin with the current events: $1 … $4 are n, contact, at, event_id. */
 extern void pgj_event_params(Batch *batch, Work **works, int n, Params *params);
 
-/* step.c: one step for many runs that stand at it */
+/* step.c: one step for many runs that stand at it; send.c: a SEND */
 extern void pgj_step(Batch *batch, Version *version, Step *step, Work **works,
 					 int n);
+extern void pgj_step_send(Batch *batch, Version *version, Step *step,
+						  Work **works, int n);
+extern void pgj_gate_send(const Version *version, const Step *step,
+						  GateSend *send);
 
 #endif /* PGJ_BATCH_H */

@@ -558,6 +558,7 @@ start_run(Batch *batch, Version *version, Candidate *c, int64 id)
 	run->entered_at = pgj_decision_time(batch, c->item);
 	run->status = RUN_ACTIVE;
 	run->comparable = true;
+	run->arrival = -1;
 	run->is_new = true;
 	slist_push_head(&c->work->runs, &run->link);
 	pgj_run_changed(batch, run);

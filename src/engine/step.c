@@ -17,9 +17,6 @@
 
 #include "clock.h"
 #include "engine/batch.h"
-#include "gate/gate.h"
-#include "guc.h"
-#include "outbox/outbox.h"
 
 static TimestampTz
 now_of(const Batch *batch, const Work *work)
@@ -102,7 +99,7 @@ wait_since(Batch *batch, Step *step, Work **works, int n)
 							  : pgj_time_plus(last[i], step->duration);
 
 		if (due > now)
-			pgj_batch_timer(batch, works[i]->current->run, due, step->no);
+			pgj_run_waits(batch, works[i]->current->run, due, step->no);
 		else
 			proceed(batch, works[i], step->next, "next");
 	}
@@ -121,7 +118,7 @@ step_wait(Batch *batch, Step *step, Work **works, int n)
 		if (works[i]->current->fired)
 			proceed(batch, works[i], step->next, "next");
 		else
-			pgj_batch_timer(
+			pgj_run_waits(
 				batch, works[i]->current->run,
 				pgj_time_plus(now_of(batch, works[i]), step->duration),
 				step->no);
@@ -182,7 +179,7 @@ step_wait_until(Batch *batch, Version *version, Step *step, Work **works, int n)
 		else if (until <= subjects[i].now)
 			wait_is_past(batch, version, step, arrived[i]);
 		else
-			pgj_batch_timer(batch, run, until, step->no);
+			pgj_run_waits(batch, run, until, step->no);
 	}
 }
 
@@ -279,8 +276,8 @@ step_wait_for(Batch *batch, Version *version, Step *step, Work **works, int n)
 			run->listen_step = step->no;
 			run->epoch++;
 			pgj_run_changed(batch, run);
-			pgj_batch_timer(batch, run, pgj_time_plus(now, step->duration),
-							step->no);
+			pgj_run_waits(batch, run, pgj_time_plus(now, step->duration),
+						  step->no);
 		}
 	}
 }
@@ -303,143 +300,6 @@ step_if(Batch *batch, Version *version, Step *step, Work **works, int n)
 		else
 			proceed(batch, works[i], step->otherwise, "else");
 	}
-}
-
-/* ---- SEND ------------------------------------------------------------- */
-
-typedef struct Sending
-{
-	Batch *batch;
-	Step *step;
-	Work **works;
-	GateRequest *requests;
-	char **errors;
-} Sending;
-
-static void
-decide_range(void *arg, int lo, int hi)
-{
-	Sending *s = arg;
-
-	pgj_gate_decide(s->batch->site, GATE_DECIDE, s->requests + lo, hi - lo);
-}
-
-static void
-decide_failed(void *arg, int i, char *error)
-{
-	((Sending *) arg)->errors[i] = error;
-}
-
-static TimestampTz
-expiry_of(const Step *step, TimestampTz at)
-{
-	if (step->duration != NULL)
-		return pgj_time_plus(at, step->duration);
-	return at + (int64) pgj_message_expiry * USECS_PER_SEC;
-}
-
-static void
-fill_message(Batch *batch, Version *version, Step *step, Work *work,
-			 const GateRequest *request, MessageRow *row)
-{
-	Run *run = work->current->run;
-
-	memset(row, 0, sizeof(MessageRow));
-	row->contact = work->contact;
-	row->slice = batch->slice;
-	row->enrollment_id = run->id;
-	row->journey_id = version->journey_id;
-	row->journey = version->journey;
-	row->version_id = version->version_id;
-	row->key = run->key;
-	row->ordinal = run->ordinal;
-	row->step_no = step->no;
-	row->label = step->label;
-	row->visit = 1; /* no construct leads back to a step yet */
-	row->channel = step->channel;
-	row->template = step->template;
-	row->topic = version->topic;
-	row->priority = step->priority;
-	row->class = request->class;
-	row->counts = request->counts;
-	row->since = request->since;
-	row->decided_at = request->at;
-	row->expires_at = request->expires_at;
-}
-
-static void
-fill_verdict(Batch *batch, Version *version, Step *step, Work *work,
-			 const GateRequest *request, int64 message_id, VerdictRow *row)
-{
-	Run *run = work->current->run;
-
-	memset(row, 0, sizeof(VerdictRow));
-	row->contact = work->contact;
-	row->at = now_of(batch, work);
-	row->enrollment_id = run->id;
-	row->version_id = version->version_id;
-	row->step_no = step->no;
-	row->visit = 1;
-	row->ghost = run->ghost;
-	row->comparable = run->comparable;
-	row->stage = GATE_DECIDE;
-	row->granted = request->granted;
-	row->reason = request->reason;
-	row->message_id = message_id;
-	row->evidence = request->evidence;
-}
-
-static void
-step_send(Batch *batch, Version *version, Step *step, Work **works, int n)
-{
-	Sending s = { batch, step, works };
-	MessageRow *messages = palloc_array(MessageRow, n);
-	VerdictRow *verdicts = palloc_array(VerdictRow, n);
-	int *message_of = palloc_array(int, n);
-	int nmessages = 0;
-	int nverdicts = 0;
-
-	s.requests = palloc0_array(GateRequest, n);
-	s.errors = palloc0_array(char *, n);
-	for (int i = 0; i < n; i++)
-	{
-		s.requests[i].contact = works[i]->contact;
-		s.requests[i].at = s.requests[i].since = now_of(batch, works[i]);
-		s.requests[i].channel = step->channel;
-		s.requests[i].topic = version->topic;
-		s.requests[i].expires_at = expiry_of(step, s.requests[i].at);
-	}
-	pgj_guard_range(decide_range, decide_failed, &s, n);
-
-	for (int i = 0; i < n; i++)
-	{
-		message_of[i] = -1;
-		if (s.errors[i] == NULL && s.requests[i].granted &&
-			!works[i]->current->run->ghost)
-		{
-			fill_message(batch, version, step, works[i], &s.requests[i],
-						 &messages[nmessages]);
-			message_of[i] = nmessages++;
-		}
-	}
-	if (nmessages > 0)
-		pgj_outbox_put(batch->site, messages, nmessages, batch->assume_sent);
-	batch->messages += nmessages;
-
-	for (int i = 0; i < n; i++)
-	{
-		if (s.errors[i] != NULL)
-		{
-			pgj_run_park(batch, works[i]->current->run, step->no, s.errors[i]);
-			continue;
-		}
-		fill_verdict(batch, version, step, works[i], &s.requests[i],
-					 message_of[i] < 0 ? 0 : messages[message_of[i]].message_id,
-					 &verdicts[nverdicts++]);
-		proceed(batch, works[i], step->next, "next");
-	}
-	if (nverdicts > 0)
-		pgj_verdict_append(batch->site, verdicts, nverdicts);
 }
 
 /* ----------------------------------------------------------------------- */
@@ -468,7 +328,7 @@ pgj_step(Batch *batch, Version *version, Step *step, Work **works, int n)
 			step_wait_for(batch, version, step, works, n);
 			break;
 		case STEP_SEND:
-			step_send(batch, version, step, works, n);
+			pgj_step_send(batch, version, step, works, n);
 			break;
 		case STEP_IF:
 			step_if(batch, version, step, works, n);

@@ -43,6 +43,9 @@ typedef struct GateSend
 	int step_no;
 	const char *topic;
 	const char *template;
+	int nchannels;		   /* FIRST OF, BEST OF; else 0 */
+	char *const *channels; /* in the script's order */
+	bool best;			   /* BEST OF */
 	int priority;
 	CappedAction when_capped;
 	Interval *capped_within;	/* defer no longer than this since the arrival;
@@ -56,7 +59,8 @@ typedef struct GateRequest
 	/* in */
 	Datum contact;
 	TimestampTz at;
-	const char *channel; /* in; with nchannels > 0 out: the one chosen */
+	const char *channel; /* in; out if send->nchannels > 0 and this is not
+								 * GATE_CLAIM: the one chosen, anew each time */
 	const char *topic;
 	const GateSend *send; /* NULL at GATE_ENTRY */
 	int64 enrollment_id;
