@@ -100,7 +100,7 @@ OBJS = \
        src/segment/progress.o src/segment/news.o src/segment/follow.o src/segment/pass.o src/segment/scan.o \
        src/segment/explain_member.o src/segment/size.o \
        src/script/script_scan.o src/script/script_token.o src/script/script_gram.o src/script/script_names.o \
-       src/script/interval.o src/script/script_check.o src/script/expression.o src/script/expression_rewrite.o \
+       src/script/interval.o src/script/script_check.o src/script/script_step.o src/script/expression.o src/script/expression_rewrite.o \
        src/script/script_graph.o src/script/journey.o src/script/diagram.o \
        src/engine/definition.o src/engine/rows.o src/engine/tick.o src/engine/source.o src/engine/batch.o src/engine/run.o \
        src/engine/prepare.o src/engine/intake.o src/engine/react.o src/engine/recall.o src/engine/enter.o src/engine/wave.o \
@@ -150,7 +150,7 @@ $(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) $(EXTENSION).control
 src/script/script_gram.c: BISONFLAGS += -d
 src/script/script_gram.h: src/script/script_gram.c
 	touch $@
-$(patsubst %.c,%.o,$(wildcard src/script/*.c)) src/script/script_scan.o: | src/script/script_gram.h
+$(patsubst %.c,%.o,$(wildcard src/script/*.c)) $(patsubst %.c,%.bc,$(wildcard src/script/*.c)) src/script/script_scan.o src/script/script_scan.bc: | src/script/script_gram.h
 
 # the box is tested through a library of its own, so that ours needs no door
 BOX_TEST = test/modules/box_test/box_test.so

@@ -82,7 +82,9 @@ COMMENT ON TABLE journey.exit_rule IS 'An event that ends every run of a version
  *	 wait_until	condition = expression of type timestamptz; past_action says what
  *				happens when the instant has passed already: continue with
  *				next_step, skip the step that was waited for and go to
- *				else_step, or exit
+ *				else_step, or exit; with local_time instead of condition, until
+ *				the contact's clock shows that time, on one of local_days (ISO:
+ *				Monday is 1; null: any day)
  *	 wait_for	event (of the message sent at of_step, if set) or, without event,
  *				condition; next_step = THEN, else_step = ELSE (after duration)
  *	 send		channel or, for FIRST OF and BEST OF, channels; template, priority
@@ -108,6 +110,8 @@ CREATE TABLE journey.step
 	of_step				integer,
 	condition			integer,
 	past_action			text		CHECK (past_action IN ('continue', 'skip', 'exit')),
+	local_time			time,
+	local_days			integer[],
 	channel				text,
 	channels			text[],
 	best				boolean		NOT NULL DEFAULT false,

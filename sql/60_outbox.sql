@@ -16,14 +16,15 @@ CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE 
 
 CREATE TABLE journey.template
 (
-	name				text		PRIMARY KEY,
+	name				text		NOT NULL,
 	channel				text		NOT NULL,
 	subject				text		NOT NULL,
 	body				text		NOT NULL,
 	html				text,
-	created_at			timestamptz	NOT NULL
+	created_at			timestamptz	NOT NULL,
+	PRIMARY KEY (name, channel)
 );
-COMMENT ON TABLE journey.template IS 'A message in Liquid: subject, plain-text body and optional HTML body';
+COMMENT ON TABLE journey.template IS 'A message in Liquid: subject, plain-text body and optional HTML body; one for each channel that it may go over';
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.template
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 
@@ -167,11 +168,11 @@ BEGIN
 	PERFORM journey._check_template(html);
 	INSERT INTO journey.template AS t VALUES (create_template.name, create_template.channel, create_template.subject,
 		create_template.body, create_template.html, create_template.at)
-	ON CONFLICT ON CONSTRAINT template_pkey DO UPDATE SET channel = EXCLUDED.channel, subject = EXCLUDED.subject, body = EXCLUDED.body, html = EXCLUDED.html;
+	ON CONFLICT ON CONSTRAINT template_pkey DO UPDATE SET subject = EXCLUDED.subject, body = EXCLUDED.body, html = EXCLUDED.html;
 END
 $$;
 REVOKE ALL ON FUNCTION journey.create_template(text, text, text, text, text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.create_template(text, text, text, text, text, timestamptz) IS 'makes a template in Liquid, or replaces the template of that name';
+COMMENT ON FUNCTION journey.create_template(text, text, text, text, text, timestamptz) IS 'makes a template in Liquid, or replaces the template of that name and channel';
 
 CREATE FUNCTION journey.open_relay(relay text, token text)
 RETURNS bigint

@@ -11,7 +11,7 @@ REVOKE ALL ON FUNCTION journey.render(text, jsonb, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION journey.render(text, jsonb, boolean) IS 'Render Liquid source over data; html escapes what it writes';
 
 CREATE FUNCTION journey.preview(template text, contact anyelement, at timestamptz DEFAULT clock_timestamp())
-RETURNS TABLE (subject text, body text, html text)
+RETURNS TABLE (channel text, subject text, body text, html text)
 LANGUAGE c STRICT ROWS 1
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
@@ -19,4 +19,4 @@ SET datestyle = 'ISO, MDY'
 SET intervalstyle = 'postgres'
 AS 'MODULE_PATHNAME', 'pgj_sql_preview';
 REVOKE ALL ON FUNCTION journey.preview(text, anyelement, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.preview(text, anyelement, timestamptz) IS 'What a contact would get from a template, for an event without properties';
+COMMENT ON FUNCTION journey.preview(text, anyelement, timestamptz) IS 'What a contact would get from a template, over each channel it exists for, for an event without properties';

@@ -119,6 +119,7 @@ static KeptPlan read_outbox_plan = {
 		"LEFT JOIN journey.journey AS j ON j.journey_id OPERATOR(pg_catalog.=) m.journey_id "
 		"LEFT JOIN journey.version AS w ON w.version_id OPERATOR(pg_catalog.=) m.version_id "
 		"LEFT JOIN journey.template AS t ON t.name OPERATOR(pg_catalog.=) m.template "
+		"AND t.channel OPERATOR(pg_catalog.=) m.channel "
 		"LEFT JOIN journey.channel AS h ON h.name OPERATOR(pg_catalog.=) m.channel "
 		"ORDER BY o.available_at, o.outbox_id"
 };

@@ -15,6 +15,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -104,7 +105,8 @@ load_versions(Definitions *definitions)
 		"SELECT v.version_id, v.journey_id, j.name,"
 		" CASE WHEN v.dropped THEN 'dropped' ELSE j.status END, j.version_id, j.holdout_epoch,"
 		" v.topic, t.class, v.priority, v.holdout, v.holdout_by, v.key_expression,"
-		" v.reentry, v.reentry_after, v.goal_event, v.goal_condition, v.goal_within, v.goal_value"
+		" v.reentry, v.reentry_after, v.goal_event, v.goal_condition, v.goal_within, v.goal_value,"
+		" v.limit_entries, v.limit_per"
 		" FROM journey.version v"
 		" JOIN journey.journey j ON j.journey_id = v.journey_id"
 		" JOIN journey.topic t ON t.name = v.topic"
@@ -142,6 +144,8 @@ load_versions(Definitions *definitions)
 		version->goal_condition = pgj_row_int4(row, 16, 0);
 		version->goal_within = copy_interval(row, 17);
 		version->goal_value = pgj_row_int4(row, 18, 0);
+		version->limit = pgj_row_int4(row, 19, 0);
+		version->limit_per = copy_interval(row, 20);
 		definitions->all[definitions->nall++] = version;
 	}
 }
@@ -152,7 +156,71 @@ add_channel(Version *version, char *channel)
 	for (int i = 0; i < version->nchannels; i++)
 		if (strcmp(version->channels[i], channel) == 0)
 			return;
+	version->channels =
+		version->channels == NULL
+			? palloc_array(char *, 1)
+			: repalloc_array(version->channels, char *, version->nchannels + 1);
 	version->channels[version->nchannels++] = channel;
+}
+
+/* The elements of an array column; NULL and none if it is null. */
+static Datum *
+array_column(uint64 row, int col, Oid type, int *n)
+{
+	int16 length;
+	bool by_value;
+	char align;
+	bool isnull;
+	Datum value = pgj_row_nullable(row, col, &isnull);
+	Datum *elements;
+
+	*n = 0;
+	if (isnull)
+		return NULL;
+	get_typlenbyvalalign(type, &length, &by_value, &align);
+	deconstruct_array(DatumGetArrayTypeP(value), type, length, by_value, align,
+					  &elements, NULL, n);
+	return elements;
+}
+
+static void
+load_send(Definitions *definitions, Version *version, Step *step, uint64 row)
+{
+	static const char *const actions[] = { "skip", "defer", "exit" };
+	Datum *channels = array_column(row, 18, TEXTOID, &step->nchannels);
+
+	step->channel = pgj_row_text(definitions->context, row, 13);
+	step->template = pgj_row_text(definitions->context, row, 14);
+	step->priority = pgj_row_int4(row, 15, version->priority);
+	if (step->nchannels > 0)
+		step->channels = palloc_array(char *, step->nchannels);
+	for (int i = 0; i < step->nchannels; i++)
+		step->channels[i] = TextDatumGetCString(channels[i]);
+	step->best = DatumGetBool(pgj_row_value(row, 19));
+	step->when_capped =
+		index_of("action", pgj_row_text(definitions->context, row, 20), actions,
+				 lengthof(actions));
+	step->capped_within = copy_interval(row, 21);
+	step->best_time_within = copy_interval(row, 22);
+	step->also = DatumGetBool(pgj_row_value(row, 23));
+
+	if (step->channel != NULL)
+		add_channel(version, step->channel);
+	for (int i = 0; i < step->nchannels; i++)
+		add_channel(version, step->channels[i]);
+}
+
+static void
+load_local_time(Step *step, uint64 row)
+{
+	int ndays;
+	Datum *days = array_column(row, 24, INT4OID, &ndays);
+
+	step->at_local_time = true;
+	step->local_time = DatumGetTimeADT(pgj_row_value(row, 17));
+	step->local_days = days == NULL ? 0x7f : 0;
+	for (int i = 0; i < ndays; i++)
+		step->local_days |= 1 << (DatumGetInt32(days[i]) - 1);
 }
 
 static void
@@ -167,7 +235,9 @@ load_steps(Definitions *definitions)
 		"SELECT s.version_id, s.step_no, s.kind, s.label, s.next_step, s.else_step,"
 		" s.duration, s.since_event, s.event, s.of_step, s.condition, s.past_action,"
 		" s.channel, s.template, s.priority,"
-		" max(s.step_no) OVER (PARTITION BY s.version_id)"
+		" max(s.step_no) OVER (PARTITION BY s.version_id),"
+		" s.local_time, s.channels, s.best, s.when_capped, s.capped_within,"
+		" s.best_time_within, s.also, s.local_days"
 		" FROM journey.step s ORDER BY s.version_id, s.step_no");
 
 	for (uint64 row = 0; row < SPI_processed; row++)
@@ -181,7 +251,6 @@ load_steps(Definitions *definitions)
 			version = pgj_version(definitions, version_id);
 			version->nsteps = pgj_row_int4(row, 16, 0);
 			version->steps = palloc0_array(Step, version->nsteps + 1);
-			version->channels = palloc_array(char *, version->nsteps);
 		}
 		step = &version->steps[pgj_row_int4(row, 2, 0)];
 		step->no = pgj_row_int4(row, 2, 0);
@@ -199,12 +268,10 @@ load_steps(Definitions *definitions)
 		step->past = past == NULL ? PAST_CONTINUE
 								  : index_of("past action", past, pasts,
 											 lengthof(pasts));
-		step->channel = pgj_row_text(definitions->context, row, 13);
-		step->template = pgj_row_text(definitions->context, row, 14);
-		step->priority = pgj_row_int4(row, 15, version->priority);
-
 		if (step->kind == STEP_SEND)
-			add_channel(version, step->channel);
+			load_send(definitions, version, step, row);
+		if (step->kind == STEP_WAIT_UNTIL && step->condition == 0)
+			load_local_time(step, row);
 		if (step->kind == STEP_WAIT_FOR && step->event == NULL)
 			definitions->listens_to_all = true;
 	}

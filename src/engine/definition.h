@@ -12,6 +12,7 @@
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
 #include "gate/gate.h"
+#include "utils/date.h"
 
 typedef enum StepKind
 {
@@ -67,10 +68,13 @@ typedef struct Step
 	int of_step;
 	int condition; /* expression number, 0 = none */
 	PastAction past;
-	char *channel;	 /* NULL: one of channels */
-	int nchannels;	 /* FIRST OF, BEST OF; else 0 */
-	char **channels; /* in the script's order */
-	bool best;		 /* BEST OF */
+	bool at_local_time; /* WAIT UNTIL a time of day instead of condition */
+	TimeADT local_time;
+	uint8 local_days; /* bit 0 is Monday */
+	char *channel;	  /* NULL: one of channels */
+	int nchannels;	  /* FIRST OF, BEST OF; else 0 */
+	char **channels;  /* in the script's order */
+	bool best;		  /* BEST OF */
 	char *template;
 	int priority;
 	CappedAction when_capped;

@@ -160,6 +160,13 @@ step_wait_until(Batch *batch, Version *version, Step *step, Work **works, int n)
 	}
 	if (narrived == 0)
 		return;
+	if (step->at_local_time)
+	{
+		for (int i = 0; i < narrived; i++)
+			pgj_run_park(batch, arrived[i]->current->run, step->no,
+						 "WAIT UNTIL: no time zone");
+		return;
+	}
 
 	subjects =
 		evaluate_for_runs(batch, version, step->condition, arrived, narrived);

@@ -29,6 +29,7 @@ PG_FUNCTION_INFO_V1(pgj_sql_preview);
 
 typedef struct Parts
 {
+	char *channel;
 	char *subject;
 	char *body;
 	char *html; /* NULL: the template has none */
@@ -81,34 +82,44 @@ read_contact(void *arg)
 }
 
 static char *
-column_text(MemoryContext context, int column)
+column_text(MemoryContext context, uint64 row, int column)
 {
 	char *s =
-		SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column);
+		SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
 
 	return s ? MemoryContextStrdup(context, s) : NULL;
 }
 
-static void
-read_template(const char *name, Parts *parts)
+/* The template of each channel; how many there are. */
+static int
+read_templates(const char *name, Parts **parts)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Oid type = TEXTOID;
 	Datum value = CStringGetTextDatum(name);
+	int n;
 
 	check_spi(SPI_connect(), SPI_OK_CONNECT);
 	check_spi(
 		SPI_execute_with_args(
-			"SELECT subject, body, html FROM journey.template WHERE name OPERATOR(pg_catalog.=) $1",
-			1, &type, &value, NULL, true, 1),
+			"SELECT channel, subject, body, html FROM journey.template"
+			" WHERE name OPERATOR(pg_catalog.=) $1 ORDER BY channel COLLATE pg_catalog.\"C\"",
+			1, &type, &value, NULL, true, 0),
 		SPI_OK_SELECT);
 	if (SPI_processed == 0)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_OBJECT),
 				errmsg("template \"%s\" does not exist", name));
-	parts->subject = column_text(context, 1);
-	parts->body = column_text(context, 2);
-	parts->html = column_text(context, 3);
+	n = (int) SPI_processed;
+	*parts = MemoryContextAlloc(context, n * sizeof(Parts));
+	for (int i = 0; i < n; i++)
+	{
+		(*parts)[i].channel = column_text(context, i, 1);
+		(*parts)[i].subject = column_text(context, i, 2);
+		(*parts)[i].body = column_text(context, i, 3);
+		(*parts)[i].html = column_text(context, i, 4);
+	}
 	check_spi(SPI_finish(), SPI_OK_FINISH);
+	return n;
 }
 
 /* The key as text, whatever type it came in: an integer for a bigint will do. */
@@ -145,28 +156,36 @@ pgj_sql_preview(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	const Site *site = pgj_site();
 	SavedUser saved;
-	Parts parts;
+	Parts *templates;
+	int n;
 	Jsonb *data;
-	Datum values[3];
-	bool nulls[3];
 
 	pgj_require_member(site);
 	InitMaterializedSRF(fcinfo, 0);
 
 	/* an error on the way restores the user with its (sub)transaction */
 	saved = pgj_become_owner(site);
-	read_template(text_to_cstring(PG_GETARG_TEXT_PP(0)), &parts);
+	n = read_templates(text_to_cstring(PG_GETARG_TEXT_PP(0)), &templates);
 	data =
 		contact_data(site, argument_text(fcinfo, 1), PG_GETARG_TIMESTAMPTZ(2));
 	pgj_become_caller(saved);
 
-	parts.subject = pgj_template_render(parts.subject, data, RENDER_HEADER);
-	parts.body = pgj_template_render(parts.body, data, RENDER_TEXT);
-	if (parts.html)
-		parts.html = pgj_template_render(parts.html, data, RENDER_HTML);
-	values[0] = pgj_text_or_null(parts.subject, &nulls[0]);
-	values[1] = pgj_text_or_null(parts.body, &nulls[1]);
-	values[2] = pgj_text_or_null(parts.html, &nulls[2]);
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	for (int i = 0; i < n; i++)
+	{
+		Parts *t = &templates[i];
+		Datum values[4];
+		bool nulls[4];
+
+		CHECK_FOR_INTERRUPTS();
+		values[0] = pgj_text_or_null(t->channel, &nulls[0]);
+		values[1] = pgj_text_or_null(
+			pgj_template_render(t->subject, data, RENDER_HEADER), &nulls[1]);
+		values[2] = pgj_text_or_null(
+			pgj_template_render(t->body, data, RENDER_TEXT), &nulls[2]);
+		values[3] = pgj_text_or_null(
+			t->html ? pgj_template_render(t->html, data, RENDER_HTML) : NULL,
+			&nulls[3]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
 	return (Datum) 0;
 }

@@ -18,6 +18,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/formatting.h"
 
 #include "pg_journey.h"
 #include "script/script_compile.h"
@@ -142,8 +143,29 @@ enum
 	PAST,
 	CHANNEL,
 	TEMPLATE,
-	SOURCE
+	SOURCE,
+	CLOCK,
+	DAYS,
+	CAPPED,
+	CAPPED_WITHIN,
+	BEST_TIME
 };
+
+static void
+draw_send(StringInfo s, uint64 row)
+{
+	char *capped = column(row, CAPPED);
+	char *label = column(row, LABEL);
+
+	append_part(s, "[\"SEND ", column(row, CHANNEL));
+	append_part(s, " ", column(row, TEMPLATE));
+	append_part(s, "<br>AT BEST TIME WITHIN ", column(row, BEST_TIME));
+	if (strcmp(capped, "skip") != 0)
+		append_part(s, "<br>WHEN CAPPED ", asc_toupper(capped, strlen(capped)));
+	append_part(s, " WITHIN ", column(row, CAPPED_WITHIN));
+	append_part(s, "<br>#171;", label);
+	appendStringInfoString(s, label ? "#187;\"]\n" : "\"]\n");
+}
 
 static void
 draw_step(StringInfo s, uint64 row)
@@ -156,12 +178,10 @@ draw_step(StringInfo s, uint64 row)
 	appendStringInfo(s, "    s%s", no);
 	if (strcmp(kind, "send") == 0)
 	{
-		appendStringInfoString(s, "[\"");
-		append_part(s, "SEND ", column(row, CHANNEL));
-		append_part(s, " ", column(row, TEMPLATE));
-		append_part(s, "<br>#171;", column(row, LABEL));
-		appendStringInfoString(s, column(row, LABEL) ? "#187;\"]\n" : "\"]\n");
+		draw_send(s, row);
 		append_edge(s, no, next, NULL);
+		if (strcmp(column(row, CAPPED), "exit") == 0)
+			append_edge(s, no, "0", "capped");
 	}
 	else if (strcmp(kind, "if") == 0)
 	{
@@ -185,9 +205,13 @@ draw_step(StringInfo s, uint64 row)
 
 		appendStringInfoString(s, "([\"");
 		append_part(s, "WAIT UNTIL ", column(row, SOURCE));
+		append_part(s, "WAIT UNTIL ", column(row, CLOCK));
+		append_part(s, " ON ", column(row, DAYS));
 		appendStringInfoString(s, "\"])\n");
 		append_edge(s, no, next, NULL);
-		if (strcmp(past, "skip") == 0)
+		if (past == NULL)
+			; /* the next such time never has */
+		else if (strcmp(past, "skip") == 0)
 			append_edge(s, no, other, "past");
 		else if (strcmp(past, "exit") == 0)
 			append_edge(s, no, "0", "past");
@@ -252,7 +276,13 @@ draw_steps(StringInfo s, int version_id)
 {
 	select_rows(
 		"SELECT s.step_no, s.kind, s.label, s.next_step, s.else_step, s.duration, s.since_event,"
-		" s.event, o.label, s.past_action, s.channel, s.template, x.source FROM journey.step AS s"
+		" s.event, o.label, s.past_action,"
+		" COALESCE(s.channel, CASE WHEN s.best THEN 'BEST OF (' ELSE 'FIRST OF (' END"
+		"  OPERATOR(pg_catalog.||) pg_catalog.array_to_string(s.channels, ', ') OPERATOR(pg_catalog.||) ')'),"
+		" s.template, x.source, pg_catalog.to_char(s.local_time, CASE WHEN EXTRACT(second FROM s.local_time) OPERATOR(pg_catalog.=) 0 THEN 'HH24:MI' ELSE 'HH24:MI:SS' END),"
+		" (SELECT pg_catalog.string_agg((ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'])[d], ', ' ORDER BY d)"
+		"  FROM pg_catalog.unnest(s.local_days) AS d),"
+		" s.when_capped, s.capped_within, s.best_time_within FROM journey.step AS s"
 		" LEFT JOIN journey.step AS o ON o.version_id OPERATOR(pg_catalog.=) s.version_id"
 		" AND o.step_no OPERATOR(pg_catalog.=) s.of_step"
 		" LEFT JOIN journey.expression AS x ON x.version_id OPERATOR(pg_catalog.=) s.version_id"

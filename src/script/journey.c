@@ -21,6 +21,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -31,7 +32,7 @@
 #include "script/script_compile.h"
 #include "wakeup.h"
 
-#define MAX_COLUMNS 18
+#define MAX_COLUMNS 24
 
 /* Parameters of a statement, filled one after another. */
 typedef struct Params
@@ -94,6 +95,46 @@ static void
 add_expression(Params *p, const ScriptExpr *expr)
 {
 	add_int_or_null(p, expr ? expr->expression_no : 0, 0);
+}
+
+static void
+add_bool(Params *p, bool value)
+{
+	add_param(p, BOOLOID, BoolGetDatum(value), false);
+}
+
+/* as text[]; null if there are none */
+static void
+add_names(Params *p, const ScriptText *names)
+{
+	ArrayBuildState *array = NULL;
+
+	if (names == NULL)
+	{
+		add_param(p, TEXTARRAYOID, (Datum) 0, true);
+		return;
+	}
+	for (; names; names = names->next)
+		array = accumArrayResult(array, CStringGetTextDatum(names->text), false,
+								 TEXTOID, CurrentMemoryContext);
+	add_param(p, TEXTARRAYOID, makeArrayResult(array, CurrentMemoryContext),
+			  false);
+}
+
+static void
+add_days(Params *p, const bool *days)
+{
+	ArrayBuildState *array =
+		initArrayResult(INT4OID, CurrentMemoryContext, false);
+
+	for (int day = 1; day <= 7; day++)
+	{
+		if (days[day])
+			array = accumArrayResult(array, Int32GetDatum(day), false, INT4OID,
+									 CurrentMemoryContext);
+	}
+	add_param(p, INT4ARRAYOID, makeArrayResult(array, CurrentMemoryContext),
+			  !days[0]);
 }
 
 static void
@@ -240,11 +281,21 @@ past_action(const ScriptStep *step)
 {
 	if (step->kind == STEP_WAIT_INTERVAL)
 		return "continue";
-	if (step->kind != STEP_WAIT_UNTIL)
+	if (step->kind != STEP_WAIT_UNTIL || step->time)
 		return NULL;
 	return step->past == PAST_SKIP	 ? "skip"
 		   : step->past == PAST_EXIT ? "exit"
 									 : "continue";
+}
+
+static const char *
+capped_action(const ScriptStep *step)
+{
+	if (step->kind != STEP_SEND)
+		return NULL;
+	return step->when_capped == CAPPED_DEFER  ? "defer"
+		   : step->when_capped == CAPPED_EXIT ? "exit"
+											  : "skip";
 }
 
 static void
@@ -274,14 +325,24 @@ insert_steps(Compilation *c, int version_id)
 		add_int_or_null(&p, row->of_step, 0);
 		add_expression(&p, row->arm ? row->arm->condition : step->condition);
 		add_text(&p, past_action(step));
+		add_param(&p, TIMEOID, TimeADTGetDatum(row->local_time),
+				  step->time == NULL);
+		add_days(&p, row->days);
 		add_name(&p, step->channel);
+		add_names(&p, step->channels);
+		add_bool(&p, step->best);
 		add_name(&p, step->template);
 		add_int_or_null(&p, step->kind == STEP_SEND ? row->priority : -1, -1);
+		add_text(&p, capped_action(step));
+		add_interval(&p, row->capped_within);
+		add_interval(&p, row->best_time_within);
+		add_bool(&p, step->also);
 		run_many(
 			&plan,
 			"INSERT INTO journey.step (version_id, step_no, kind, label, line, next_step, else_step,"
-			" duration, since_event, event, of_step, condition, past_action, channel, template, priority)"
-			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+			" duration, since_event, event, of_step, condition, past_action, local_time, local_days,"
+			" channel, channels, best, template, priority, when_capped, capped_within, best_time_within, also)"
+			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)",
 			&p, SPI_OK_INSERT);
 	}
 }
@@ -319,14 +380,17 @@ insert_version(Compilation *c, int journey_id, int version, TimestampTz at)
 	add_expression(&p, script->key);
 	add_text(&p, reentry_name(script->reentry));
 	add_interval(&p, c->reentry_after);
+	add_int_or_null(&p, c->limit, 0);
+	add_interval(&p, c->limit_per);
 	add_event(&p, script->goal_event);
 	add_expression(&p, script->goal_condition);
 	add_interval(&p, c->goal_within);
 	add_expression(&p, script->goal_value);
 	add_time(&p, at);
 	if (run("INSERT INTO journey.version (journey_id, version, script, topic, priority, holdout, holdout_by,"
-			" key_expression, reentry, reentry_after, goal_event, goal_condition, goal_within, goal_value, created_at)"
-			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+			" key_expression, reentry, reentry_after, limit_entries, limit_per,"
+			" goal_event, goal_condition, goal_within, goal_value, created_at)"
+			" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
 			" ON CONFLICT (journey_id, version) DO NOTHING RETURNING version_id",
 			&p, SPI_OK_INSERT_RETURNING) != 1)
 		ereport(ERROR, errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),

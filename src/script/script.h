@@ -16,6 +16,7 @@
 #define PGJ_SCRIPT_H
 
 #define SCRIPT_MAX_LENGTH (1024 * 1024) /* bytes */
+#define SCRIPT_MAX_PRIORITY 100
 #define SCRIPT_MAX_STEPS 10000
 #define SCRIPT_MAX_NESTING 100 /* blocks within blocks */
 #define SCRIPT_MAX_ERRORS 50   /* more are not worth reading */
@@ -33,7 +34,8 @@ typedef struct ScriptText
 {
 	char *text;
 	int offset;
-	ScriptFlip flip; /* of an event */
+	ScriptFlip flip;		 /* of an event */
+	struct ScriptText *next; /* in a list of names */
 } ScriptText;
 
 /* An embedded SQL expression, as written. */
@@ -77,6 +79,15 @@ typedef enum ScriptStepKind
 	STEP_EXIT
 } ScriptStepKind;
 
+/* What to do with a message that a frequency cap does not allow. */
+typedef enum ScriptCappedAction
+{
+	CAPPED_NOT_SAID, /* skip */
+	CAPPED_SKIP,
+	CAPPED_DEFER,
+	CAPPED_EXIT
+} ScriptCappedAction;
+
 typedef enum ScriptPastAction
 {
 	PAST_CONTINUE,
@@ -107,9 +118,17 @@ typedef struct ScriptStep
 	ScriptText *of;		   /* WAIT FOR event OF label */
 	ScriptExpr *condition; /* WAIT UNTIL, WAIT (…), WAIT FOR */
 	ScriptPastAction past;
-	ScriptText *channel;
+	ScriptText *time;	  /* WAIT UNTIL '09:00' */
+	ScriptText *days;	  /* ON …; NULL: every day */
+	ScriptText *channel;  /* SEND; NULL: one of channels */
+	ScriptText *channels; /* FIRST OF (…), BEST OF (…) */
+	bool best;			  /* BEST OF */
 	ScriptText *template;
 	ScriptText *priority;
+	ScriptCappedAction when_capped;
+	ScriptText *capped_within;
+	ScriptText *best_time_within;
+	bool also;
 	ScriptArm *arms;			   /* IF */
 	struct ScriptStep *then_steps; /* WAIT FOR */
 	struct ScriptStep *else_steps; /* WAIT FOR, IF */
@@ -125,6 +144,8 @@ typedef struct Script
 	bool has_reentry;
 	ScriptReentry reentry;
 	ScriptText *reentry_after;
+	ScriptText *limit; /* a number of entries */
+	ScriptText *limit_per;
 	ScriptExit *exits;
 	ScriptText *goal_event;
 	ScriptExpr *goal_condition;
@@ -190,6 +211,7 @@ typedef struct ScriptParser
 	int nerrors;
 	bool first_step_seen;
 	bool in_error;		   /* an error was recorded inside this step */
+	bool in_send;		   /* behind SEND, before its semicolon */
 	bool unsupported_seen; /* syntax errors now may be consequences */
 	const char *later;	   /* of the last token, if it is LATER */
 

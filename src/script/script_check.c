@@ -12,8 +12,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -26,7 +24,7 @@
 
 #define DEFAULT_TOPIC "promotions"
 #define DEFAULT_PRIORITY 50
-#define MAX_PRIORITY 100
+#define MAX_LIMIT 1000000
 
 /* -------- problems -------- */
 
@@ -137,84 +135,53 @@ upper_case(const char *word)
 	return asc_toupper(word, strlen(word));
 }
 
+/*
+ * Which word of the language may be meant?  One that could stand there, if the
+ * message says what could.
+ */
+static char *
+keyword_hint(const ScriptError *error)
+{
+	const char *expecting = strstr(error->message, ", expecting ");
+	char *word = upper_case(error->word);
+	List *keywords = NIL;
+	const char *const *keyword;
+	char *hint;
+
+	for (keyword = pgj_script_keywords(); *keyword; keyword++)
+	{
+		char *name = upper_case(*keyword);
+
+		if (expecting == NULL || strstr(expecting, " of SEND ") != NULL ||
+			strstr(expecting, psprintf(" %s", name)) != NULL)
+			keywords = lappend(keywords, name);
+	}
+	hint = pgj_script_hint(word, keywords);
+	/* a keyword in the wrong place is spelled right */
+	if (hint && strstr(hint, psprintf("\"%s\"", word)))
+		return NULL;
+	return hint;
+}
+
 static void
 add_syntax_errors(Compilation *c, ScriptParser *parser)
 {
 	ScriptError *error;
-	List *keywords = NIL;
-	const char *const *keyword;
-
-	for (keyword = pgj_script_keywords(); *keyword; keyword++)
-		keywords = lappend(keywords, upper_case(*keyword));
 
 	for (error = parser->errors; error; error = error->next)
 	{
 		int sqlstate = ERRCODE_SYNTAX_ERROR;
-		char *hint = NULL;
 
 		if (error->kind == SCRIPT_UNSUPPORTED)
 			sqlstate = ERRCODE_FEATURE_NOT_SUPPORTED;
 		else if (error->kind == SCRIPT_LIMIT)
 			sqlstate = ERRCODE_PROGRAM_LIMIT_EXCEEDED;
-		if (error->word)
-		{
-			char *word = upper_case(error->word);
-
-			hint = pgj_script_hint(word, keywords);
-			/* a keyword in the wrong place is spelled right */
-			if (hint && strstr(hint, psprintf("\"%s\"", word)))
-				hint = NULL;
-		}
-		pgj_problem_add(c, error->offset, sqlstate, error->message, hint);
+		pgj_problem_add(c, error->offset, sqlstate, error->message,
+						error->word ? keyword_hint(error) : NULL);
 	}
 }
 
 /* -------- clauses -------- */
-
-static Interval *
-check_interval(Compilation *c, const ScriptText *text)
-{
-	const char *problem = NULL;
-	Interval *result;
-
-	if (text == NULL)
-		return NULL;
-	result = pgj_interval_parse(text->text, &problem);
-	if (result == NULL)
-		pgj_problem_add(
-			c, text->offset, ERRCODE_INVALID_PARAMETER_VALUE,
-			psprintf("%s: '%s'", problem, text->text),
-			pstrdup(
-				"Write a duration such as '90 minutes', '1 day' or '2 weeks'."));
-	return result;
-}
-
-/* Write a plain number; the scanner lets no other characters through. */
-static double
-number_of(const ScriptText *text)
-{
-	return strtod(text->text, NULL);
-}
-
-static int
-check_priority(Compilation *c, const ScriptText *text, int otherwise)
-{
-	double value;
-
-	if (text == NULL)
-		return otherwise;
-	value = number_of(text);
-	if (value < 0 || value > MAX_PRIORITY || value != floor(value))
-	{
-		pgj_problem_add(
-			c, text->offset, ERRCODE_INVALID_PARAMETER_VALUE,
-			psprintf("a priority must be a whole number from 0 to %d",
-					 MAX_PRIORITY),
-			NULL);
-		return otherwise;
-	}
-	return (int) value;
-}
 
 static void
 check_clauses(Compilation *c)
@@ -231,7 +198,7 @@ check_clauses(Compilation *c)
 
 	if (script->holdout)
 	{
-		c->holdout = number_of(script->holdout) / 100;
+		c->holdout = pgj_script_number(script->holdout) / 100;
 		if (!(c->holdout >= 0 && c->holdout < 1))
 			pgj_problem_add(
 				c, script->holdout->offset, ERRCODE_INVALID_PARAMETER_VALUE,
@@ -244,23 +211,13 @@ check_clauses(Compilation *c)
 			pstrdup("REENTRY ONCE PER KEY needs a KEY clause"),
 			pstrdup("Without a key, REENTRY NEVER lets a contact in once."));
 	c->topic = script->topic ? script->topic->text : DEFAULT_TOPIC;
-	c->priority = check_priority(c, script->priority, DEFAULT_PRIORITY);
-	c->goal_within = check_interval(c, script->goal_within);
-	c->reentry_after = check_interval(c, script->reentry_after);
-}
-
-static void
-check_steps(Compilation *c)
-{
-	int i;
-
-	for (i = 0; i < c->nsteps; i++)
-	{
-		StepRow *row = &c->steps[i];
-
-		row->duration = check_interval(c, row->step->duration);
-		row->priority = check_priority(c, row->step->priority, c->priority);
-	}
+	c->priority = pgj_script_check_whole(c, script->priority, "priority", 0,
+										 SCRIPT_MAX_PRIORITY, DEFAULT_PRIORITY);
+	c->goal_within = pgj_script_check_interval(c, script->goal_within);
+	c->reentry_after = pgj_script_check_interval(c, script->reentry_after);
+	c->limit =
+		pgj_script_check_whole(c, script->limit, "limit", 1, MAX_LIMIT, 0);
+	c->limit_per = pgj_script_check_interval(c, script->limit_per);
 }
 
 /* -------- expressions -------- */
@@ -317,7 +274,7 @@ collect_expressions(Compilation *c)
 				add_expression(c, c->steps[i].arm->condition, EXPRESSION_RUN,
 							   BOOLOID);
 				break;
-			case STEP_WAIT_UNTIL:
+			case STEP_WAIT_UNTIL: /* without one: a time of day */
 				add_expression(c, step->condition, EXPRESSION_RUN,
 							   TIMESTAMPTZOID);
 				break;
@@ -416,10 +373,10 @@ pgj_script_compile(const Site *site, const char *text)
 			psprintf("the journey has more than %d steps", SCRIPT_MAX_STEPS),
 			NULL);
 	report_problems(c);
-	pgj_script_number(c->script);
+	pgj_script_number_steps(c->script);
 	c->steps = pgj_script_graph(c);
 	check_clauses(c);
-	check_steps(c);
+	pgj_script_check_steps(c);
 	pgj_script_check_reachable(c);
 	collect_expressions(c);
 	compile_expressions(c);

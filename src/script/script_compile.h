@@ -13,6 +13,7 @@
 #include "nodes/pg_list.h"
 #include "script/expression.h"
 #include "script/script.h"
+#include "utils/date.h"
 
 /* Something wrong in a script. */
 typedef struct Problem
@@ -45,6 +46,10 @@ typedef struct StepRow
 	int of_step;		  /* 0 = none */
 	Interval *duration;	  /* or NULL */
 	int priority;		  /* of a SEND */
+	Interval *capped_within;
+	Interval *best_time_within;
+	TimeADT local_time; /* of a WAIT UNTIL with a time of day */
+	bool days[8];		/* ISO: 1 is Monday; set in days[0] if some are named */
 } StepRow;
 
 typedef struct Compilation
@@ -65,6 +70,8 @@ typedef struct Compilation
 	const char *topic;
 	Interval *goal_within;
 	Interval *reentry_after;
+	int limit; /* 0 = none */
+	Interval *limit_per;
 } Compilation;
 
 /*
@@ -78,8 +85,17 @@ extern void pgj_problem_add(Compilation *c, int offset, int sqlstate,
 							char *message, char *hint);
 extern int pgj_script_line(Compilation *c, int offset);
 
+/* script_step.c: numbers, durations, times of day; what is not given is NULL */
+extern double pgj_script_number(const ScriptText *text);
+extern int pgj_script_check_whole(Compilation *c, const ScriptText *text,
+								  const char *what, int least, int most,
+								  int otherwise);
+extern Interval *pgj_script_check_interval(Compilation *c,
+										   const ScriptText *text);
+extern void pgj_script_check_steps(Compilation *c);
+
 /* script_graph.c: numbers, successors, what can never be reached */
-extern void pgj_script_number(Script *script);
+extern void pgj_script_number_steps(Script *script);
 extern StepRow *pgj_script_graph(Compilation *c);
 extern void pgj_script_check_reachable(Compilation *c);
 

@@ -48,6 +48,12 @@ typedef struct ScriptStepList
 	ScriptStep *last;
 } ScriptStepList;
 
+typedef struct ScriptCapped
+{
+	ScriptCappedAction action;
+	ScriptText *within;
+} ScriptCapped;
+
 typedef struct ScriptArmList
 {
 	ScriptArm  *first;
@@ -76,30 +82,34 @@ extern int	pgj_script_yylex(PGJ_SCRIPT_YYSTYPE *value, PGJ_SCRIPT_YYLTYPE *locat
 	ScriptStep *step;
 	ScriptStepList steps;
 	ScriptArmList arms;
+	ScriptCapped capped;
 	int			number;
 }
 
 %token <text> NAME "a name" STRING "a quoted string" NUMBER "a number"
+	TIME_OF_DAY "a time of day"
 %token <expr> EXPR "an expression"
 %token LATER "a word of a later release"
 %token OTHER "something else" LABEL_OPEN "<<" LABEL_CLOSE ">>"
-%token K_AFTER "AFTER" K_ALWAYS "ALWAYS" K_BY "BY" K_CALL "CALL"
-	K_CONTINUE "CONTINUE" K_ELSE "ELSE" K_ELSIF "ELSIF" K_END "END"
+%token K_AFTER "AFTER" K_ALSO "ALSO" K_ALWAYS "ALWAYS" K_AT "AT" K_BEST "BEST"
+	K_BEST_OF "BEST OF" K_BY "BY" K_CALL "CALL" K_CAPPED "CAPPED"
+	K_CONTINUE "CONTINUE" K_DEFER "DEFER" K_ELSE "ELSE" K_ELSIF "ELSIF" K_END "END"
 	K_ENTER "ENTER" K_EVENT "EVENT" K_EXIT "EXIT" K_EXIT_ON "EXIT ON" K_EXPIRES "EXPIRES"
-	K_FOR "FOR" K_GOAL "GOAL" K_HOLDOUT "HOLDOUT" K_IF "IF" K_KEY "KEY"
-	K_LAST "LAST" K_LEAVE "LEAVE" K_NEVER "NEVER" K_OF "OF" K_ON "ON" K_ONCE "ONCE"
+	K_FIRST_OF "FIRST OF" K_FOR "FOR" K_GOAL "GOAL" K_HOLDOUT "HOLDOUT" K_IF "IF" K_KEY "KEY"
+	K_LAST "LAST" K_LEAVE "LEAVE" K_LIMIT "LIMIT" K_NEVER "NEVER" K_OF "OF" K_ON "ON" K_ONCE "ONCE"
 	K_PER "PER" K_PRIORITY "PRIORITY" K_REENTRY "REENTRY"
 	K_SEGMENT "SEGMENT" K_SEND "SEND"
-	K_SINCE "SINCE" K_SKIP "SKIP" K_THEN "THEN" K_TIMEOUT "TIMEOUT"
+	K_SINCE "SINCE" K_SKIP "SKIP" K_THEN "THEN" K_TIME "TIME" K_TIMEOUT "TIMEOUT"
 	K_TOPIC "TOPIC" K_UNTIL "UNTIL" K_VALUE "VALUE" K_WAIT "WAIT"
-	K_WHERE "WHERE" K_WITHIN "WITHIN"
+	K_WHEN "WHEN" K_WHERE "WHERE" K_WITHIN "WITHIN"
 
-%type <text> event segment_event since of label
+%type <text> event segment_event since of label names days
 %type <expr> where value by
-%type <number> past
+%type <number> past one_of
 %type <step> step body awaited send_options
 %type <steps> items steps then_steps else_steps
 %type <arms> arms
+%type <capped> capped
 
 %%
 
@@ -142,6 +152,14 @@ clause:
 						parser->script->key = $2;
 				}
 		|	K_REENTRY reentry
+		|	K_LIMIT NUMBER K_PER STRING
+				{
+					if (once(parser, parser->script->limit != NULL, @1, "LIMIT"))
+					{
+						parser->script->limit = $2;
+						parser->script->limit_per = $4;
+					}
+				}
 		|	K_EXIT_ON event where
 				{
 					ScriptExit *rule = palloc(sizeof(ScriptExit));
@@ -282,6 +300,12 @@ body:
 					$$->condition = $3;
 					$$->past = $4;
 				}
+		|	K_WAIT K_UNTIL TIME_OF_DAY days ';'
+				{
+					$$ = make_step(parser, STEP_WAIT_UNTIL, @1);
+					$$->time = $3;
+					$$->days = $4;
+				}
 		|	K_WAIT K_FOR awaited where K_TIMEOUT STRING then_steps else_steps K_END K_WAIT ';'
 				{
 					$$ = $3;
@@ -307,6 +331,14 @@ body:
 					$$->offset = @1;
 					$$->channel = $2;
 					$$->template = $3;
+				}
+		|	K_SEND one_of '(' names ')' NAME send_options ';'
+				{
+					$$ = $7;
+					$$->offset = @1;
+					$$->best = $2;
+					$$->channels = $4;
+					$$->template = $6;
 				}
 		|	K_IF EXPR K_THEN steps arms else_steps K_END K_IF ';'
 				{
@@ -345,6 +377,29 @@ past:
 		|	K_ELSE K_CONTINUE			{ $$ = PAST_CONTINUE; }
 		|	K_ELSE K_SKIP				{ $$ = PAST_SKIP; }
 		|	K_ELSE K_EXIT				{ $$ = PAST_EXIT; }
+		;
+
+days:
+			%empty						{ $$ = NULL; }
+		|	K_ON names					{ $$ = $2; }
+		;
+
+one_of:
+			K_FIRST_OF					{ $$ = false; }
+		|	K_BEST_OF					{ $$ = true; }
+		;
+
+names:
+			NAME
+		|	names ',' NAME
+				{
+					ScriptText *last = $1;
+
+					while (last->next)
+						last = last->next;
+					last->next = $3;
+					$$ = $1;
+				}
 		;
 
 of:
@@ -393,6 +448,34 @@ send_options:
 					if (once(parser, $$->duration != NULL, @2, "EXPIRES"))
 						$$->duration = $3;
 				}
+		|	send_options K_WHEN K_CAPPED capped
+				{
+					$$ = $1;
+					if (once(parser, $$->when_capped != CAPPED_NOT_SAID, @2, "WHEN CAPPED"))
+					{
+						$$->when_capped = $4.action;
+						$$->capped_within = $4.within;
+					}
+				}
+		|	send_options K_AT K_BEST K_TIME K_WITHIN STRING
+				{
+					$$ = $1;
+					if (once(parser, $$->best_time_within != NULL, @2, "AT BEST TIME"))
+						$$->best_time_within = $6;
+				}
+		|	send_options K_ALSO
+				{
+					$$ = $1;
+					once(parser, $$->also, @2, "ALSO");
+					$$->also = true;
+				}
+		;
+
+capped:
+			K_SKIP						{ $$.action = CAPPED_SKIP; $$.within = NULL; }
+		|	K_EXIT						{ $$.action = CAPPED_EXIT; $$.within = NULL; }
+		|	K_DEFER						{ $$.action = CAPPED_DEFER; $$.within = NULL; }
+		|	K_DEFER K_WITHIN STRING		{ $$.action = CAPPED_DEFER; $$.within = $3; }
 		;
 
 %%
@@ -408,6 +491,10 @@ yyerror(PGJ_SCRIPT_YYLTYPE *location, ScriptParser *parser, const char *message)
 	int			end = parser->current_end;
 	const char *expected = strstr(message, ", expecting ");
 	char	   *near;
+
+	/* bison does not list more than four */
+	if (expected == NULL && parser->in_send)
+		expected = ", expecting an option of SEND or ';'";
 
 	/* what follows from an error already recorded is not worth saying */
 	if (parser->in_error)
@@ -450,6 +537,7 @@ yyerror(PGJ_SCRIPT_YYLTYPE *location, ScriptParser *parser, const char *message)
 		case K_GOAL:
 		case K_HOLDOUT:
 		case K_KEY:
+		case K_LIMIT:
 		case K_REENTRY:
 		case K_TOPIC:
 		case K_PRIORITY:

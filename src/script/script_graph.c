@@ -37,7 +37,7 @@ number_steps(ScriptStep *step, int n)
 }
 
 void
-pgj_script_number(Script *script)
+pgj_script_number_steps(Script *script)
 {
 	int n PG_USED_FOR_ASSERTS_ONLY = number_steps(script->steps, 1);
 

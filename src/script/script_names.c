@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "executor/spi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/varlena.h"
@@ -135,36 +136,86 @@ check_name(Compilation *c, const ScriptText *name, const char *kind,
 						pgj_script_hint(name->text, names));
 }
 
+/* A SEND needs its template for each channel that it may go over. */
 static void
-check_template(Compilation *c, Names *names, const ScriptStep *step)
+check_template(Compilation *c, Names *names, const ScriptText *name,
+			   const ScriptText *channel)
 {
 	ListCell *lc;
 	List *candidates = NIL;
+	StringInfoData others; /* channels the template exists for */
+	char *hint;
 
+	/* of a channel that does not exist it has been said */
+	if (!is_member(names->channels, channel->text))
+		return;
+
+	initStringInfo(&others);
 	foreach (lc, names->templates)
 	{
 		NamedTemplate *template = lfirst(lc);
+		bool named = strcmp(template->name, name->text) == 0;
 
-		if (strcmp(template->name, step->template->text) == 0)
+		if (strcmp(template->channel, channel->text) == 0)
 		{
-			if (strcmp(template->channel, step->channel->text) != 0 &&
-				is_member(names->channels, step->channel->text))
-				pgj_problem_add(
-					c, step->template->offset,
-					ERRCODE_INVALID_OBJECT_DEFINITION,
-					psprintf("template \"%s\" is of channel \"%s\", not \"%s\"",
-							 template->name, template->channel,
-							 step->channel->text),
-					NULL);
-			return;
-		}
-		if (strcmp(template->channel, step->channel->text) == 0)
+			if (named)
+				return;
 			candidates = lappend(candidates, template->name);
+		}
+		else if (named)
+			appendStringInfo(&others, "%s\"%s\"", others.len > 0 ? ", " : "",
+							 template->channel);
 	}
-	pgj_problem_add(
-		c, step->template->offset, ERRCODE_UNDEFINED_OBJECT,
-		psprintf("template \"%s\" does not exist", step->template->text),
-		pgj_script_hint(step->template->text, candidates));
+	hint = pgj_script_hint(name->text, candidates);
+	if (others.len == 0)
+		pgj_problem_add(c, name->offset, ERRCODE_UNDEFINED_OBJECT,
+						psprintf("template \"%s\" does not exist", name->text),
+						hint);
+	else
+		pgj_problem_add(
+			c, name->offset, ERRCODE_UNDEFINED_OBJECT,
+			psprintf("template \"%s\" does not exist for channel \"%s\"",
+					 name->text, channel->text),
+			hint
+				? hint
+				: psprintf(
+					  "It exists for %s; journey.create_template() with channel => '%s' adds the other.",
+					  others.data, channel->text));
+}
+
+static void
+check_send(Compilation *c, Names *names, const ScriptStep *step)
+{
+	const ScriptText *channel;
+	List *seen = NIL;
+
+	if (step->channel)
+	{
+		check_name(c, step->channel, "channel", names->channels);
+		check_template(c, names, step->template, step->channel);
+		return;
+	}
+	for (channel = step->channels; channel; channel = channel->next)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (is_member(seen, channel->text))
+		{
+			pgj_problem_add(
+				c, channel->offset, ERRCODE_DUPLICATE_OBJECT,
+				psprintf("channel \"%s\" is named twice", channel->text), NULL);
+			continue;
+		}
+		seen = lappend(seen, channel->text);
+		check_name(c, channel, "channel", names->channels);
+		check_template(c, names, step->template, channel);
+	}
+	if (step->channels->next == NULL)
+		pgj_problem_add(c, step->channels->offset, ERRCODE_SYNTAX_ERROR,
+						psprintf("%s wants at least two channels",
+								 step->best ? "BEST OF" : "FIRST OF"),
+						psprintf("With one, write SEND %s %s.",
+								 quote_identifier(step->channels->text),
+								 quote_identifier(step->template->text)));
 }
 
 /*
@@ -335,8 +386,7 @@ pgj_script_check_names(Compilation *c)
 		switch (row->step->kind)
 		{
 			case STEP_SEND:
-				check_name(c, row->step->channel, "channel", names.channels);
-				check_template(c, &names, row->step);
+				check_send(c, &names, row->step);
 				break;
 			case STEP_WAIT:
 				if (row->step->since)

@@ -40,10 +40,15 @@ typedef struct Keyword
 
 static const Keyword keywords[] = {
 	{ "after", K_AFTER },
+	{ "also", K_ALSO },
 	{ "always", K_ALWAYS },
+	{ "at", K_AT },
+	{ "best", K_BEST },
 	{ "by", K_BY },
 	{ "call", K_CALL },
+	{ "capped", K_CAPPED },
 	{ "continue", K_CONTINUE },
+	{ "defer", K_DEFER },
 	{ "else", K_ELSE },
 	{ "elsif", K_ELSIF },
 	{ "end", K_END },
@@ -58,6 +63,7 @@ static const Keyword keywords[] = {
 	{ "key", K_KEY },
 	{ "last", K_LAST },
 	{ "leave", K_LEAVE },
+	{ "limit", K_LIMIT },
 	{ "never", K_NEVER },
 	{ "of", K_OF },
 	{ "on", K_ON },
@@ -70,20 +76,22 @@ static const Keyword keywords[] = {
 	{ "since", K_SINCE },
 	{ "skip", K_SKIP },
 	{ "then", K_THEN },
+	{ "time", K_TIME },
 	{ "timeout", K_TIMEOUT },
 	{ "topic", K_TOPIC },
 	{ "until", K_UNTIL },
 	{ "value", K_VALUE },
 	{ "wait", K_WAIT },
+	{ "when", K_WHEN },
 	{ "where", K_WHERE },
 	{ "within", K_WITHIN },
 };
 
 /* Words of later releases, where no name or expression is expected. */
 static const char *const later_words[] = { "active", "audience", "call",
-										   "limit",	 "repeat",	 "set",
-										   "split",	 "start",	 "tag",
-										   "untag",	 NULL };
+										   "repeat", "set",		 "split",
+										   "start",	 "tag",		 "untag",
+										   NULL };
 
 static const char *const expression_ends[] = {
 	"active", "audience", "call",	 "else",   "elsif",	  "end",
@@ -180,6 +188,7 @@ make_text(char *text, int offset)
 	result->text = text;
 	result->offset = offset;
 	result->flip = FLIP_NONE;
+	result->next = NULL;
 	return result;
 }
 
@@ -328,7 +337,12 @@ expects_name(const ScriptParser *parser)
 		case K_SEND:
 		case K_SEGMENT:
 		case LABEL_OPEN:
+		case '(':
+		case ')':
+		case ',':
 			return true;
+		case K_ON:
+			return before == TIME_OF_DAY;
 		case K_FOR:
 			return before == K_WAIT;
 		case NAME:
@@ -371,7 +385,7 @@ later_construct(const ScriptParser *parser)
 {
 	const RawToken *token = ahead(parser, 0);
 
-	if (parser->previous == K_ON)
+	if (parser->previous == K_ON && parser->before_previous != TIME_OF_DAY)
 	{
 		if (is_word(parser, token, "date"))
 			return "ON DATE";
@@ -379,22 +393,11 @@ later_construct(const ScriptParser *parser)
 			return "ON SCHEDULE";
 		return NULL;
 	}
-	if (parser->previous == K_SEND)
-	{
-		if (next_is(parser, 1, "of") && is_word(parser, token, "first"))
-			return "SEND FIRST OF";
-		if (next_is(parser, 1, "of") && is_word(parser, token, "best"))
-			return "SEND BEST OF";
-		return NULL;
-	}
 	if (expects_name(parser))
 		return NULL;
-	if (is_word(parser, token, "exit") && next_is(parser, 1, "when"))
+	if (is_word(parser, token, "exit") && next_is(parser, 1, "when") &&
+		parser->previous != K_CAPPED)
 		return "EXIT WHEN";
-	if (is_word(parser, token, "at") && next_is(parser, 1, "best"))
-		return "AT BEST TIME";
-	if (is_word(parser, token, "when") && next_is(parser, 1, "capped"))
-		return "WHEN CAPPED";
 	if (is_word(parser, token, "start") && next_is(parser, 1, "journey"))
 		return "START JOURNEY";
 	if (is_one_of(parser, token, later_words))
@@ -402,25 +405,29 @@ later_construct(const ScriptParser *parser)
 	return NULL;
 }
 
-/* WAIT UNTIL '09:00': a time of day and nothing else. */
+/*
+ * WAIT UNTIL '09:00': a literal that starts as a time of day does.  What is not
+ * quite one ('9:00pm') is an error here, and not an instant.
+ */
 static bool
-is_time_of_day(const char *source)
+is_time_of_day(const ScriptParser *parser, const RawToken *token)
 {
-	int i = 1;
+	int i = token->start + 1;
 	int digits = 0;
 
-	if (source[0] != '\'')
+	if (token->kind != RAW_STRING)
 		return false;
-	for (; source[i] >= '0' && source[i] <= '9'; i++)
+	for (; parser->text[i] >= '0' && parser->text[i] <= '9'; i++)
 		digits++;
-	if (digits < 1 || digits > 2 || source[i] != ':')
-		return false;
-	for (; source[i] && source[i] != '\''; i++)
-	{
-		if (source[i] != ':' && (source[i] < '0' || source[i] > '9'))
-			return false;
-	}
-	return source[i] == '\'' && source[i + 1] == '\0';
+	return digits >= 1 && digits <= 2 && parser->text[i] == ':';
+}
+
+/* Do FIRST OF or BEST OF stand where a channel may? */
+static bool
+one_of(const ScriptParser *parser)
+{
+	return parser->previous == K_SEND && next_is(parser, 1, "of") &&
+		   (next_is(parser, 0, "first") || next_is(parser, 0, "best"));
 }
 
 static int
@@ -431,12 +438,25 @@ keyword_token(const ScriptParser *parser, const RawToken *token)
 	/* EXIT ON is one token: EXIT alone is a step */
 	if (is_word(parser, token, "exit") && next_is(parser, 1, "on"))
 		return K_EXIT_ON;
+	if (one_of(parser))
+		return is_word(parser, token, "first") ? K_FIRST_OF : K_BEST_OF;
 	for (i = 0; i < lengthof(keywords); i++)
 	{
 		if (is_word(parser, token, keywords[i].word))
 			return keywords[i].token;
 	}
 	return NAME;
+}
+
+/* A character that is a token of the grammar. */
+static int
+single(const ScriptParser *parser, const RawToken *token)
+{
+	char c = parser->text[token->start];
+
+	if (token->end - token->start == 1 && (c == '(' || c == ')' || c == ','))
+		return c;
+	return OTHER;
 }
 
 static int
@@ -451,15 +471,20 @@ next_token(ScriptParser *parser, PGJ_SCRIPT_YYSTYPE *value)
 
 	if (expects_expression(parser))
 	{
+		const RawToken *first = token;
+		int at = parser->next_token;
 		bool until = (parser->previous == K_UNTIL);
 
 		value->expr = collect_expression(parser);
 		if (value->expr->source[0] == '\0')
 			pgj_script_error(parser, SCRIPT_SYNTAX, value->expr->offset, 0,
 							 "an expression is missing");
-		else if (until && is_time_of_day(value->expr->source))
-			pgj_script_error(parser, SCRIPT_UNSUPPORTED, value->expr->offset, 0,
-							 "WAIT UNTIL a time of day is not supported yet");
+		else if (until && parser->next_token == at + 1 &&
+				 is_time_of_day(parser, first))
+		{
+			value->text = make_text(copy_unquoted(parser, first), first->start);
+			return TIME_OF_DAY;
+		}
 		return EXPR;
 	}
 
@@ -474,12 +499,14 @@ next_token(ScriptParser *parser, PGJ_SCRIPT_YYSTYPE *value)
 	switch (token->kind)
 	{
 		case RAW_WORD:
-			result = expects_name(parser) && !segment_event(parser)
+			result = expects_name(parser) && !segment_event(parser) &&
+							 !one_of(parser)
 						 ? NAME
 						 : keyword_token(parser, token);
 			if (result == NAME)
 				value->text = make_name(parser, token);
-			else if (result == K_EXIT_ON)
+			else if (result == K_EXIT_ON || result == K_FIRST_OF ||
+					 result == K_BEST_OF)
 			{
 				parser->next_token++;
 				parser->current_end = ahead(parser, 0)->end;
@@ -511,6 +538,11 @@ next_token(ScriptParser *parser, PGJ_SCRIPT_YYSTYPE *value)
 		case RAW_PERCENT:
 			result = '%';
 			break;
+		case RAW_OPEN:
+		case RAW_CLOSE:
+		case RAW_OTHER:
+			result = single(parser, token);
+			break;
 		case RAW_END:
 			return 0;
 		default:
@@ -530,6 +562,10 @@ pgj_script_yylex(PGJ_SCRIPT_YYSTYPE *value, PGJ_SCRIPT_YYLTYPE *location,
 	if (parser->previous == ';')
 		parser->in_error = false;
 	token = next_token(parser, value);
+	if (token == K_SEND || token == ';')
+		parser->in_send = false;
+	else if (parser->previous == K_SEND)
+		parser->in_send = true;
 
 	*location = parser->current_start;
 	parser->before_previous = parser->previous;

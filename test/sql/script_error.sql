@@ -108,7 +108,6 @@ WAIT FOR ENTER SEGMENT lapsed TIMEOUT '1 day' END WAIT;$$);
 :try $$ON SCHEDULE '* * * * *' FOR SEGMENT s EXIT;$$);
 :try $$ON CALL AUDIENCE c.country = 'GB' EXIT;$$);
 :try $$ON CALL EXIT WHEN c.country = 'GB' EXIT;$$);
-:try $$ON CALL LIMIT 100 PER '1 day' EXIT;$$);
 :try $$ON CALL ACTIVE FROM '2026-01-01' UNTIL '2026-02-01' EXIT;$$);
 :try $$ON CALL
 SPLIT 50% a THEN EXIT; 50% b THEN EXIT; END SPLIT;
@@ -118,12 +117,6 @@ UNTAG t;
 CALL f(c.id);
 START JOURNEY j KEY c.id;
 REPEAT WAIT '1 day'; UNTIL true; END REPEAT;
-SEND email cart_offer AT BEST TIME WITHIN '1 day';
-SEND email cart_offer WHEN CAPPED SKIP;
-SEND FIRST OF (sms, email) cart_offer;
-SEND BEST OF (sms, email) cart_offer;
-WAIT UNTIL '09:00';
-WAIT UNTIL '9:30' ON mon, tue;
 $$);
 
 -- quotes, comments, parentheses that do not end
