@@ -112,7 +112,7 @@ OBJS = \
        src/outbox/preview.o src/outbox/liquid_parse.o src/outbox/liquid_expr.o src/outbox/liquid_render.o \
        src/outbox/liquid_value.o src/outbox/liquid_filter.o src/outbox/liquid_text.o src/outbox/liquid_date.o \
        src/feedback/receipt.o \
-       src/measure/fraction.o src/measure/stat.o src/measure/special.o
+       src/measure/fraction.o src/measure/stat.o src/measure/special.o src/measure/rate.o src/measure/hours.o
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS   = -std=gnu99 -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-declaration-after-statement
 SHLIB_LINK  = -Wl,--version-script=$(srcdir)/src/exports.map

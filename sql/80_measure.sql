@@ -103,3 +103,35 @@ SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_stat_srm';
 REVOKE ALL ON FUNCTION journey.stat_srm(bigint[], float8[], float8) FROM PUBLIC;
 COMMENT ON FUNCTION journey.stat_srm(bigint[], float8[], float8) IS 'Do the arms have the sizes their weights promise? Chi-squared for one look at the end; sequential_p (Dirichlet-multinomial) may be looked at daily.';
+
+CREATE FUNCTION journey.stat_beta_cdf(x float8, a float8, b float8)
+RETURNS float8
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_stat_beta_cdf';
+REVOKE ALL ON FUNCTION journey.stat_beta_cdf(float8, float8, float8) FROM PUBLIC;
+COMMENT ON FUNCTION journey.stat_beta_cdf(float8, float8, float8) IS 'The probability that a rate with distribution Beta(a, b) is less than x';
+
+CREATE FUNCTION journey.stat_beta_quantile(p float8, a float8, b float8)
+RETURNS float8
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_stat_beta_quantile';
+REVOKE ALL ON FUNCTION journey.stat_beta_quantile(float8, float8, float8) FROM PUBLIC;
+COMMENT ON FUNCTION journey.stat_beta_quantile(float8, float8, float8) IS 'The quantile of Beta(a, b), 0 < p < 1';
+
+CREATE FUNCTION journey.stat_beta_drop(a1 float8, b1 float8, a2 float8, b2 float8, ratio float8 DEFAULT 0.7)
+RETURNS float8
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_stat_beta_drop';
+REVOKE ALL ON FUNCTION journey.stat_beta_drop(float8, float8, float8, float8, float8) FROM PUBLIC;
+COMMENT ON FUNCTION journey.stat_beta_drop(float8, float8, float8, float8, float8) IS 'The probability that a rate with distribution Beta(a2, b2) is less than ratio times one with Beta(a1, b1), without random numbers';
+
+CREATE FUNCTION journey.stat_hours(counts float8[], prior float8[], kappa float8 DEFAULT 10)
+RETURNS float8[]
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_stat_hours';
+REVOKE ALL ON FUNCTION journey.stat_hours(float8[], float8[], float8) FROM PUBLIC;
+COMMENT ON FUNCTION journey.stat_hours(float8[], float8[], float8) IS 'At which hours somebody responds: 24 counts by hour, smoothed over midnight, and everybody''s shares, which weigh as much as kappa events; the result sums to 1';

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * special.c
- *	  Normal, t and chi-squared distributions.
+ *	  Normal, t, chi-squared and beta distributions.
  *
  * Plain double arithmetic, no tables beyond AS 241's coefficients and no state,
  * so every function may run in a parallel worker.  Tails are computed as tails,
@@ -148,8 +148,8 @@ pgj_log_gamma(double x)
  * ln B(a, b).  Three large log-gammas would cancel to nothing when an argument
  * is large, so there Stirling's formula is subtracted term by term.
  */
-static double
-log_beta(double a, double b)
+double
+pgj_log_beta(double a, double b)
 {
 	double p = Min(a, b);
 	double q = Max(a, b);
@@ -229,10 +229,22 @@ incomplete_beta(double a, double b, double x, double y)
 	if (y <= 0.0)
 		return 1.0;
 	prefactor = exp(a * (x > 0.5 ? log1p(-y) : log(x)) +
-					b * (y > 0.5 ? log1p(-x) : log(y)) - log_beta(a, b));
+					b * (y > 0.5 ? log1p(-x) : log(y)) - pgj_log_beta(a, b));
 	if (x < (a + 1.0) / (a + b + 2.0))
 		return prefactor * beta_fraction(a, b, x) / a;
 	return 1.0 - prefactor * beta_fraction(b, a, y) / b;
+}
+
+double
+pgj_beta_cdf(double x, double a, double b)
+{
+	return incomplete_beta(a, b, x, 1.0 - x);
+}
+
+double
+pgj_beta_tail(double x, double a, double b)
+{
+	return incomplete_beta(b, a, 1.0 - x, x);
 }
 
 double
