@@ -44,6 +44,13 @@ extern void pgj_check_time(StringInfo out, TimestampTz at);
 
 extern void pgj_check_withhold(Check *check, const char *reason);
 
+/*
+ * FIRST OF, BEST OF: settle the channel of what the rest of the checks are
+ * about.
+ */
+extern void pgj_channel_check(const Site *site, GateStage stage, Check *checks,
+							  int n);
+
 /* Withhold what is suppressed, by address or by contact. */
 extern void pgj_suppression_check(const Site *site, GateStage stage,
 								  Check *checks, int n);

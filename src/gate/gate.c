@@ -480,6 +480,7 @@ pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 
 	if (stage != GATE_ENTRY)
 		check_exit(checks, n);
+	pgj_channel_check(site, stage, checks, n);
 	read_definitions(site, checks, n);
 	check_consent(site, stage, checks, n);
 	if (count_open(checks, n) > 0)

@@ -66,14 +66,13 @@ pgj_beta_drop(double a1, double b1, double a2, double b2, double ratio)
 			double p = 1.0 / (1.0 + exp(-u));
 			double log_p = u > 0 ? -log1p(exp(-u)) : u - log1p(exp(u));
 			double log_q = u > 0 ? -u - log1p(exp(-u)) : -log1p(exp(u));
-			double weight = exp(a1 * log_p + b1 * log_q - norm) * scale *
-							cosh(t) * step;
+			double weight =
+				exp(a1 * log_p + b1 * log_q - norm) * scale * cosh(t) * step;
 			double limit = ratio * p;
 
 			if (i > 0 && weight < 1e-25)
 				break;
-			sum +=
-				weight * (limit >= 1.0 ? 1.0 : pgj_beta_cdf(limit, a2, b2));
+			sum += weight * (limit >= 1.0 ? 1.0 : pgj_beta_cdf(limit, a2, b2));
 		}
 	}
 	return fmin(sum, 1.0);
@@ -85,9 +84,10 @@ static void
 check_beta(double a, double b)
 {
 	if (!(a > 0.0 && b > 0.0) || isinf(a) || isinf(b))
-		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				errmsg(
-					"parameters of a Beta distribution must be positive and finite"));
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg(
+				"parameters of a Beta distribution must be positive and finite"));
 }
 
 Datum
