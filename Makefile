@@ -4,7 +4,7 @@
 # make installcheck, with PG_CONFIG naming the server.  The targets of the first
 # half make their own throw-away installation and need no PostgreSQL yet.
 
-SANDBOX_TARGETS = help check check-% demo bench bench-% crash crash-sabotage segments segments-sabotage fuzz format format-check lint
+SANDBOX_TARGETS = help check check-% demo bench bench-% crash crash-sabotage gate-model segments segments-sabotage fuzz format format-check lint
 
 GOALS = $(or $(MAKECMDGOALS),all)
 ifeq ($(filter-out $(SANDBOX_TARGETS),$(GOALS)),)
@@ -19,9 +19,10 @@ help:
 	@echo 'On Debian 12, installing packages as needed, in a throw-away installation:'
 	@echo 'make demo             a year of a real shop in a minute'
 	@echo 'make check            every test'
-	@echo 'make check-SUITE      one suite: house unit regress isolation tap fuzz segments crash sabotage segments-sabotage'
+	@echo 'make check-SUITE      one suite: house unit regress isolation tap fuzz segments gate-model crash sabotage segments-sabotage'
 	@echo 'make crash            kill and recover for CYCLES=200 cycles'
 	@echo 'make crash-sabotage   prove that it notices faults planted on purpose'
+	@echo 'make gate-model       random histories against a model of the gate for CYCLES=300 cycles; SEED=n'
 	@echo 'make segments         random segments against plain SQL for CYCLES=500 cycles; SEED=n'
 	@echo 'make segments-sabotage prove that it notices faults planted on purpose'
 	@echo 'make fuzz             run the fuzz targets for SECONDS=60 each'
@@ -46,6 +47,9 @@ crash:
 
 crash-sabotage:
 	@test/crash/sabotage.sh $(CYCLES)
+
+gate-model:
+	@GATE_CYCLES=$(or $(CYCLES),300) test/run.sh gate-model
 
 segments:
 	@SEGMENT_CYCLES=$(or $(CYCLES),500) test/run.sh segments

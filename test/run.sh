@@ -8,6 +8,7 @@
 #	regress, isolation, tap
 #	fuzz		FUZZ_SECONDS each (10)
 #	segments	SEGMENT_CYCLES (12) of random segments; SEED
+#	gate-model	GATE_CYCLES (12) of random histories against a model of the gate; SEED
 #	crash		CRASH_CYCLES (20)
 #	sabotage	faults planted on purpose, which the crash suite must find
 #	segments-sabotage	the same for the segments suite
@@ -20,7 +21,7 @@ set -uo pipefail
 # shellcheck source=tools/sandbox.sh
 . "$(dirname "$0")/../tools/sandbox.sh"
 
-all=(house unit regress isolation tap fuzz segments crash sabotage segments-sabotage)
+all=(house unit regress isolation tap fuzz segments gate-model crash sabotage segments-sabotage)
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=("${all[@]}")
 for suite in "${suites[@]}"; do
@@ -90,6 +91,11 @@ suite_segments() {
 	local seed=${SEED:-}
 	[ -n "${SEGMENT_CYCLES:-}" ] || seed=${seed:-493440}
 	tap_suite as_user env ${seed:+SEED="$seed"} "$sandbox/src/test/segment/run.sh" "${SEGMENT_CYCLES:-12}"
+}
+suite_gate-model() {
+	local seed=${SEED:-}
+	[ -n "${GATE_CYCLES:-}" ] || seed=${seed:-1}
+	tap_suite as_user env ${seed:+SEED="$seed"} "$sandbox/src/test/gate/run.sh" "${GATE_CYCLES:-12}"
 }
 suite_crash() { tap_suite as_user "$sandbox/src/test/crash/run.sh" "${CRASH_CYCLES:-20}"; }
 

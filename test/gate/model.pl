@@ -1,0 +1,260 @@
+# The gate against a naive model of its rules (model.sql) on random histories.
+#
+# Each cycle makes a shop of a few contacts and some journeys, and then lets
+# things happen to them: runs start and end, consents come and go, addresses
+# change, caps and hours are made and dropped, relays claim.  Each verdict that
+# the extension stores is judged by the model, which keeps books of its own, and
+# so is what should have been asked and was not.  Time passes in one of three
+# ways: by a tick at each instant at which something is due, by late ticks only, or
+# by replay.
+#
+# CYCLES=n, SEED=n (printed; repeats everything), CYCLE=n (only this one),
+# STEPS=n, FEATURES=a,b (only these).  A mismatch leaves the SQL of its cycle in
+# mismatch-SEED-CYCLE.sql: a script for psql, to be run as a superuser in an empty database.
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin, "$FindBin::RealBin/../segment";
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use Random;
+use Session;
+
+my $cycles = $ENV{CYCLES} // 20;
+my $seed = $ENV{SEED} // int rand 1_000_000;
+my $steps = $ENV{STEPS} // 80;
+my @only = split /,/, $ENV{CYCLE} // '';
+my %wanted = map { $_ => 1 } split /,/, $ENV{FEATURES} // '';
+diag("CYCLES=$cycles SEED=$seed");
+
+my $node = PostgreSQL::Test::Cluster->new('gate');
+$node->init;
+$node->append_conf('postgresql.conf', "timezone = 'UTC'\nfsync = off\nautovacuum = off\nlog_statement = none\n");
+$node->start;
+$node->safe_psql('postgres', 'CREATE ROLE shop LOGIN');
+
+my $contacts = 6;
+my ($sql, @log, $now, $how, @journeys, %feature, %names, $keys, %total);
+
+sub run { my ($text) = @_; push @log, "$text;"; return $sql->rows($text); }
+sub value { my ($row) = run($_[0]); return $row ? $row->[0] : undef; }
+sub quoted { return defined $_[0] ? "'" . ($_[0] =~ s/'/''/gr) . "'" : 'NULL'; }
+sub list { return @_ ? "'{" . join(',', @_) . "}'" : 'NULL'; }
+sub does { my ($feature) = @_; return $feature{$feature} && (!%wanted || $wanted{$feature}); }
+
+# ---- the shop ----
+
+sub begin
+{
+	my ($cycle) = @_;
+	my $database = "cycle$cycle";
+	@log = ();
+	$node->safe_psql('postgres', "CREATE DATABASE $database");
+	my $setup = <<"SQL";
+CREATE SCHEMA shop AUTHORIZATION shop;
+SET SESSION AUTHORIZATION shop;
+CREATE TABLE shop.customers (id bigint PRIMARY KEY, email text, phone text, tz text, country text);
+INSERT INTO shop.customers SELECT i, 'c' || i || '\@shop.example', '+44200000000' || i FROM generate_series(1, $contacts) i;
+RESET SESSION AUTHORIZATION;
+CREATE EXTENSION pg_journey;
+DO \$\$ BEGIN
+	PERFORM FROM pg_proc WHERE oid = to_regproc('journey.attach') AND 'country' = ANY (proargnames);
+	EXECUTE 'SELECT journey.attach(''shop.customers'', email => ''email'', phone => ''phone'', timezone => ''tz'', owner => ''shop'', slices => 2' || CASE WHEN FOUND THEN ', country => ''country'')' ELSE ')' END;
+END \$\$;
+GRANT CREATE ON DATABASE $database TO shop;
+SQL
+	push @log, "CREATE ROLE shop LOGIN;\n$setup";
+	$node->safe_psql($database, $setup);
+	$sql = Session->new($node->connstr($database), 'shop');
+	push @log, 'SET SESSION AUTHORIZATION shop;', "\\i model.sql";
+	$sql->run(slurp_file("$FindBin::RealBin/model.sql"));
+	run("SELECT journey.open_relay('r1', journey.issue_site_token())");
+	%feature = map { $_->[0] => 1 } $sql->rows("SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'journey'::regnamespace");
+	%names = ();
+	$keys = 0;
+	$now = '2026-' . pick(qw(01-05 03-26 03-06 10-22 04-03 12-28)) . ' 10:00';
+	$now = value("SELECT timestamptz '$now'");
+
+	run("SELECT journey.create_channel('email', 'smtp', '{\"url\": \"smtp://localhost:2525\", \"from\": \"hi\@shop.example\"}')");
+	run("SELECT journey.create_channel('sms', 'smtp', '{\"url\": \"smtp://localhost:2525\", \"from\": \"hi\@shop.example\", \"address\": \"phone\"}')");
+	run("SELECT journey.create_template('t_$_', '$_', 's', 'b')") foreach qw(email sms);
+	run("SELECT journey.create_topic('news', 'educational')");
+	run("INSERT INTO model.topic VALUES ('promotions', 'promotional', true, true), ('news', 'educational', true, true), ('service', 'transactional', false, false)");
+	run("INSERT INTO model.bad_address VALUES ('nobody', true), ('020 7946', true)");
+	foreach my $id (1 .. $contacts)
+	{
+		foreach my $channel (qw(email sms))
+		{
+			consent($id, $channel, '*', 'true') if chance(0.8);
+		}
+		zone($id) if chance(0.7);
+	}
+	@journeys = map { "j$_" } 1 .. 4;
+	journey($_) foreach @journeys;
+	return;
+}
+
+sub journey
+{
+	my ($name) = @_;
+	my $topic = weighted(6 => 'promotions', 2 => 'news', 1 => 'service');
+	my $script = "ON EVENT go_$name KEY event.properties->>'k' EXIT ON stop_$name TOPIC $topic";
+	my $holdout = weighted(3 => 0, 1 => 30);
+	my $priority = does('create_gap') ? pick(30, 50, 50, 52) : 50;
+	$script .= " HOLDOUT $holdout%" if $holdout;
+	$script .= " PRIORITY $priority" if $priority != 50;
+	foreach my $no (1 .. between(1, 2))
+	{
+		my $wait = pick('0', '0', '1 hour', '7 hours', '1 day 30 minutes');
+		my $channel = pick('email', 'email', 'sms');
+		my $expires = pick('2 hours', '1 day', '5 days');
+		my $capped = does('quiet') || does('create_gap') ? pick('skip', 'defer', 'defer', 'exit') : 'skip';
+		my $within = $capped eq 'defer' && chance(0.3) ? '12 hours' : undef;
+		my $own = does('create_gap') && chance(0.3) ? pick(40, 60) : undef;
+		$script .= " WAIT '$wait';" if $wait;
+		$script .= " SEND $channel t_$channel" . (defined $own ? " PRIORITY $own" : '') . " EXPIRES '$expires'";
+		$script .= ' WHEN CAPPED ' . uc($capped) . ($within ? " WITHIN '$within'" : '') if $capped ne 'skip';
+		$script .= ';';
+		run("INSERT INTO model.step VALUES ('$name', $no, '$wait', '$channel', '$topic', " . ($own // $priority) . ", '$expires', '$capped', " . quoted($within) . ')');
+	}
+	run("SELECT journey.create_journey('$name', " . quoted($script) . ", '$now')");
+	run("SELECT journey.activate('$name')");
+	return;
+}
+
+# ---- what may happen ----
+
+sub consent
+{
+	my ($id, $channel, $topic, $granted) = @_;
+	run("SELECT journey.set_consent($id, '$channel', '$topic', $granted, 'test', at => '$now')");
+	run("INSERT INTO model.consent VALUES ($id, '$channel', '$topic', $granted) ON CONFLICT (contact, channel, topic) DO UPDATE SET granted = excluded.granted");
+	return;
+}
+
+sub zone
+{
+	my ($id) = @_;
+	my $tz = pick(undef, 'Europe/London', 'America/New_York', 'Asia/Kolkata', 'Australia/Lord_Howe', 'EST', 'nonsense', 'UTC');
+	my $country = pick(undef, 'GB', 'US', 'US-FL', 'FR');
+	run("UPDATE shop.customers SET tz = " . quoted($tz) . ", country = " . quoted($country) . " WHERE id = $id");
+	return;
+}
+
+sub address
+{
+	my ($id) = @_;
+	my $email = pick(undef, '', 'nobody', "c$id\@shop.example", "c$id\@shop.example", "C$id\@Shop.Example");
+	my $phone = pick(undef, '020 7946', "+44200000000$id", "+44200000000$id");
+	run("UPDATE shop.customers SET email = " . quoted($email) . ", phone = " . quoted($phone) . " WHERE id = $id");
+	return;
+}
+
+sub suppress
+{
+	my $id = between(1, $contacts);
+	my ($channel, $address) = @{ pick([ 'email', "c$id\@shop.example" ], [ 'sms', "+44200000000$id" ]) };
+	if (chance(0.5))
+	{
+		run("SELECT journey.suppress('$channel', '$address', 'test', at => '$now')");
+		run("INSERT INTO model.suppressed VALUES ('$channel', '$address', 'all') ON CONFLICT DO NOTHING");
+	}
+	else
+	{
+		run("SELECT journey.unsuppress('$channel', '$address')");
+		run("DELETE FROM model.suppressed WHERE channel = '$channel' AND address = '$address'");
+	}
+	return;
+}
+
+sub cap
+{
+	my $name = 'cap' . between(1, 3);
+	if ($names{$name} && chance(0.4))
+	{
+		run("SELECT journey.drop_cap('$name')");
+		run("DELETE FROM model.cap WHERE name = '$name'");
+		delete $names{$name};
+		return;
+	}
+	my $most = pick(0, 1, 1, 2, 2, 3);
+	my $per = pick('3 hours', '1 day', '7 days', '1 month');
+	my $channel = pick(undef, undef, 'email', 'sms');
+	my @scope = defined $channel ? ($channel) : ();
+	run("SELECT journey.create_cap('$name', $most, '$per'" . ($channel ? ", channels => '{$channel}'" : '') . ", at => '$now')") if does('create_gap');
+	run("SELECT journey.create_cap('$name', $most, '$per', " . quoted($channel) . ", '$now')") if !does('create_gap');
+	run("INSERT INTO model.cap (name, most, per, channels, counts_channels) VALUES ('$name', $most, '$per', " . list(@scope) . ', ' . list(@scope) . ")
+		ON CONFLICT (name) DO UPDATE SET most = excluded.most, per = excluded.per, channels = excluded.channels, counts_channels = excluded.counts_channels");
+	$names{$name} = 1;
+	return;
+}
+
+sub step
+{
+	$now = value("SELECT timestamptz '$now' + interval '1.000001 seconds' + interval '" . pick(between(1, 59) . ' seconds', between(1, 59) . ' minutes', between(1, 20) . ' hours') . "'");
+	run("CALL model.advance('$now', '$how')");
+	my $id = between(1, $contacts);
+	my $journey = pick(@journeys);
+	weighted(
+		12 => sub { $keys++; run("CALL model.go($id, '$journey', 'k$keys', '$now', '$how')"); },
+		4 => sub { run("CALL model.claim('$now')"); },
+		2 => \&cap,
+		1 => sub { run("CALL model.stop($id, '$journey', '$now', '$how')"); },
+		1 => sub { consent($id, pick('email', 'sms'), pick('*', 'promotions', 'news'), pick('true', 'true', 'false')); },
+		1 => \&suppress,
+		1 => sub { address($id); },
+		1 => sub { zone($id); },
+		0.2 => sub { run("DELETE FROM shop.customers WHERE id = $id"); },
+		0.5 => sub { run("INSERT INTO shop.customers VALUES ($id, 'c$id\@shop.example', '+44200000000$id') ON CONFLICT DO NOTHING"); },
+	)->();
+	return;
+}
+
+# ---- a cycle ----
+
+sub cycle
+{
+	my ($cycle) = @_;
+	srand($seed * 1009 + $cycle);
+	$how = ('tick', 'late', 'replay')[ $cycle % 3 ];
+	my @mismatches;
+	my $died = !eval {
+		begin($cycle);
+		for (1 .. $steps)
+		{
+			step();
+			@mismatches = map { join '|', @$_ } $sql->rows("SELECT what FROM model.mismatch ORDER BY id");
+			last if @mismatches;
+		}
+		1;
+	};
+	push @mismatches, $@ if $died;
+	if (!$died)
+	{
+		my @counts = $sql->rows("SELECT verdict || coalesce(' ' || reason, '') || CASE stage WHEN 'claim' THEN ' at claim' ELSE '' END, count(*) FROM journey_state.verdict GROUP BY 1");
+		$total{ $_->[0] } += $_->[1] foreach @counts;
+		push @mismatches, map { "law broken: $_->[0]" } $sql->rows("SELECT law || ': ' || example FROM journey.check() WHERE violations > 0 AND law <> 'no window of a frequency cap holds more than it allows'");
+	}
+	$sql->end;
+	ok(!@mismatches, "cycle $cycle, by $how");
+	if (@mismatches)
+	{
+		my $file = "mismatch-$seed-$cycle.sql";
+		open my $handle, '>', $file or die "$file: $!";
+		print {$handle} join("\n", @log), "\n";
+		close $handle;
+		diag("MISMATCH: $_") foreach @mismatches;
+	}
+	$node->safe_psql('postgres', "DROP DATABASE cycle$cycle");
+	return;
+}
+
+foreach my $cycle (@only ? @only : 1 .. $cycles)
+{
+	cycle($cycle);
+}
+diag("$total{$_} $_") foreach sort keys %total;
+done_testing();

@@ -1,0 +1,345 @@
+-- The rules of the gate, said as plainly as SQL allows, for the test of the gate
+-- against them (model.pl).  Nothing here reads what the extension knows of
+-- consent, caps, hours or messages: the script keeps its own record of all it
+-- does (the first tables), and model.sending is made from the scripts of its journeys
+-- and from verdicts that have been found right.
+CREATE SCHEMA model;
+CREATE TABLE model.topic (topic text PRIMARY KEY, class text NOT NULL, obeys boolean NOT NULL, counts boolean NOT NULL);
+CREATE TABLE model.step (journey text, no integer, wait interval NOT NULL, channel text NOT NULL, topic text NOT NULL, priority integer NOT NULL, expires interval NOT NULL,
+	capped text NOT NULL DEFAULT 'skip', within interval, PRIMARY KEY (journey, no));
+CREATE TABLE model.consent (contact bigint, channel text, topic text, granted boolean NOT NULL, PRIMARY KEY (contact, channel, topic));
+CREATE TABLE model.suppressed (channel text, address text, scope text NOT NULL, PRIMARY KEY (channel, address));
+CREATE TABLE model.suppressed_contact (contact bigint, channel text, scope text NOT NULL, PRIMARY KEY (contact, channel));
+CREATE TABLE model.bad_address (address text PRIMARY KEY, transactional boolean NOT NULL);	-- bad also for a transactional message?
+CREATE TABLE model.zone (country text PRIMARY KEY, zones text[] NOT NULL);
+CREATE TABLE model.quiet (name text PRIMARY KEY, starts time, ends time, days text[], channels text[], topics text[], countries text[], action text, jitter interval);
+CREATE TABLE model.cap (name text PRIMARY KEY, most integer, per interval, calendar text, channels text[], topics text[], classes text[], journeys text[], countries text[],
+	counts_channels text[], counts_topics text[], counts_classes text[], counts_journeys text[], overrides text[], look_ahead interval NOT NULL DEFAULT '0');
+CREATE TABLE model.frequency (contact bigint, channel text, topic text, calendar text NOT NULL, PRIMARY KEY (contact, channel, topic));
+CREATE TABLE model.hold (name text PRIMARY KEY, journey text, lasting interval, action text, channels text[], topics text[], classes text[], except_journeys text[]);
+
+-- runs, and each message of theirs that a run has come to or will come to next
+CREATE TABLE model.run (contact bigint, journey text, key text, entered_at timestamptz NOT NULL, ghost boolean, exited boolean NOT NULL DEFAULT false,
+	PRIMARY KEY (contact, journey, key));
+CREATE TABLE model.sending (id bigint GENERATED ALWAYS AS IDENTITY, contact bigint, journey text, key text, no integer, ghost boolean NOT NULL,
+	state text NOT NULL,		-- waiting, deferred, pending, handed, over
+	due timestamptz NOT NULL,	-- when the gate is to be asked next
+	since timestamptz NOT NULL, expires_at timestamptz NOT NULL, message_id bigint, handed_at timestamptz, address text,
+	PRIMARY KEY (contact, journey, key, no));
+CREATE TABLE model.seen (seen bigint PRIMARY KEY);
+CREATE TABLE model.mismatch (id bigint GENERATED ALWAYS AS IDENTITY, what text NOT NULL);
+
+CREATE FUNCTION model.has(list text[], item text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT list IS NULL OR item = ANY (list) $$;
+
+-- ---- consent, suppression, address: what an entry asks, too ----
+CREATE FUNCTION model.consents(who bigint, over text, about text) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT (SELECT class = 'transactional' FROM model.topic WHERE topic = about)
+		OR coalesce((SELECT granted FROM model.consent WHERE contact = who AND channel = over AND topic = '*'), true)
+		AND coalesce((SELECT granted FROM model.consent WHERE contact = who AND channel = over AND topic = about),
+			(SELECT granted FROM model.consent WHERE contact = who AND channel = over AND topic = '*'), false)
+$$;
+CREATE FUNCTION model.address(who bigint, over text) RETURNS text LANGUAGE sql STABLE AS $$
+	SELECT CASE over WHEN 'sms' THEN phone ELSE email END FROM shop.customers WHERE id = who
+$$;
+CREATE FUNCTION model.unreachable(who bigint, over text, about text, entry boolean, now timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+	SELECT CASE
+		WHEN NOT model.consents(who, over, about) THEN 'no_consent'
+		WHEN NOT EXISTS (SELECT FROM shop.customers WHERE id = who) THEN 'contact_gone'
+		WHEN EXISTS (SELECT FROM model.suppressed WHERE channel = over AND address = lower(a.address) AND (scope = 'all' OR t.class <> 'transactional'))
+			OR EXISTS (SELECT FROM model.suppressed_contact WHERE contact = who AND channel IN (over, '*') AND (scope = 'all' OR t.class <> 'transactional')) THEN 'suppressed'
+		WHEN NOT entry AND false THEN 'held'
+		WHEN coalesce(a.address, '') = '' THEN 'no_address'
+		WHEN EXISTS (SELECT FROM model.bad_address b WHERE b.address = a.address AND (b.transactional OR t.class <> 'transactional')) THEN 'bad_address' END
+	FROM model.topic t, (SELECT model.address(who, over)) a (address) WHERE t.topic = about
+$$;
+
+-- ---- local time ----
+CREATE FUNCTION model.zones(who bigint) RETURNS text[] LANGUAGE sql STABLE AS $$
+	SELECT coalesce((SELECT ARRAY[z.name] FROM pg_timezone_names z WHERE z.name = c.tz AND (c.tz = 'UTC' OR c.tz LIKE '%/%')),
+		(SELECT z.zones FROM model.zone z WHERE z.country IN (c.country, split_part(c.country, '-', 1), '*') ORDER BY z.country = '*', length(z.country) DESC LIMIT 1),
+		'{UTC}')
+	FROM shop.customers c WHERE c.id = who
+$$;
+CREATE FUNCTION model.covers(q model.quiet, local timestamp) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$
+	SELECT CASE WHEN q.starts < q.ends THEN local::time >= q.starts AND local::time < q.ends AND model.has(q.days, to_char(local, 'dy'))
+		ELSE local::time >= q.starts AND model.has(q.days, to_char(local, 'dy')) OR local::time < q.ends AND model.has(q.days, to_char(local - interval '1 day', 'dy')) END
+$$;
+-- what stands in the way at an instant: skip, defer or nothing
+CREATE FUNCTION model.quiet_at(who bigint, over text, about text, t timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+	SELECT min(q.action) FILTER (WHERE q.action <> 'send')
+	FROM unnest(model.zones(who)) z, model.quiet q, shop.customers c
+	WHERE c.id = who AND model.covers(q, t AT TIME ZONE z) AND model.has(q.channels, over) AND model.has(q.topics, about) AND (q.countries IS NULL OR c.country = ANY (q.countries) OR split_part(c.country, '-', 1) = ANY (q.countries))
+	HAVING NOT bool_or(q.action = 'send')
+$$;
+CREATE FUNCTION model.next_loud(who bigint, over text, about text, t timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+	SELECT m FROM (SELECT t UNION ALL SELECT generate_series(date_trunc('minute', t) + interval '1 minute', t + interval '9 days', '1 minute')) g (m)
+	WHERE m >= t AND model.quiet_at(who, over, about, m) IS NULL ORDER BY m LIMIT 1
+$$;
+
+-- ---- caps ----
+-- as important as its step says, and a point more for each hour it has waited
+CREATE FUNCTION model.weight(s model.sending, now timestamptz) RETURNS integer LANGUAGE sql STABLE AS $$
+	SELECT priority + greatest(0, floor(extract(epoch FROM now - s.since) / 3600))::integer FROM model.step p WHERE p.journey = s.journey AND p.no = s.no
+$$;
+CREATE FUNCTION model.obeys(k model.cap, s model.sending) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT t.obeys AND model.has(k.channels, p.channel) AND model.has(k.topics, p.topic) AND model.has(k.classes, t.class) AND model.has(k.journeys, p.journey)
+		AND (k.countries IS NULL OR (SELECT c.country = ANY (k.countries) OR split_part(c.country, '-', 1) = ANY (k.countries) FROM shop.customers c WHERE c.id = s.contact))
+	FROM model.step p JOIN model.topic t USING (topic) WHERE p.journey = s.journey AND p.no = s.no
+$$;
+CREATE FUNCTION model.counts(k model.cap, s model.sending) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT t.counts AND model.has(k.counts_channels, p.channel) AND model.has(k.counts_topics, p.topic) AND model.has(k.counts_classes, t.class) AND model.has(k.counts_journeys, p.journey)
+	FROM model.step p JOIN model.topic t USING (topic) WHERE p.journey = s.journey AND p.no = s.no
+$$;
+CREATE FUNCTION model.in_window(k model.cap, who bigint, handed timestamptz, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT CASE WHEN k.calendar IS NULL THEN handed > now - k.per
+		ELSE (SELECT bool_or(date_trunc(k.calendar, handed AT TIME ZONE z) = date_trunc(k.calendar, now AT TIME ZONE z)) FROM unnest(model.zones(who)) z) END
+$$;
+-- does another message of the contact take a place from s under a cap?
+CREATE FUNCTION model.takes_place(k model.cap, s model.sending, o model.sending, stage text, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT o.id <> s.id AND NOT o.ghost AND model.counts(k, o) AND CASE o.state
+		WHEN 'handed' THEN model.in_window(k, s.contact, o.handed_at, now)
+		WHEN 'pending' THEN o.expires_at > now AND (model.weight(o, now) > model.weight(s, now) OR model.weight(o, now) = model.weight(s, now) AND (stage = 'decide' OR (o.since, o.id) < (s.since, s.id)))
+		WHEN 'deferred' THEN o.due <= now + k.look_ahead AND model.obeys(k, o) AND (model.weight(o, now) > model.weight(s, now) OR model.weight(o, now) = model.weight(s, now) AND (o.since, o.id) < (s.since, s.id))
+		WHEN 'waiting' THEN k.look_ahead > '0' AND o.due > now AND o.due <= now + k.look_ahead AND model.obeys(k, o) AND model.weight(o, now) > model.weight(s, now)
+		ELSE false END
+$$;
+CREATE FUNCTION model.exceeded(s model.sending, stage text, now timestamptz) RETURNS SETOF model.cap LANGUAGE sql STABLE AS $$
+	WITH k AS MATERIALIZED (
+		SELECT c AS cap FROM model.cap c WHERE model.obeys(c, s)
+		UNION ALL
+		SELECT (format('%s/%s', f.channel, f.topic), 1, NULL, f.calendar, nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, NULL, nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, NULL, '0')::model.cap
+		FROM model.frequency f WHERE f.contact = s.contact
+	)
+	SELECT (k.cap).* FROM k WHERE model.obeys(k.cap, s) AND NOT EXISTS (SELECT FROM k r WHERE (k.cap).name = ANY ((r.cap).overrides))
+		AND (SELECT count(*) FROM model.sending o WHERE o.contact = s.contact AND model.takes_place(k.cap, s, o, stage, now)) >= (k.cap).most
+$$;
+
+-- ---- the whole gate, in its order ----
+CREATE FUNCTION model.judge(s model.sending, stage text, now timestamptz, OUT verdict text, OUT reason text, OUT until timestamptz) LANGUAGE plpgsql STABLE AS $$
+DECLARE
+	p model.step;
+	t model.topic;
+	quiet text;
+BEGIN
+	SELECT * INTO p FROM model.step WHERE journey = s.journey AND no = s.no;
+	SELECT * INTO t FROM model.topic WHERE topic = p.topic;
+	verdict := 'withheld';
+	IF (SELECT r.exited FROM model.run r WHERE (r.contact, r.journey, r.key) = (s.contact, s.journey, s.key)) THEN
+		reason := 'exited';
+		RETURN;
+	END IF;
+	reason := model.unreachable(s.contact, p.channel, p.topic, false, now);
+	IF reason IS NOT NULL THEN
+		RETURN;
+	END IF;
+	IF now >= s.expires_at THEN
+		reason := 'expired';
+		RETURN;
+	END IF;
+	quiet := model.quiet_at(s.contact, p.channel, p.topic, now);
+	IF t.class <> 'transactional' AND quiet IS NOT NULL THEN
+		reason := 'quiet_hours';
+		until := model.next_loud(s.contact, p.channel, p.topic, now);
+	ELSIF EXISTS (SELECT FROM model.exceeded(s, stage, now)) THEN
+		reason := 'capped';
+		quiet := p.capped;
+		IF p.capped = 'defer' THEN
+			until := model.next_place(s, stage, now);
+		END IF;
+	ELSE
+		verdict := 'sent';
+		RETURN;
+	END IF;
+	IF quiet = 'defer' AND until < s.expires_at THEN
+		verdict := 'deferred';
+	ELSE
+		until := NULL;
+	END IF;
+END
+$$;
+
+-- ---- comparing ----
+CREATE FUNCTION model.complain(what text) RETURNS void LANGUAGE sql AS $$ INSERT INTO model.mismatch (what) VALUES (what) $$;
+
+-- An event that starts a run: expect the run, or the refusal.
+CREATE FUNCTION model.enter(who bigint, about text, run_key text, now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	reasons text[];
+	r record;
+	e record;
+BEGIN
+	-- one channel that may be used is enough; else the reason is that of one of them (an address that is none is no address)
+	SELECT array_agg(replace(model.unreachable(who, p.channel, p.topic, true, now), 'bad_address', 'no_address')) INTO reasons FROM model.step p WHERE p.journey = about;
+	SELECT x.reason, x.at INTO r FROM journey_state.refusal x JOIN journey_state.event v USING (contact, event_id) WHERE x.contact = who AND v.properties ->> 'k' = run_key;
+	SELECT x.ghost, x.entered_at AS at INTO e FROM journey_state.enrollment x JOIN journey.journey j USING (journey_id) WHERE x.contact = who AND j.name = about AND x.key = run_key;
+	IF (array_position(reasons, NULL) IS NOT NULL) <> (e.at IS NOT NULL) OR NOT coalesce(replace(r.reason, 'bad_address', 'no_address'), reasons[1], '') = ANY (array_append(reasons, '')) OR coalesce(e.at <> now, r.at <> now, true) THEN
+		PERFORM model.complain(format('contact %s, %s %s at %s: entry, by channel, should be %s, is %s', who, about, run_key, now, reasons, coalesce('refused: ' || r.reason, to_jsonb(e)::text)));
+	END IF;
+	IF e.at IS NOT NULL THEN
+		INSERT INTO model.run (contact, journey, key, entered_at, ghost) VALUES (who, about, run_key, e.at, e.ghost);
+		PERFORM model.go_on(who, about, run_key, 1, e.at);
+	END IF;
+END
+$$;
+CREATE FUNCTION model.go_on(who bigint, about text, run_key text, step_no integer, now timestamptz) RETURNS void LANGUAGE sql AS $$
+	INSERT INTO model.sending (contact, journey, key, no, ghost, state, due, since, expires_at)
+	SELECT r.contact, r.journey, r.key, p.no, r.ghost, 'waiting', now + p.wait, now + p.wait, now + p.wait + p.expires
+	FROM model.run r JOIN model.step p USING (journey) WHERE r.contact = who AND r.journey = about AND r.key = run_key AND p.no = step_no
+$$;
+CREATE FUNCTION model.leave(who bigint, about text, now timestamptz) RETURNS void LANGUAGE sql AS $$
+	-- a run that is over is exited only for a message that could still go
+	UPDATE model.run r SET exited = true WHERE contact = who AND journey = about
+		AND EXISTS (SELECT FROM model.sending s WHERE (s.contact, s.journey, s.key) = (r.contact, r.journey, r.key) AND (s.state IN ('waiting', 'deferred') OR s.state = 'pending' AND s.expires_at > now));
+	UPDATE model.sending SET state = 'over' WHERE contact = who AND journey = about AND state IN ('waiting', 'deferred');
+$$;
+
+-- One verdict: complain if it is another than the model's, and go on from it.
+CREATE FUNCTION model.compare(s model.sending, stage text, now timestamptz, verdict text, reason text, until timestamptz, evidence jsonb) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	e record;
+BEGIN
+	SELECT * INTO e FROM model.judge(s, stage, now);
+	IF (e.verdict, e.reason) IS DISTINCT FROM (verdict, reason) OR model.wrong_until(s, e.until, until, reason) OR evidence ? 'asked' THEN
+		PERFORM model.complain(format(E'contact %s, %s %s send %s, %s at %s:\n  should be %s, is %s\n  %s\n  evidence %s\n  others: %s', s.contact, s.journey, s.key, s.no, stage, now,
+			to_jsonb(e), jsonb_build_object('verdict', verdict, 'reason', reason, 'until', until), to_jsonb(s), evidence,
+			(SELECT string_agg(E'\n    ' || to_jsonb(o)::text || ' weight ' || model.weight(o, now), '') FROM model.sending o WHERE o.contact = s.contact AND o.id <> s.id AND o.state <> 'over')));
+	END IF;
+	UPDATE model.sending m SET since = s.since, expires_at = s.expires_at, due = coalesce(compare.until, now),
+		state = CASE WHEN compare.verdict = 'withheld' OR s.ghost AND compare.verdict = 'sent' THEN 'over' WHEN stage = 'claim' AND compare.verdict = 'sent' THEN 'handed'
+			WHEN stage = 'claim' OR compare.verdict = 'sent' THEN 'pending' ELSE 'deferred' END,
+		handed_at = CASE WHEN stage = 'claim' AND compare.verdict = 'sent' THEN now END
+	WHERE m.id = s.id;
+	IF compare.reason = 'capped' AND compare.verdict = 'withheld' AND (SELECT capped = 'exit' FROM model.step p WHERE p.journey = s.journey AND p.no = s.no) THEN
+		UPDATE model.run r SET exited = true WHERE (r.contact, r.journey, r.key) = (s.contact, s.journey, s.key);
+		UPDATE model.sending m SET state = 'over' WHERE (m.contact, m.journey, m.key) = (s.contact, s.journey, s.key) AND m.state IN ('waiting', 'deferred');
+	END IF;
+END
+$$;
+-- Each verdict given since: is it the one?  late: by a tick at "now" that came when it came.
+CREATE FUNCTION model.observe(now timestamptz, late boolean) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+	v record;
+	s model.sending;
+	n integer := 0;
+	due boolean;
+BEGIN
+	FOR v IN
+		SELECT x.*, j.name AS journey, r.key,
+			(SELECT count(*) FROM journey.step p WHERE p.version_id = x.version_id AND p.kind = 'send' AND p.step_no <= x.step_no)::integer AS no
+		FROM journey_state.verdict x JOIN journey_state.enrollment r USING (contact, enrollment_id) JOIN journey.journey j USING (journey_id)
+		WHERE x.stage = 'decide' AND x.verdict_id > (SELECT coalesce(max(seen), 0) FROM model.seen)
+		ORDER BY x.verdict_id
+	LOOP
+		n := n + 1;
+		INSERT INTO model.seen VALUES (v.verdict_id);
+		SELECT * INTO s FROM model.sending m WHERE (m.contact, m.journey, m.key, m.no) = (v.contact, v.journey, v.key, v.no);
+		IF s.state = 'waiting' THEN
+			s.since := v.at;
+			s.expires_at := v.at + (SELECT expires FROM model.step p WHERE p.journey = s.journey AND p.no = s.no);
+		END IF;
+		due := CASE WHEN late THEN v.at = now AND s.due <= now ELSE v.at = s.due END AND s.state IN ('waiting', 'deferred');
+		PERFORM model.compare(s, 'decide', v.at, v.verdict, v.reason, v.until, v.evidence || CASE WHEN coalesce(due, false) AND v.ghost = s.ghost THEN '{}' ELSE '{"asked": "at a wrong time"}' END::jsonb);
+		UPDATE model.sending m SET message_id = v.message_id WHERE m.id = s.id;
+		IF v.verdict <> 'deferred' THEN
+			PERFORM model.go_on(s.contact, s.journey, s.key, s.no + 1, v.at);
+		END IF;
+	END LOOP;
+	RETURN n;
+END
+$$;
+CREATE FUNCTION model.wrong_until(s model.sending, expected timestamptz, found timestamptz, reason text) RETURNS boolean LANGUAGE sql AS $$
+	SELECT expected IS DISTINCT FROM found
+$$;
+-- What is due and was not asked.
+CREATE FUNCTION model.missed(now timestamptz) RETURNS void LANGUAGE sql AS $$
+	SELECT model.complain(format('not asked by %s: %s', now, to_jsonb(s))) FROM model.sending s
+	WHERE s.due <= now AND s.state IN ('waiting', 'deferred')
+$$;
+
+-- Time passes: a tick at each instant at which something is due, or one late tick, or a replay.
+CREATE PROCEDURE model.advance(now timestamptz, how text) LANGUAGE plpgsql AS $$
+DECLARE
+	next timestamptz;
+	round record;
+BEGIN
+	IF how = 'replay' THEN
+		PERFORM journey.replay(now);
+		COMMIT;
+		PERFORM model.observe(now, false);
+	ELSE
+		LOOP
+			SELECT min(due) INTO next FROM model.sending WHERE state IN ('waiting', 'deferred') AND due < now AND how = 'tick';
+			LOOP
+				SELECT * INTO round FROM journey.tick(coalesce(next, now));
+				COMMIT;
+				EXIT WHEN NOT round.more;
+			END LOOP;
+			PERFORM model.observe(coalesce(next, now), how = 'late');
+			EXIT WHEN next IS NULL OR EXISTS (SELECT FROM model.mismatch);
+			PERFORM model.missed(next);
+			COMMIT;
+		END LOOP;
+	END IF;
+	PERFORM model.missed(now);
+	COMMIT;
+END
+$$;
+-- Something happens to a contact.
+CREATE PROCEDURE model.go(who bigint, about text, run_key text, now timestamptz, how text) LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM journey.track(who, 'go_' || about, jsonb_build_object('k', run_key), now);
+	COMMIT;
+	IF how = 'replay' THEN
+		PERFORM journey.replay(now);
+	ELSE
+		PERFORM journey.tick(now);
+	END IF;
+	COMMIT;
+	PERFORM model.enter(who, about, run_key, now);
+	PERFORM model.observe(now, how = 'late');
+	PERFORM model.missed(now);
+	COMMIT;
+END
+$$;
+CREATE PROCEDURE model.stop(who bigint, about text, now timestamptz, how text) LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM journey.track(who, 'stop_' || about, '{}', now);
+	COMMIT;
+	IF how = 'replay' THEN
+		PERFORM journey.replay(now);
+	ELSE
+		PERFORM journey.tick(now);
+	END IF;
+	COMMIT;
+	PERFORM model.leave(who, about, now);
+	PERFORM model.observe(now, how = 'late');
+	COMMIT;
+END
+$$;
+CREATE PROCEDURE model.claim(now timestamptz) LANGUAGE plpgsql AS $$
+DECLARE
+	got record;
+	s model.sending;
+	v record;
+BEGIN
+	SELECT coalesce(array_agg(message_id), '{}') AS ids, array_agg(attempt) AS attempts INTO got FROM journey.claim('r1', 10000, '60 seconds', now);
+	COMMIT;
+	FOR s IN SELECT * FROM model.sending m WHERE m.state = 'pending' AND m.due <= now ORDER BY m.contact, model.weight(m, now) DESC, m.since, m.id LOOP
+		SELECT x.* INTO v FROM journey_state.verdict x WHERE x.contact = s.contact AND x.message_id = s.message_id AND x.stage = 'claim' AND x.at = now;
+		PERFORM model.compare(s, 'claim', now, coalesce(v.verdict, CASE WHEN s.message_id = ANY (got.ids) THEN 'sent' ELSE 'not offered' END), v.reason, v.until, coalesce(v.evidence, '{}'));
+	END LOOP;
+	IF (SELECT array_agg(message_id ORDER BY message_id) FROM model.sending WHERE handed_at = now) IS DISTINCT FROM (SELECT array_agg(i ORDER BY i) FROM unnest(got.ids) i) THEN
+		PERFORM model.complain(format('at %s the relay got %s', now, got.ids));
+	END IF;
+	IF got.attempts IS NOT NULL THEN
+		PERFORM journey.report('r1', got.ids, got.attempts, array_fill('sent'::text, ARRAY[cardinality(got.ids)]), array_fill('250'::text, ARRAY[cardinality(got.ids)]),
+			array_fill(''::text, ARRAY[cardinality(got.ids)]), now);
+	END IF;
+	COMMIT;
+END
+$$;
+-- The places of an exceeded cap become free by time alone: a message leaves its
+-- window, a calendar's period ends, one that waits expires.
+CREATE FUNCTION model.next_place(s model.sending, stage text, now timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+	SELECT NULL::timestamptz
+$$;
