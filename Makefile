@@ -111,7 +111,13 @@ OBJS = \
        src/engine/step.o src/engine/send.o src/engine/evaluate.o src/engine/evict.o src/engine/claim.o src/engine/handover.o \
        src/engine/report.o src/engine/report_write.o src/engine/launcher.o src/engine/workers.o \
        src/engine/worker.o \
-       src/gate/gate.o src/gate/choose.o src/gate/engagement.o src/gate/cap.o src/gate/consent.o src/gate/suppress.o src/gate/argument.o src/gate/verdict.o \
+       src/gate/gate.o \
+       src/gate/consented.o src/gate/contacted.o src/gate/zone.o src/gate/local.o src/gate/quiet.o \
+       src/gate/choose.o src/gate/engagement.o \
+       src/gate/cap.o \
+       src/gate/consent.o \
+       src/gate/suppress.o src/gate/argument.o \
+       src/gate/verdict.o \
        src/outbox/definition.o src/outbox/outbox.o src/outbox/relay.o src/outbox/address.o src/outbox/render.o \
        src/outbox/preview.o src/outbox/liquid_parse.o src/outbox/liquid_expr.o src/outbox/liquid_render.o \
        src/outbox/liquid_value.o src/outbox/liquid_filter.o src/outbox/liquid_text.o src/outbox/liquid_date.o \
@@ -125,7 +131,11 @@ SHLIB_LINK  = -Wl,--version-script=$(srcdir)/src/exports.map
 SQL_PARTS = \
              sql/00_header.sql sql/10_contact.sql sql/15_state.sql sql/16_maintain.sql sql/20_capture.sql \
              sql/24_flip.sql sql/25_segment.sql sql/26_membership.sql sql/26_rfm.sql sql/27_segment_site.sql sql/28_segment_read.sql \
-             sql/30_script.sql sql/40_engine.sql sql/42_worker.sql sql/50_gate.sql sql/53_suppression.sql sql/54_engagement.sql sql/60_outbox.sql \
+             sql/30_script.sql sql/40_engine.sql sql/42_worker.sql sql/50_gate.sql \
+             sql/52_quiet.sql \
+             sql/53_suppression.sql \
+             sql/54_engagement.sql \
+             sql/60_outbox.sql \
              sql/62_preview.sql sql/70_feedback.sql sql/80_measure.sql sql/81_performance.sql \
              sql/82_views.sql sql/83_explain.sql sql/84_health.sql sql/85_check.sql sql/90_privileges.sql \
              sql/95_dump.sql

@@ -12,6 +12,7 @@ CREATE TABLE journey.site
 	email_column		name,
 	phone_column		name,
 	timezone_column		name,
+	country_column		name,
 	slices				integer		NOT NULL CHECK (slices BETWEEN 1 AND 1024),
 	system_identifier	bigint		NOT NULL,
 	database_oid		oid			NOT NULL,
@@ -57,13 +58,13 @@ INSERT INTO journey.topic VALUES
 	('education', 'educational', true, true, true),
 	('service', 'transactional', false, false, true);
 
-CREATE FUNCTION journey.attach(contact_table regclass DEFAULT NULL, key name DEFAULT 'id', email name DEFAULT NULL, phone name DEFAULT NULL, timezone name DEFAULT NULL, owner name DEFAULT current_user, slices integer DEFAULT 16)
+CREATE FUNCTION journey.attach(contact_table regclass DEFAULT NULL, key name DEFAULT 'id', email name DEFAULT NULL, phone name DEFAULT NULL, timezone name DEFAULT NULL, owner name DEFAULT current_user, slices integer DEFAULT 16, country name DEFAULT NULL)
 RETURNS void
 LANGUAGE c
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_attach';
-REVOKE ALL ON FUNCTION journey.attach(regclass, name, name, name, name, name, integer) FROM PUBLIC;
-COMMENT ON FUNCTION journey.attach(regclass, name, name, name, name, name, integer) IS 'Attaches the shop''s table of contacts and makes schema journey_state, owned by owner, a LOGIN role that is no superuser; without a table it makes journey_state.contact';
+REVOKE ALL ON FUNCTION journey.attach(regclass, name, name, name, name, name, integer, name) FROM PUBLIC;
+COMMENT ON FUNCTION journey.attach(regclass, name, name, name, name, name, integer, name) IS 'Attaches the shop''s table of contacts and makes schema journey_state, owned by owner, a LOGIN role that is no superuser; without a table it makes journey_state.contact';
 
 CREATE FUNCTION journey.detach()
 RETURNS void

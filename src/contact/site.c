@@ -87,6 +87,7 @@ same_site(const Site *a, const Site *b)
 		   same_string(a->email_column, b->email_column) &&
 		   same_string(a->phone_column, b->phone_column) &&
 		   same_string(a->timezone_column, b->timezone_column) &&
+		   same_string(a->country_column, b->country_column) &&
 		   a->slices == b->slices && a->is_copy == b->is_copy &&
 		   a->key_type == b->key_type;
 }
@@ -133,6 +134,7 @@ make_site(HeapTuple tuple, TupleDesc desc)
 	site->email_column = column_of(tuple, desc, "email_column");
 	site->phone_column = column_of(tuple, desc, "phone_column");
 	site->timezone_column = column_of(tuple, desc, "timezone_column");
+	site->country_column = column_of(tuple, desc, "country_column");
 	site->slices = DatumGetInt32(value_of(tuple, desc, "slices"));
 	site->is_copy =
 		(uint64) DatumGetInt64(value_of(tuple, desc, "system_identifier")) !=
@@ -181,6 +183,7 @@ keep_site(const Site *site)
 	KEEP(email_column);
 	KEEP(phone_column);
 	KEEP(timezone_column);
+	KEEP(country_column);
 	KEEP(key_type_name);
 #undef KEEP
 	MemoryContextSwitchTo(old);

@@ -20,6 +20,7 @@ typedef struct Site
 	char *email_column; /* quoted, or NULL */
 	char *phone_column;
 	char *timezone_column;
+	char *country_column;
 	int slices;
 	bool is_copy; /* fingerprint differs: restored or cloned */
 

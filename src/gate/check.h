@@ -9,7 +9,9 @@
 #define PGJ_CHECK_H
 
 #include "gate/gate.h"
+#include "gate/zone.h"
 #include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
 
 typedef struct Consent
 {
@@ -36,13 +38,33 @@ typedef struct Check
 	bool exists;		/* the contact's row does */
 	char *address;
 	Consent consent[2];
+	const Zones *zones;	 /* of the contact; not at GATE_ENTRY */
+	const char *country; /* of the contact, as pgj_country(); or NULL */
+	const List *quiet;	 /* rules of quiet hours that apply (quiet.c) */
+	bool zones_in_evidence;
 	StringInfoData evidence; /* JSON object under construction */
 } Check;
 
 extern StringInfo pgj_check_evidence(Check *check, const char *member);
 extern void pgj_check_time(StringInfo out, TimestampTz at);
 
+/* Close a request: for good, or until then; "until" may be infinite. */
 extern void pgj_check_withhold(Check *check, const char *reason);
+extern void pgj_check_defer(Check *check, const char *reason,
+							TimestampTz until);
+
+extern int pgj_check_count_open(const Check *checks, int n);
+
+/* Write the contact's time zones to the evidence, once. */
+extern void pgj_check_zones(Check *check);
+
+/* Withhold, with reason "no_consent", what was not consented to. */
+extern void pgj_consent_check(const Site *site, GateStage stage, Check *checks,
+							  int n);
+
+/* Read the contact's row; withhold, with reason "contact_gone", without one. */
+extern void pgj_contact_check(const Site *site, GateStage stage, Check *checks,
+							  int n);
 
 /*
  * FIRST OF, BEST OF: settle the channel of what the rest of the checks are
@@ -54,6 +76,17 @@ extern void pgj_channel_check(const Site *site, GateStage stage, Check *checks,
 /* Withhold what is suppressed, by address or by contact. */
 extern void pgj_suppression_check(const Site *site, GateStage stage,
 								  Check *checks, int n);
+
+/* Defer or withhold, with reason "quiet_hours", what comes in quiet hours. */
+extern void pgj_quiet_check(const Site *site, GateStage stage, Check *checks,
+							int n);
+
+/*
+ * The first instant, not before this one, that is outside all quiet hours of an
+ * open request; infinity if there is none within two weeks.  From
+ * pgj_quiet_check on.
+ */
+extern TimestampTz pgj_quiet_free(const Check *check, TimestampTz at);
 
 /* Withhold, with reason "capped", what a frequency cap does not allow. */
 extern void pgj_cap_check(const Site *site, GateStage stage, Check *checks,
