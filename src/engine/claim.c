@@ -8,16 +8,17 @@
  * the gate once more, and hand over what still may go.  A row is passed by the
  * progress only together with its outcome, in the same transaction: the message
  * claimed, withheld or parked, the row put aside because its journey is paused,
- * or the row void because the message has moved on without it.
+ * or the row void because the message has moved on without it.  One that the gate
+ * puts off gets a row at the time until which it is.
  *
  * A claim lasts until the end of its lease.  An outbox row is written for that
  * instant with the attempt's number: if by then no report has raised or ended
  * the message, it is offered again, under the same idempotency key.
  *
  * A row is void unless its attempt is the message's, the message is pending or
- * claimed, and lease_until has passed: while a message waits for a retry,
- * lease_until is the time of the retry, so that the row at the end of the
- * claim's lease does not cut the wait short.  When both are read in one batch,
+ * claimed, and lease_until has passed: while a message waits for a retry, or for
+ * the time until which the gate has put it off, lease_until is that time, so
+ * that the row at the end of an earlier lease does not cut the wait short.  When both are read in one batch,
  * the first of them counts.
  *
  * The contact table is the shop's and rendering is the author's: an error in
@@ -72,6 +73,7 @@ enum
 	OUTBOX_SILENT,
 	OUTBOX_KEY,
 	OUTBOX_ENROLLMENT_ID,
+	OUTBOX_RUN_KEY,
 	OUTBOX_JOURNEY_ID,
 	OUTBOX_VERSION_ID,
 	OUTBOX_STEP_NO,
@@ -79,6 +81,7 @@ enum
 	OUTBOX_CHANNEL,
 	OUTBOX_TOPIC,
 	OUTBOX_PRIORITY,
+	OUTBOX_SINCE,
 	OUTBOX_EXPIRES_AT,
 	OUTBOX_EXITED,
 	OUTBOX_JOURNEY_STATUS,
@@ -99,7 +102,7 @@ static KeptPlan read_outbox_plan = {
 		"AND m.status OPERATOR(pg_catalog.=) ANY (ARRAY['pending', 'claimed']) "
 		"AND (m.lease_until IS NULL OR m.lease_until OPERATOR(pg_catalog.<=) $4), false), "
 		"COALESCE(m.status OPERATOR(pg_catalog.=) 'claimed', false), "
-		"m.idempotency_key, m.enrollment_id, m.journey_id, m.version_id, m.step_no, m.visit, m.channel, m.topic, m.priority, m.expires_at, "
+		"m.idempotency_key, m.enrollment_id, COALESCE(e.key, ''), m.journey_id, m.version_id, m.step_no, m.visit, m.channel, m.topic, m.priority, m.since, m.expires_at, "
 		"CASE WHEN e.status OPERATOR(pg_catalog.=) 'exited' THEN COALESCE(e.end_reason, '') END, CASE WHEN w.dropped THEN 'dropped' ELSE COALESCE(j.status, 'dropped') END, "
 		"t.subject, t.body, t.html, h.settings, "
 		"pg_catalog.jsonb_build_object("
@@ -135,6 +138,7 @@ read_live(const Claim *claim, Offer *offer, uint64 row)
 	offer->key = pgj_row_text(context, row, OUTBOX_KEY);
 	offer->enrollment_id =
 		DatumGetInt64(pgj_row_value(row, OUTBOX_ENROLLMENT_ID));
+	offer->run_key = pgj_row_text(context, row, OUTBOX_RUN_KEY);
 	offer->journey_id = DatumGetInt32(pgj_row_value(row, OUTBOX_JOURNEY_ID));
 	offer->version_id = DatumGetInt32(pgj_row_value(row, OUTBOX_VERSION_ID));
 	offer->step_no = DatumGetInt32(pgj_row_value(row, OUTBOX_STEP_NO));
@@ -143,6 +147,7 @@ read_live(const Claim *claim, Offer *offer, uint64 row)
 	offer->topic = pgj_row_text(context, row, OUTBOX_TOPIC);
 	offer->template = pgj_row_text(context, row, OUTBOX_TEMPLATE);
 	offer->priority = DatumGetInt32(pgj_row_value(row, OUTBOX_PRIORITY));
+	offer->since = DatumGetTimestampTz(pgj_row_value(row, OUTBOX_SINCE));
 	offer->expires_at =
 		DatumGetTimestampTz(pgj_row_value(row, OUTBOX_EXPIRES_AT));
 	offer->exited = pgj_row_text(context, row, OUTBOX_EXITED);
@@ -229,21 +234,28 @@ compare_offers(const void *a, const void *b)
 }
 
 /*
- * Decide and hand over what is open, in rounds: the gate looks at one message
- * of each contact at a time, and the next one of that contact must see that
- * this one was handed over.
+ * Write what is decided already, then decide what is open, in rounds: the gate
+ * looks at one message of each contact at a time, and the next one of that
+ * contact must see what became of this one.
  */
 static void
-claim_open(Claim *claim, Offer *offers, int n)
+claim_offers(Claim *claim, Offer *offers, int n)
 {
 	Offer **open = palloc_array(Offer *, n);
 	Offer **chosen = palloc_array(Offer *, n);
 	int *last_round = palloc0_array(int, n + 1); /* by contact_no, from 1 */
 	int nopen = 0;
 
+	int ndecided = 0;
+
 	for (int i = 0; i < n; i++)
+	{
 		if (offers[i].outcome == OFFER_OPEN)
 			open[nopen++] = &offers[i];
+		else if (offers[i].outcome != OFFER_VOID)
+			chosen[ndecided++] = &offers[i];
+	}
+	pgj_claim_write(claim, chosen, ndecided);
 	qsort(open, nopen, sizeof(Offer *), compare_offers);
 
 	for (int round = 1; nopen > 0; round++)
@@ -264,7 +276,7 @@ claim_open(Claim *claim, Offer *offers, int n)
 		}
 		nopen = nleft;
 		pgj_claim_prepare(claim, chosen, nchosen);
-		pgj_claim_hand_over(claim, chosen, nchosen);
+		pgj_claim_write(claim, chosen, nchosen);
 	}
 }
 
@@ -382,6 +394,10 @@ claim_slice(Claim *claim)
 	if (!ready)
 		return;
 
+	/* the intake may have found that they have changed */
+	SPI_connect();
+	claim->definitions = pgj_definitions(claim->site);
+	SPI_finish();
 	release_held(claim);
 	read_progress(claim);
 	while (goes_on(claim))
@@ -398,8 +414,7 @@ claim_slice(Claim *claim)
 			append_progress(claim);
 			claim->seq++;
 			claim->nexamined += n;
-			claim_open(claim, offers, n);
-			pgj_claim_finish(claim, offers, n);
+			claim_offers(claim, offers, n);
 		}
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(claim->batch_context);

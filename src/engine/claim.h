@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * claim.h
- *	  A claim in progress; internal to claim.c and handover.c.
+ *	  A claim in progress; internal to claim.c, prepare.c, handover.c and outcome.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,6 +10,7 @@
 
 #include "contact/site.h"
 #include "datatype/timestamp.h"
+#include "engine/definition.h"
 #include "nodes/execnodes.h"
 
 typedef struct Claim
@@ -21,6 +22,7 @@ typedef struct Claim
 	TimestampTz at;
 	TimestampTz lease_until;
 	ReturnSetInfo *result;
+	Definitions *definitions;
 	MemoryContext batch_context; /* current while a batch is at work */
 
 	int nclaimed;
@@ -36,10 +38,11 @@ typedef struct Claim
 
 typedef enum OfferOutcome
 {
-	OFFER_VOID,	 /* the message has moved on without this row */
-	OFFER_OPEN,	 /* not decided yet */
-	OFFER_HELD,	 /* its journey is paused */
-	OFFER_LATER, /* its contact's consent is being changed, or not tried */
+	OFFER_VOID,	   /* the message has moved on without this row */
+	OFFER_OPEN,	   /* not decided yet */
+	OFFER_HELD,	   /* its journey is paused */
+	OFFER_LATER,   /* what is asked is being changed, or it was not tried */
+	OFFER_PUT_OFF, /* by the gate */
 	OFFER_WITHHELD,
 	OFFER_PARKED,
 	OFFER_CLAIMED
@@ -49,7 +52,9 @@ typedef enum OfferOutcome
 typedef struct Offer
 {
 	OfferOutcome outcome;
-	const char *reason; /* withheld, parked: the verdict's reason */
+	const char *reason; /* withheld, put off, parked: the verdict's reason */
+	TimestampTz until;	/* put off */
+	bool ends_run;		/* withheld, and its run with it */
 	const char *error;	/* parked: what went wrong */
 	Datum evidence;		/* jsonb, or 0 when the gate was not asked */
 
@@ -61,6 +66,7 @@ typedef struct Offer
 
 	char *key;
 	int64 enrollment_id;
+	char *run_key;
 	int journey_id;
 	int version_id;
 	int step_no;
@@ -69,6 +75,7 @@ typedef struct Offer
 	char *topic;
 	char *template;
 	int priority;
+	TimestampTz since; /* when its run came to the SEND */
 	TimestampTz expires_at;
 	char *exited; /* by what the run was ended, or NULL */
 
@@ -91,10 +98,11 @@ extern bool pgj_claim_gave_up(const Claim *claim);
 /* Ask the gate and render; at most one message per contact. */
 extern void pgj_claim_prepare(Claim *claim, Offer **offers, int n);
 
-/* Mark what is still open as claimed and put it into the result. */
-extern void pgj_claim_hand_over(Claim *claim, Offer **offers, int n);
+/* Hand over what is open, write the outcome of the others. */
+extern void pgj_claim_write(Claim *claim, Offer **offers, int n);
 
-/* Write the outcome of all the others. */
-extern void pgj_claim_finish(Claim *claim, Offer *offers, int n);
+/* outcome.c */
+extern void pgj_claim_write_others(const Claim *claim, Offer **offers, int n);
+extern void pgj_claim_expect(uint64 found, int wanted);
 
 #endif /* PGJ_CLAIM_H */

@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 
 #include "box.h"
+#include "engine/batch.h"
 #include "engine/claim.h"
 #include "engine/evaluate.h"
 #include "gate/check.h"
@@ -37,6 +38,14 @@ pgj_offer_withhold(Offer *offer, const char *reason)
 {
 	offer->outcome = OFFER_WITHHELD;
 	offer->reason = reason;
+}
+
+static void
+put_off(Offer *offer, const char *reason, TimestampTz until)
+{
+	offer->outcome = OFFER_PUT_OFF;
+	offer->reason = reason;
+	offer->until = until;
 }
 
 void
@@ -87,20 +96,43 @@ attempt(void (*body)(void *), Attempt *arg)
 
 /* -------- the gate -------- */
 
+/* What the SEND said, with the topic and priority that the message was decided with. */
+static void
+send_of(const Claim *claim, const Offer *offer, GateSend *send)
+{
+	const Version *version = pgj_version(claim->definitions, offer->version_id);
+
+	if (offer->step_no < 1 || offer->step_no > version->nsteps ||
+		version->steps[offer->step_no].kind != STEP_SEND)
+		ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
+				errmsg("message " INT64_FORMAT
+					   " is of step %d of version %d, which is no SEND",
+					   offer->message_id, offer->step_no, offer->version_id));
+	pgj_gate_send(version, &version->steps[offer->step_no], send);
+	send->topic = offer->topic;
+	send->priority = offer->priority;
+}
+
 static void
 ask_gate(Attempt *arg)
 {
 	GateRequest *requests = palloc0_array(GateRequest, arg->n);
+	GateSend *sends = palloc_array(GateSend, arg->n);
 
 	for (int i = 0; i < arg->n; i++)
 	{
 		const Offer *offer = arg->offers[i];
 
+		send_of(arg->claim, offer, &sends[i]);
+		requests[i].send = &sends[i];
 		requests[i].contact = offer->contact;
 		requests[i].at = arg->claim->at;
 		requests[i].channel = offer->channel;
 		requests[i].topic = offer->topic;
+		requests[i].enrollment_id = offer->enrollment_id;
+		requests[i].key = offer->run_key;
 		requests[i].exited = offer->exited;
+		requests[i].since = offer->since;
 		requests[i].expires_at = offer->expires_at;
 		requests[i].message_id = offer->message_id;
 		requests[i].decided_at = offer->decided_at;
@@ -114,8 +146,11 @@ ask_gate(Attempt *arg)
 		offer->recipient = requests[i].address;
 		if (requests[i].busy)
 			offer->outcome = OFFER_LATER;
+		else if (requests[i].deferred)
+			put_off(offer, requests[i].reason, requests[i].until);
 		else if (!requests[i].granted)
 			pgj_offer_withhold(offer, requests[i].reason);
+		offer->ends_run = requests[i].ends_run;
 	}
 }
 
@@ -218,6 +253,7 @@ look_at_halves(Claim *claim, Offer **offers, int n)
 	{
 		offers[i]->outcome = OFFER_OPEN;
 		offers[i]->reason = NULL;
+		offers[i]->ends_run = false;
 	}
 	if (n == 1)
 	{
