@@ -146,21 +146,18 @@ keyword_hint(const ScriptError *error)
 	char *word = upper_case(error->word);
 	List *keywords = NIL;
 	const char *const *keyword;
-	char *hint;
 
 	for (keyword = pgj_script_keywords(); *keyword; keyword++)
 	{
 		char *name = upper_case(*keyword);
 
-		if (expecting == NULL || strstr(expecting, " of SEND ") != NULL ||
+		if (strcmp(name, word) == 0)
+			return NULL; /* in the wrong place, but spelled right */
+		if (expecting == NULL ||
 			strstr(expecting, psprintf(" %s", name)) != NULL)
 			keywords = lappend(keywords, name);
 	}
-	hint = pgj_script_hint(word, keywords);
-	/* a keyword in the wrong place is spelled right */
-	if (hint && strstr(hint, psprintf("\"%s\"", word)))
-		return NULL;
-	return hint;
+	return pgj_script_hint(word, keywords);
 }
 
 static void

@@ -494,7 +494,7 @@ yyerror(PGJ_SCRIPT_YYLTYPE *location, ScriptParser *parser, const char *message)
 
 	/* bison does not list more than four */
 	if (expected == NULL && parser->in_send)
-		expected = ", expecting an option of SEND or ';'";
+		expected = ", expecting ALSO, AT BEST TIME, EXPIRES, PRIORITY, WHEN CAPPED or ';'";
 
 	/* what follows from an error already recorded is not worth saying */
 	if (parser->in_error)
@@ -511,6 +511,13 @@ yyerror(PGJ_SCRIPT_YYLTYPE *location, ScriptParser *parser, const char *message)
 		pgj_script_error(parser, SCRIPT_SYNTAX, start, 0,
 						 "syntax error at the end of the script%s",
 						 expected ? expected : "");
+		return;
+	}
+
+	if (parser->in_send && parser->previous == '(')
+	{
+		pgj_script_error(parser, SCRIPT_SYNTAX, start, 0,
+						 "channels to choose from must stand after FIRST OF or BEST OF");
 		return;
 	}
 

@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -96,7 +97,7 @@ read_templates(void)
 	uint64 i;
 
 	if (SPI_execute(
-			"SELECT name, channel FROM journey.template ORDER BY name COLLATE pg_catalog.\"C\"",
+			"SELECT name, channel FROM journey.template ORDER BY name COLLATE pg_catalog.\"C\", channel COLLATE pg_catalog.\"C\"",
 			false, 0) != SPI_OK_SELECT)
 		elog(ERROR, "could not read the templates");
 	for (i = 0; i < SPI_processed; i++)
@@ -136,42 +137,70 @@ check_name(Compilation *c, const ScriptText *name, const char *kind,
 						pgj_script_hint(name->text, names));
 }
 
-/* A SEND needs its template for each channel that it may go over. */
-static void
-check_template(Compilation *c, Names *names, const ScriptText *name,
-			   const ScriptText *channel)
+/*
+ * The templates of a name: the channels they exist for, quoted; empty if there
+ * is none.
+ */
+static char *
+channels_of_template(Names *names, const char *name)
 {
+	StringInfoData channels;
 	ListCell *lc;
-	List *candidates = NIL;
-	StringInfoData others; /* channels the template exists for */
-	char *hint;
 
-	/* of a channel that does not exist it has been said */
-	if (!is_member(names->channels, channel->text))
-		return;
-
-	initStringInfo(&others);
+	initStringInfo(&channels);
 	foreach (lc, names->templates)
 	{
 		NamedTemplate *template = lfirst(lc);
-		bool named = strcmp(template->name, name->text) == 0;
 
-		if (strcmp(template->channel, channel->text) == 0)
-		{
-			if (named)
-				return;
-			candidates = lappend(candidates, template->name);
-		}
-		else if (named)
-			appendStringInfo(&others, "%s\"%s\"", others.len > 0 ? ", " : "",
-							 template->channel);
+		if (strcmp(template->name, name) == 0)
+			appendStringInfo(&channels, "%s\"%s\"",
+							 channels.len > 0 ? ", " : "", template->channel);
 	}
-	hint = pgj_script_hint(name->text, candidates);
-	if (others.len == 0)
-		pgj_problem_add(c, name->offset, ERRCODE_UNDEFINED_OBJECT,
-						psprintf("template \"%s\" does not exist", name->text),
-						hint);
-	else
+	return channels.data;
+}
+
+/* Those of some channel: is the name among them, or a similar one? */
+static bool
+find_template(Names *names, const char *name, const char *channel,
+			  List **candidates)
+{
+	ListCell *lc;
+
+	foreach (lc, names->templates)
+	{
+		NamedTemplate *template = lfirst(lc);
+
+		if (strcmp(template->channel, channel) != 0)
+			continue;
+		if (strcmp(template->name, name) == 0)
+			return true;
+		*candidates = lappend(*candidates, template->name);
+	}
+	return false;
+}
+
+/* A SEND needs its template for each channel that it may go over. */
+static void
+check_template(Compilation *c, Names *names, const ScriptText *name,
+			   const ScriptText *channels)
+{
+	const char *others = channels_of_template(names, name->text);
+	List *all = NIL;
+	const ScriptText *channel;
+
+	for (channel = channels; channel; channel = channel->next)
+	{
+		List *candidates = NIL;
+		char *hint;
+
+		/* of a channel that does not exist it has been said */
+		if (!is_member(names->channels, channel->text) ||
+			find_template(names, name->text, channel->text, &candidates))
+			continue;
+		all = list_concat(all, candidates);
+		if (others[0] == '\0')
+			continue;
+		hint = pgj_script_hint(name->text, candidates);
 		pgj_problem_add(
 			c, name->offset, ERRCODE_UNDEFINED_OBJECT,
 			psprintf("template \"%s\" does not exist for channel \"%s\"",
@@ -180,7 +209,12 @@ check_template(Compilation *c, Names *names, const ScriptText *name,
 				? hint
 				: psprintf(
 					  "It exists for %s; journey.create_template() with channel => '%s' adds the other.",
-					  others.data, channel->text));
+					  others, channel->text));
+	}
+	if (others[0] == '\0')
+		pgj_problem_add(c, name->offset, ERRCODE_UNDEFINED_OBJECT,
+						psprintf("template \"%s\" does not exist", name->text),
+						pgj_script_hint(name->text, all));
 }
 
 static void
@@ -207,15 +241,14 @@ check_send(Compilation *c, Names *names, const ScriptStep *step)
 		}
 		seen = lappend(seen, channel->text);
 		check_name(c, channel, "channel", names->channels);
-		check_template(c, names, step->template, channel);
 	}
+	check_template(c, names, step->template, step->channels);
 	if (step->channels->next == NULL)
 		pgj_problem_add(c, step->channels->offset, ERRCODE_SYNTAX_ERROR,
 						psprintf("%s wants at least two channels",
 								 step->best ? "BEST OF" : "FIRST OF"),
 						psprintf("With one, write SEND %s %s.",
-								 quote_identifier(step->channels->text),
-								 quote_identifier(step->template->text)));
+								 step->channels->text, step->template->text));
 }
 
 /*
@@ -267,6 +300,50 @@ mention_strange_events(Compilation *c, Names *names)
 					   pgj_script_line(c, event->offset), event->text),
 				hint ? errhint("%s", hint)
 					 : errhint("It can still come from journey.track()."));
+	}
+}
+
+/*
+ * What a SEND says in vain because of its topic.  It may come to mean something
+ * when the topic changes, so it is no error.
+ */
+static void
+mention_idle_options(Compilation *c)
+{
+	Oid type = TEXTOID;
+	Datum topic = CStringGetTextDatum(c->topic);
+	bool transactional;
+	bool capped;
+	bool isnull;
+
+	if (SPI_execute_with_args(
+			"SELECT class OPERATOR(pg_catalog.=) 'transactional', obeys_caps FROM journey.topic"
+			" WHERE name OPERATOR(pg_catalog.=) $1",
+			1, &type, &topic, NULL, false, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "could not read topic \"%s\"", c->topic);
+	transactional = DatumGetBool(SPI_getbinval(
+		SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	capped = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, 2, &isnull));
+	SPI_freetuptable(SPI_tuptable);
+
+	for (int i = 0; i < c->nsteps; i++)
+	{
+		const ScriptStep *step = c->steps[i].step;
+
+		if (step->best_time_within && transactional)
+			ereport(NOTICE,
+					errmsg("line %d: AT BEST TIME has no effect",
+						   pgj_script_line(c, step->offset)),
+					errdetail("Messages about \"%s\" are transactional.",
+							  c->topic));
+		if (step->when_capped != CAPPED_NOT_SAID && !capped)
+			ereport(
+				NOTICE,
+				errmsg("line %d: WHEN CAPPED has no effect",
+					   pgj_script_line(c, step->offset)),
+				errdetail("Messages about \"%s\" do not obey caps.", c->topic));
 	}
 }
 
@@ -404,5 +481,8 @@ pgj_script_check_names(Compilation *c)
 	}
 
 	if (c->problems == NIL)
+	{
 		mention_strange_events(c, &names);
+		mention_idle_options(c);
+	}
 }

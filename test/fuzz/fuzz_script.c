@@ -90,6 +90,17 @@ check_text(const ScriptParser *parser, const ScriptText *text)
 		CHECK(text->offset >= 0 && text->offset < parser->length);
 }
 
+/* A list of names, in the order of the text. */
+static void
+check_names(const ScriptParser *parser, const ScriptText *name)
+{
+	for (; name; name = name->next)
+	{
+		check_text(parser, name);
+		CHECK(name->next == NULL || name->next->offset > name->offset);
+	}
+}
+
 static void
 check_expression(const ScriptParser *parser, const ScriptExpr *expr)
 {
@@ -119,9 +130,19 @@ check_steps(const ScriptParser *parser, const ScriptStep *step, int depth)
 		check_text(parser, step->duration);
 		check_text(parser, step->event);
 		check_text(parser, step->channel);
+		check_names(parser, step->channels);
+		check_names(parser, step->days);
+		check_text(parser, step->time);
+		check_text(parser, step->priority);
+		check_text(parser, step->capped_within);
+		check_text(parser, step->best_time_within);
+		CHECK(step->capped_within == NULL || step->when_capped == CAPPED_DEFER);
+		CHECK(step->days == NULL || step->time != NULL);
+		CHECK(step->time == NULL || (step->kind == STEP_WAIT_UNTIL && step->condition == NULL));
 		check_text(parser, step->template);
 		check_expression(parser, step->condition);
-		CHECK((step->kind == STEP_SEND) == (step->channel != NULL && step->template != NULL));
+		CHECK((step->kind == STEP_SEND) == (step->template != NULL));
+		CHECK((step->kind == STEP_SEND) == ((step->channel != NULL) != (step->channels != NULL)));
 		CHECK((step->kind == STEP_IF) == (step->arms != NULL));
 		if (step->kind != STEP_IF)
 			n++;
@@ -160,6 +181,8 @@ parse(const char *text, int length)
 	}
 	check_expression(parser, parser->script->key);
 	check_expression(parser, parser->script->goal_value);
+	check_text(parser, parser->script->limit);
+	CHECK((parser->script->limit != NULL) == (parser->script->limit_per != NULL));
 	CHECK((parser->script->goal_event != NULL) == (parser->script->goal_within != NULL));
 }
 

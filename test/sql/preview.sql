@@ -18,6 +18,14 @@ SELECT * FROM journey.preview('hello', 2::bigint, '2026-01-05 10:00+00');
 SELECT journey.create_template('plain', 'email', 'Hi', '{{ id }}') \g /dev/null
 SELECT * FROM journey.preview('plain', 3, '2026-01-05 10:00+00');
 SELECT * FROM journey.preview('plain', '4'::text, '2026-01-05 10:00+00');
+-- a template has a text for each channel it may go over
+SELECT journey.create_channel('sms', 'smtp', '{"url": "smtp://localhost:2525", "from": "hi@shop.example", "address": "phone"}') \g /dev/null
+SELECT journey.create_template('plain', 'sms', '', 'short {{ id }}') \g /dev/null
+SELECT * FROM journey.preview('plain', 3, '2026-01-05 10:00+00');
+SELECT journey.create_template('plain', 'sms', '', 'shorter {{ id }}') \g /dev/null
+SELECT channel, body FROM journey.preview('plain', 3, '2026-01-05 10:00+00');
+SELECT journey.create_template('plain', 'fax', '', 'x');
+DELETE FROM journey.template WHERE name = 'plain' AND channel = 'sms';
 -- what is not there
 SELECT * FROM journey.preview('nothing', 2, '2026-01-05 10:00+00');
 SELECT * FROM journey.preview('plain', 99, '2026-01-05 10:00+00');

@@ -37,6 +37,19 @@ ON EVENT "a""]; click e1 ""javascript:alert(1)""" WHERE '<b>"x"|#quot;`y`' = '' 
 EXIT;
 $$);
 SELECT journey.diagram('welcome');
+-- choices, and times of day
+INSERT INTO journey.channel VALUES ('sms', 'smtp', 'phone', '{}', '2026-01-01');
+INSERT INTO journey.template VALUES ('hello', 'sms', '', 'b', NULL, '2026-01-01');
+SELECT journey.create_journey('choices', $$
+ON CALL
+WAIT UNTIL '09:00' ON sat, sun;
+WAIT UNTIL '18:30:15';
+<<first>> SEND FIRST OF (sms, email) hello WHEN CAPPED DEFER WITHIN '2 hours';
+SEND BEST OF (email, sms) hello AT BEST TIME WITHIN '1 day';
+SEND email hello WHEN CAPPED EXIT;
+SEND email hello WHEN CAPPED DEFER;
+$$);
+SELECT journey.diagram('choices');
 SELECT length(journey.diagram('welcome', 1)) > 0;
 SELECT journey.diagram('welcome', 3);
 SELECT journey.diagram('nothing');

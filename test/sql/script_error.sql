@@ -78,6 +78,56 @@ SEND email cart_offer PRIORITY 1 PRIORITY 2;$$);
 :try $$ON EVENT "journey.call" EXIT ON "journey.retry" EXIT;$$);
 :try $$ON CALL <<a>> WAIT '1 day'; WAIT FOR clicked OF a TIMEOUT '1 day' END WAIT; WAIT FOR clicked OF b TIMEOUT '1 day' END WAIT;$$);
 
+-- what a SEND says
+INSERT INTO journey.template VALUES ('both', 'email', 's', 'b', NULL, '2026-01-01'), ('both', 'sms', '', 'b', NULL, '2026-01-01');
+:try $$ON CALL LIMIT 1 PER '1 day' LIMIT 1 PER '1 day'
+SEND email both WHEN CAPPED SKIP WHEN CAPPED EXIT;
+SEND email both AT BEST TIME WITHIN '1 day' AT BEST TIME WITHIN '1 day';
+SEND email both ALSO ALSO;$$);
+:try $$ON CALL LIMIT 0 PER '1 day' EXIT;$$);
+:try $$ON CALL LIMIT 1.5 PER 'soon' EXIT;$$);
+:try $$ON CALL LIMIT 3 EXIT;$$);
+:try $$ON CALL EXIT; LIMIT 3 PER '1 day'$$);
+:try $$ON CALL
+SEND email both WHEN CAPED SKIP;
+SEND email both WHEN CAPPED DEFFER;
+SEND email both WHEN CAPPED SKIP WITHIN '1 hour';
+SEND email both AT BEST WITHIN '1 day';
+SEND email both AT BEST TIME;
+SEND email both PRIORTY 3;
+SEND email both AND ALSO;
+SEND FIRST OF sms, email both;
+SEND FRIST OF (sms, email) both;
+SEND BEST OF (sms email) both;
+SEND BEST OF () both;
+SEND FIRST (sms, email) both;
+SEND first of;
+$$);
+:try $$ON CALL
+SEND email both WHEN CAPPED DEFER WITHIN '0' AT BEST TIME WITHIN 'today';
+SEND email both WHEN CAPPED DEFER WITHIN '25 hours' EXPIRES '1 day';
+SEND email both AT BEST TIME WITHIN '2 days' EXPIRES '1 day' WHEN CAPPED DEFER WITHIN '1 day';
+SEND FIRST OF (email) both;
+SEND BEST OF (email, sms, email) both;
+SEND FIRST OF (sms, emial) both;
+SEND FIRST OF (sms, email) cart_sms;
+SEND FIRST OF (sms, email) bothh;$$);
+
+-- times of day
+:try $$ON CALL
+WAIT UNTIL '24:00';
+WAIT UNTIL '9:60' ON mon;
+WAIT UNTIL '9:00pm';
+WAIT UNTIL '9:5' ON mon, tues, mon;
+WAIT UNTIL '9:00+02' ON weekdays;
+WAIT UNTIL '12:00:00.5';$$);
+:try $$ON CALL
+WAIT UNTIL '09:00' ELSE SKIP;
+WAIT UNTIL '09:00' ON;
+WAIT UNTIL '09:00' ON mon tue;
+WAIT UNTIL now() ON mon;
+$$);
+
 -- what can never be reached
 :try $$ON CALL EXIT; WAIT '1 day';$$);
 :try $$ON CALL IF true THEN EXIT; ELSE EXIT; END IF; WAIT '1 day';$$);

@@ -137,6 +137,64 @@ $$);
 SELECT * FROM shop.entries;
 SELECT * FROM shop.steps;
 
+-- what a SEND may say, in any order and case; channels to choose from
+INSERT INTO journey.template VALUES ('cart', 'email', 's', 'b', NULL, '2026-01-01'), ('cart', 'sms', '', 'b', NULL, '2026-01-01'),
+	('of', 'email', 's', 'b', NULL, '2026-01-01'), ('also', 'email', 's', 'b', NULL, '2026-01-01');
+CREATE VIEW shop.sends AS
+	SELECT step_no AS no, coalesce(channel, array_to_string(channels, ',')) AS channel, best, template, priority AS prio, duration AS expires,
+		when_capped AS capped, capped_within AS within, best_time_within AS best_time, also
+	FROM shop.newest JOIN journey.step s USING (version_id) WHERE kind = 'send' ORDER BY step_no;
+SELECT journey.create_journey('sends', $$
+ON CALL
+LIMIT 3 PER '1 day'
+PRIORITY 40
+SEND email cart;
+SEND email cart WHEN CAPPED SKIP;
+SEND email cart WHEN CAPPED EXIT PRIORITY 1;
+SEND email cart EXPIRES '2 days' WHEN CAPPED DEFER;
+send Email Cart also when capped defer within '6 hours' priority 99 at best time within '1 day' expires '36 hours';
+SEND email cart AT BEST TIME WITHIN '36 hours' EXPIRES '1 day 12 hours';
+SEND FIRST OF (sms, email) cart;
+<<best>> SEND BEST OF ("email",Sms) cart ALSO WHEN CAPPED EXIT;
+WAIT FOR clicked OF best TIMEOUT '1 day' END WAIT;
+SEND email "of";
+SEND email also ALSO;
+$$);
+SELECT * FROM shop.sends;
+SELECT limit_entries, limit_per FROM shop.newest JOIN journey.version USING (version_id);
+-- FIRST OF and BEST OF are no names there; in quotes they are
+INSERT INTO journey.channel VALUES ('first', 'smtp', 'email', '{}', '2026-01-01'), ('at', 'smtp', 'email', '{}', '2026-01-01');
+INSERT INTO journey.template VALUES ('of', 'first', 's', 'b', NULL, '2026-01-01'), ('best', 'at', 's', 'b', NULL, '2026-01-01'),
+	('best', 'first', 's', 'b', NULL, '2026-01-01');
+SELECT journey.create_journey('sends', $$ON CALL SEND "first" of; SEND at best AT BEST TIME WITHIN '1 day'; SEND first best; SEND FIRST OF (first, at) best;$$);
+SELECT no, channel, best, template, best_time FROM shop.sends;
+
+-- a time of day, and what is none
+CREATE VIEW shop.times AS
+	SELECT step_no AS no, s.line, local_time, local_days, past_action AS past, x.source
+	FROM shop.newest JOIN journey.step s USING (version_id) LEFT JOIN journey.expression x ON x.version_id = s.version_id AND x.expression_no = s.condition
+	WHERE kind = 'wait_until' ORDER BY step_no;
+SELECT journey.create_journey('times', $$
+ON CALL
+WAIT UNTIL '09:00';
+WAIT UNTIL '9:05' ON Sunday, mon, WED;
+wait until '23:59:59' on sat
+;
+WAIT UNTIL '00:00' -- midnight
+;
+WAIT UNTIL '2026-12-24 18:00+00' ELSE EXIT;
+WAIT UNTIL ('09:00'::time + current_date) AT TIME ZONE 'Europe/London';
+$$);
+SELECT * FROM shop.times;
+
+-- a topic that makes some of it idle
+SELECT journey.create_journey('idle', $$
+ON CALL TOPIC service
+SEND email cart AT BEST TIME WITHIN '1 day';
+SEND email cart WHEN CAPPED DEFER;
+SEND email cart;
+$$);
+
 -- segments: where an event may stand, ENTER SEGMENT and LEAVE SEGMENT may
 INSERT INTO journey.segment (name, predicate, search_path, timezone, refresh_every, level, opaque, status, announce, cost, created_at, changed_at)
 SELECT s.name, 'true', '', 'UTC', '1 day', 0, false, 'current', false, 1, '2026-01-01', '2026-01-01' FROM (VALUES ('lapsed'), ('At risk'), ('segment')) AS s (name);
