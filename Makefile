@@ -114,7 +114,7 @@ OBJS = \
        src/gate/gate.o \
        src/gate/consented.o src/gate/contacted.o src/gate/zone.o src/gate/local.o src/gate/quiet.o \
        src/gate/choose.o src/gate/engagement.o \
-       src/gate/cap.o \
+       src/gate/cap.o src/gate/cap_definition.o src/gate/slot.o src/gate/rival.o \
        src/gate/consent.o \
        src/gate/suppress.o src/gate/argument.o \
        src/gate/verdict.o \
@@ -131,7 +131,7 @@ SHLIB_LINK  = -Wl,--version-script=$(srcdir)/src/exports.map
 SQL_PARTS = \
              sql/00_header.sql sql/10_contact.sql sql/15_state.sql sql/16_maintain.sql sql/20_capture.sql \
              sql/24_flip.sql sql/25_segment.sql sql/26_membership.sql sql/26_rfm.sql sql/27_segment_site.sql sql/28_segment_read.sql \
-             sql/30_script.sql sql/40_engine.sql sql/42_worker.sql sql/50_gate.sql \
+             sql/30_script.sql sql/40_engine.sql sql/42_worker.sql sql/50_gate.sql sql/51_cap.sql \
              sql/52_quiet.sql \
              sql/53_suppression.sql \
              sql/54_engagement.sql \

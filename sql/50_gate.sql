@@ -2,18 +2,6 @@
  * gate: consent, topics and frequency caps.
  */
 
-CREATE TABLE journey.cap
-(
-	name				text		PRIMARY KEY,
-	max_messages		integer		NOT NULL CHECK (max_messages >= 0),
-	per					interval	NOT NULL,
-	channel				text,
-	created_at			timestamptz	NOT NULL
-);
-COMMENT ON TABLE journey.cap IS 'A rolling frequency cap per contact: at most max_messages handed over in any window of length per, over one channel or all';
-CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.cap
-	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
-
 CREATE FUNCTION journey.set_consent(contact anyelement, channel text, topic text, granted boolean, source text, at timestamptz DEFAULT clock_timestamp())
 RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -72,50 +60,3 @@ END
 $$;
 REVOKE ALL ON FUNCTION journey.create_topic(text, text, boolean, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION journey.create_topic(text, text, boolean, boolean) IS 'makes a topic of class promotional, educational or transactional. obeys_caps, counts_in_caps: whether its messages are held back by frequency caps, and whether they use them up; default: all but transactional ones obey, and what obeys counts. For a topic that exists, these two are changed where given; messages decided before keep theirs.';
-
-CREATE FUNCTION journey.create_cap(name text, max_messages integer, per interval, channel text DEFAULT NULL, at timestamptz DEFAULT clock_timestamp())
-RETURNS void
-LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	IF name IS NULL OR max_messages IS NULL OR per IS NULL THEN
-		RAISE EXCEPTION 'name, max_messages and per must not be null'
-			USING ERRCODE = 'null_value_not_allowed';
-	END IF;
-	IF max_messages OPERATOR(pg_catalog.<) 0 THEN
-		RAISE EXCEPTION 'max_messages must not be negative'
-			USING ERRCODE = 'invalid_parameter_value';
-	END IF;
-	IF per OPERATOR(pg_catalog.<=) interval '0' OR per OPERATOR(pg_catalog.>) interval '10 years' THEN
-		RAISE EXCEPTION 'per must be longer than nothing and at most 10 years'
-			USING ERRCODE = 'invalid_parameter_value';
-	END IF;
-	IF channel IS NOT NULL AND NOT EXISTS (SELECT FROM journey.channel AS h WHERE h.name OPERATOR(pg_catalog.=) create_cap.channel) THEN
-		RAISE EXCEPTION 'channel "%" does not exist', channel
-			USING ERRCODE = 'undefined_object',
-			HINT = 'Create it with journey.create_channel(), or leave it out to count all channels.';
-	END IF;
-	INSERT INTO journey.cap AS k VALUES (create_cap.name, create_cap.max_messages, create_cap.per, create_cap.channel, create_cap.at)
-	ON CONFLICT ON CONSTRAINT cap_pkey DO UPDATE SET max_messages = EXCLUDED.max_messages, per = EXCLUDED.per, channel = EXCLUDED.channel;
-END
-$$;
-REVOKE ALL ON FUNCTION journey.create_cap(text, integer, interval, text, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.create_cap(text, integer, interval, text, timestamptz) IS 'at most max_messages per contact in any window of length per; replaces a cap of that name';
-
-CREATE FUNCTION journey.drop_cap(name text)
-RETURNS void
-LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-	DELETE FROM journey.cap AS k WHERE k.name OPERATOR(pg_catalog.=) drop_cap.name;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'cap "%" does not exist', name
-			USING ERRCODE = 'undefined_object',
-			HINT = 'The caps are in journey.cap.';
-	END IF;
-END
-$$;
-REVOKE ALL ON FUNCTION journey.drop_cap(text) FROM PUBLIC;
-COMMENT ON FUNCTION journey.drop_cap(text) IS 'removes a frequency cap';

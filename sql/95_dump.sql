@@ -30,6 +30,8 @@ SELECT pg_extension_config_dump('journey.entry', '');
 SELECT pg_extension_config_dump('journey.exit_rule', '');
 SELECT pg_extension_config_dump('journey.step', '');
 SELECT pg_extension_config_dump('journey.cap', '');
+SELECT pg_extension_config_dump('journey.quota', '');
+SELECT pg_extension_config_dump('journey.entry_cap', '');
 SELECT pg_extension_config_dump('journey.engagement_event', 'WHERE event <> ''clicked''');
 SELECT pg_extension_config_dump('journey.timezone', '');
 SELECT pg_extension_config_dump('journey.quiet_hours', '');

@@ -24,6 +24,7 @@ int pgj_expression_memory = 256 * 1024;
 int pgj_expression_timeout = 1000;
 int pgj_launcher_naptime = 10 * 1000;
 int pgj_message_expiry = 3 * 24 * 60 * 60;
+int pgj_priority_step = 60 * 60;
 double pgj_segment_cost = 10000;
 int pgj_segment_timeout = 10 * 1000;
 
@@ -74,6 +75,12 @@ pgj_guc_define(void)
 		"Sets after what time a message that was not handed over is dropped, where its SEND states no EXPIRES.",
 		NULL, &pgj_message_expiry, 3 * 24 * 60 * 60, 1, INT_MAX, PGC_SUSET,
 		GUC_UNIT_S, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"pg_journey.priority_step",
+		"Sets after what time of waiting a message is more important by one point.",
+		"0: waiting makes no difference.", &pgj_priority_step, 60 * 60, 0,
+		INT_MAX, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 
 	DefineCustomRealVariable(
 		"pg_journey.segment_cost",

@@ -17,6 +17,8 @@ extern int
 extern int pgj_launcher_naptime; /* ms */
 extern int pgj_message_expiry;	 /* s: EXPIRES of a SEND that states none */
 extern int
+	pgj_priority_step; /* s of waiting that count for one point of priority */
+extern int
 	pgj_segment_timeout; /* ms one evaluation of a segment may take, of a batch */
 
 extern double

@@ -1,23 +1,27 @@
 /*-------------------------------------------------------------------------
  *
  * cap.c
- *	  Rolling frequency caps: at most n messages of a contact handed over in
- *	  any window of a given length.
+ *	  Frequency caps: at most so many messages of a contact handed over in a
+ *	  window.
  *
  * What counts is the first hand-over (message.claimed_at).  There is no counter:
  * the messages themselves are counted, under the lock of the contact's slice,
  * which everyone needs who decides or claims one.  At GATE_DECIDE a message
  * that is decided and still waits for its relay holds a place as well, whenever
- * it was decided, until it expires or is withheld.  At GATE_CLAIM only hand-overs
- * count; a message once handed over keeps its place when it is offered again.
+ * it was decided, until it expires or is withheld, but for messages of a higher
+ * priority (rival.c).  At GATE_CLAIM nothing but hand-overs and rivals counts; a
+ * message once handed over keeps its place when it is offered again.
  *
- * Two callers may come with times that are not in the order in which they got
- * the lock, so a hand-over later than "at" counts too if it is less than a
- * window away: some window holds both.
+ * What a message counts as is frozen in its row: channel, topic, class, journey,
+ * and whether it counts at all.
  *
  * One index range over message (contact, decided_at) finds them: nothing is
  * handed over once it has expired, so what matters was decided after the start of
- * the longest window less the longest expiry.
+ * the longest window less the longest expiry.  The cost does not grow with what
+ * lies before.
+ *
+ * A message that finds a cap full is withheld, or put off to the next slot
+ * (slot.c), or withheld and its run ended, as its SEND says.
  *
  *-------------------------------------------------------------------------
  */
@@ -31,7 +35,7 @@
 #include "utils/timestamp.h"
 
 #include "clock.h"
-#include "gate/check.h"
+#include "gate/cap.h"
 #include "guc.h"
 #include "plan.h"
 
@@ -42,63 +46,306 @@
  */
 #define MIN_EXPIRY (INT64CONST(31) * USECS_PER_DAY)
 
+/* The longest period of a calendar, in the strangest zone. */
+#define MAX_PERIOD (INT64CONST(33) * USECS_PER_DAY)
+
 /* Message ids listed in the evidence of one cap, the newest. */
 #define MAX_LISTED 20
 
-typedef struct Cap
+/* Where the range of decided_at starts that may matter to a request. */
+static TimestampTz
+range_start(const Caps *caps, const Capped *capped)
 {
-	char *name;
-	int max_messages;
-	Interval *per;
-	char *channel; /* NULL: all */
-} Cap;
+	TimestampTz at = capped->check->request->at;
+	TimestampTz window = at;
+	TimestampTz start;
+	ListCell *cell;
 
-typedef struct Counted
+	foreach (cell, capped->caps)
+	{
+		const Cap *cap = lfirst(cell);
+
+		window = Min(window, cap->per != NULL ? pgj_exactly_minus(at, cap->per)
+											  : at - MAX_PERIOD);
+	}
+	start = window - Max(MIN_EXPIRY, pgj_message_expiry * USECS_PER_SEC);
+	if (caps->expiry != NULL)
+		start = Min(start, pgj_time_minus(window, caps->expiry));
+	return start - USECS_PER_DAY; /* expiries are added in local time */
+}
+
+enum
 {
-	int64 message_id;
-	char *channel;
-	bool handed_over;
-	TimestampTz claimed_at;
-} Counted;
+	MESSAGE_N = 1,
+	MESSAGE_ID,
+	MESSAGE_ENROLLMENT_ID,
+	MESSAGE_STEP_NO,
+	MESSAGE_CHANNEL,
+	MESSAGE_TOPIC,
+	MESSAGE_CLASS,
+	MESSAGE_JOURNEY_ID,
+	MESSAGE_COUNTS,
+	MESSAGE_PRIORITY,
+	MESSAGE_SINCE,
+	MESSAGE_EXPIRES_AT,
+	MESSAGE_CLAIMED_AT
+};
 
-typedef struct CapWork
+/* A message whose run has exited will not go: it holds no place. */
+static KeptPlan read_messages_plan = {
+	.sql =
+		"SELECT r.n, m.message_id, m.enrollment_id, m.step_no, m.channel, m.topic, m.class, m.journey_id, m.counts, m.priority, m.since, m.expires_at, m.claimed_at "
+		"FROM unnest($1, $2, $3, $4, $5) AS r (n, contact, message_id, since, at) "
+		"JOIN journey_state.message AS m ON m.contact = r.contact "
+		"AND m.decided_at OPERATOR(pg_catalog.>) r.since "
+		"WHERE (m.counts OR m.message_id OPERATOR(pg_catalog.=) r.message_id) "
+		"AND (m.claimed_at IS NOT NULL OR "
+		"m.status OPERATOR(pg_catalog.=) 'pending' AND m.expires_at OPERATOR(pg_catalog.>) r.at "
+		"AND NOT EXISTS (SELECT FROM journey_state.enrollment AS e WHERE e.contact = m.contact "
+		"AND e.enrollment_id OPERATOR(pg_catalog.=) m.enrollment_id AND e.status OPERATOR(pg_catalog.=) 'exited'))"
+};
+
+static Place *
+read_place(uint64 row, MemoryContext context)
 {
-	Cap *caps;
-	int ncaps;
-	Interval *expiry; /* longest of any step, or NULL */
-	List **counted;	  /* per check: list of Counted */
-} CapWork;
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Place *place = palloc0_object(Place);
 
-/* Read the caps; outside SPI's memory. */
+	place->message_id = pgj_row_int8(row, MESSAGE_ID, 0);
+	place->enrollment_id = pgj_row_int8(row, MESSAGE_ENROLLMENT_ID, 0);
+	place->step_no = pgj_row_int4(row, MESSAGE_STEP_NO, 0);
+	place->nchannels = 1;
+	place->channels = palloc_array(char *, 1);
+	place->channels[0] = pgj_row_text(context, row, MESSAGE_CHANNEL);
+	place->topic = pgj_row_text(context, row, MESSAGE_TOPIC);
+	place->class = pgj_row_text(context, row, MESSAGE_CLASS);
+	place->journey_id = pgj_row_int4(row, MESSAGE_JOURNEY_ID, 0);
+	place->counts = DatumGetBool(pgj_row_value(row, MESSAGE_COUNTS));
+	place->priority = pgj_row_int4(row, MESSAGE_PRIORITY, 0);
+	place->since = pgj_row_int8(row, MESSAGE_SINCE, 0);
+	place->expires_at = pgj_row_int8(row, MESSAGE_EXPIRES_AT, 0);
+	place->handed_over = !pgj_row_null(row, MESSAGE_CLAIMED_AT);
+	place->claimed_at = pgj_row_int8(row, MESSAGE_CLAIMED_AT, 0);
+	MemoryContextSwitchTo(old);
+	return place;
+}
+
+static int
+newest_first(const ListCell *a, const ListCell *b)
+{
+	int64 left = ((Place *) lfirst(a))->message_id;
+	int64 right = ((Place *) lfirst(b))->message_id;
+
+	return left < right ? 1 : left > right ? -1 : 0;
+}
+
 static void
-read_caps(const Site *site, CapWork *work)
+read_messages(const Site *site, const Caps *caps, Capped *capped, int n)
 {
-	static KeptPlan plan = {
-		.sql =
-			"SELECT k.name, k.max_messages, k.per, k.channel, "
-			"(SELECT pg_catalog.max(s.duration) FROM journey.step AS s WHERE s.kind OPERATOR(pg_catalog.=) 'send') "
-			"FROM journey.cap AS k ORDER BY k.name"
-	};
 	MemoryContext context = CurrentMemoryContext;
 	Params params;
+	Datum *contact = pgj_params_contacts(&params, site, n);
+	Datum *message = pgj_params_column(&params, INT8OID, NULL);
+	Datum *since = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	Datum *at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	uint64 nrows;
 
-	SPI_connect();
-	pgj_params_init(&params, site, 0);
-	work->ncaps = (int) pgj_plan_execute(&plan, &params);
-	work->caps = MemoryContextAlloc(context, sizeof(Cap) * Max(work->ncaps, 1));
-	work->expiry = NULL;
-	for (int row = 0; row < work->ncaps; row++)
+	for (int i = 0; i < n; i++)
 	{
-		Cap *cap = &work->caps[row];
+		const GateRequest *request = capped[i].check->request;
 
-		cap->name = pgj_row_text(context, row, 1);
-		cap->max_messages = DatumGetInt32(pgj_row_value(row, 2));
-		cap->per = DatumGetIntervalP(pgj_row_copy(context, row, 3));
-		cap->channel = pgj_row_text(context, row, 4);
-		if (row == 0 && !pgj_row_null(row, 5))
-			work->expiry = DatumGetIntervalP(pgj_row_copy(context, row, 5));
+		contact[i] = request->contact;
+		message[i] = Int64GetDatum(request->message_id);
+		since[i] = TimestampTzGetDatum(range_start(caps, &capped[i]));
+		at[i] = TimestampTzGetDatum(request->at);
+	}
+	SPI_connect();
+	nrows = pgj_plan_execute(&read_messages_plan, &params);
+	for (uint64 row = 0; row < nrows; row++)
+	{
+		Capped *of = &capped[DatumGetInt32(pgj_row_value(row, MESSAGE_N))];
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		of->places = lappend(of->places, read_place(row, context));
+		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();
+	for (int i = 0; i < n; i++)
+		list_sort(capped[i].places, newest_first);
+}
+
+/* -------- one request -------- */
+
+/* Has the message at hand been handed over before? */
+static bool
+keeps_place(const Capped *capped)
+{
+	const GateRequest *request = capped->check->request;
+	ListCell *cell;
+
+	foreach (cell, capped->places)
+	{
+		const Place *place = lfirst(cell);
+
+		if (place->handed_over && place->message_id == request->message_id)
+			return true;
+	}
+	return false;
+}
+
+static void
+put_window(StringInfo out, const Bound *bound, TimestampTz at)
+{
+	TimestampTz start, end;
+
+	if (bound->cap->per != NULL)
+	{
+		start = pgj_exactly_minus(at, bound->cap->per);
+		end = at;
+	}
+	else
+	{
+		pgj_zone_period_in(bound->zone, at, bound->cap->period, &start, &end);
+		appendStringInfoString(out, ", \"zone\": ");
+		escape_json(out, pg_get_timezone_name(bound->zone));
+	}
+	appendStringInfoString(out, ", \"from\": ");
+	pgj_check_time(out, start);
+	appendStringInfoString(out, ", \"to\": ");
+	pgj_check_time(out, end);
+}
+
+static void
+put_rival(StringInfo out, const Place *place, TimestampTz at)
+{
+	appendStringInfo(out,
+					 "%s{\"enrollment\": " INT64_FORMAT
+					 ", \"step\": %d, \"priority\": " INT64_FORMAT ", \"due\": ",
+					 out->len > 0 ? ", " : "", place->enrollment_id,
+					 place->step_no,
+					 pgj_effective_priority(place->priority, place->since, at));
+	pgj_check_time(out, place->due);
+	appendStringInfoChar(out, '}');
+}
+
+/* Count for one bound and write it down; true when it is full. */
+static bool
+is_full(const Bound *bound, GateStage stage, const Capped *capped,
+		StringInfo out)
+{
+	TimestampTz at = capped->check->request->at;
+	StringInfoData ids, rivals;
+	int count = 0;
+	ListCell *cell;
+
+	initStringInfo(&ids);
+	initStringInfo(&rivals);
+	foreach (cell, capped->places)
+	{
+		const Place *place = lfirst(cell);
+
+		if (!pgj_takes_place(bound, stage, capped->check, place) ||
+			(place->handed_over &&
+			 !pgj_bound_holds(bound, at, place->claimed_at)))
+			continue;
+		if (count++ >= MAX_LISTED)
+			continue;
+		if (place->message_id != 0)
+			appendStringInfo(&ids, "%s" INT64_FORMAT, ids.len > 0 ? ", " : "",
+							 place->message_id);
+		else
+			put_rival(&rivals, place, at);
+	}
+	appendStringInfoString(out, "{\"name\": ");
+	escape_json(out, bound->cap->name);
+	if (bound->quota != NULL)
+	{
+		appendStringInfo(out, ", \"%s\": ",
+						 bound->quota->of_topic ? "topic" : "class");
+		escape_json(out, bound->quota->name);
+	}
+	put_window(out, bound, at);
+	appendStringInfo(out, ", \"limit\": %d, \"count\": %d, \"messages\": [%s]",
+					 bound->places, count, ids.data);
+	if (rivals.len > 0)
+		appendStringInfo(out, ", \"rivals\": [%s]", rivals.data);
+	appendStringInfoChar(out, '}');
+	pfree(ids.data);
+	pfree(rivals.data);
+	return count >= bound->places;
+}
+
+static void
+put_ceded(const Capped *capped, StringInfo out)
+{
+	ListCell *cell;
+
+	foreach (cell, capped->ceded)
+	{
+		appendStringInfo(out, "%s{\"name\": ",
+						 out->data[out->len - 1] == '[' ? "" : ", ");
+		escape_json(out, ((Cap *) lfirst(cell))->name);
+		appendStringInfoString(out, ", \"overridden\": true}");
+	}
+}
+
+/* No place: what does the SEND say? */
+static void
+act(const Capped *capped, List *bounds, GateStage stage)
+{
+	Check *check = capped->check;
+	const GateSend *send = check->request->send;
+	TimestampTz slot;
+
+	if (send->when_capped != CAPPED_DEFER)
+	{
+		check->request->ends_run = send->when_capped == CAPPED_EXIT;
+		pgj_check_withhold(check, "capped");
+		return;
+	}
+	slot = pgj_cap_slot(capped, bounds, stage);
+	if (TIMESTAMP_IS_NOEND(slot))
+		pgj_check_withhold(check, "capped");
+	else if (send->capped_within != NULL &&
+			 slot > pgj_exactly_plus(check->request->since,
+									 send->capped_within))
+	{
+		pgj_check_time(pgj_check_evidence(check, "until"), slot);
+		pgj_check_time(pgj_check_evidence(check, "within"),
+					   pgj_exactly_plus(check->request->since,
+										send->capped_within));
+		pgj_check_withhold(check, "capped");
+	}
+	else
+		pgj_check_defer(check, "capped", slot);
+}
+
+static void
+judge(Capped *capped, GateStage stage)
+{
+	StringInfo out = pgj_check_evidence(capped->check, "caps");
+	List *bounds;
+	bool full = false;
+	ListCell *cell;
+
+	if (stage == GATE_CLAIM && keeps_place(capped))
+	{
+		appendStringInfoString(out, "\"handed over before\"");
+		return;
+	}
+	bounds = pgj_cap_bounds(capped);
+	appendStringInfoChar(out, '[');
+	foreach (cell, bounds)
+	{
+		if (cell != list_head(bounds))
+			appendStringInfoString(out, ", ");
+		if (is_full(lfirst(cell), stage, capped, out))
+			full = true;
+	}
+	put_ceded(capped, out);
+	appendStringInfoChar(out, ']');
+	if (full)
+		act(capped, bounds, stage);
 }
 
 static bool
@@ -107,196 +354,29 @@ obeys(const Check *check)
 	return check->open && check->obeys;
 }
 
-/* Where the range of decided_at starts that may matter to a request. */
-static TimestampTz
-range_start(const CapWork *work, TimestampTz at)
-{
-	TimestampTz window = at;
-	TimestampTz start;
-
-	for (int i = 0; i < work->ncaps; i++)
-		window = Min(window, pgj_time_minus(at, work->caps[i].per));
-	start = window - Max(MIN_EXPIRY, pgj_message_expiry * USECS_PER_SEC);
-	if (work->expiry != NULL)
-		start = Min(start, pgj_time_minus(window, work->expiry));
-	return start;
-}
-
-static void
-read_messages(const Site *site, CapWork *work, const Check *checks, int n,
-			  int nobeying)
-{
-	static KeptPlan plan = {
-		.sql =
-			"SELECT r.n, m.message_id, m.channel, m.claimed_at "
-			"FROM unnest($1, $2, $3, $4) AS r (n, contact, since, at) "
-			"JOIN journey_state.message AS m ON m.contact = r.contact "
-			"AND m.decided_at OPERATOR(pg_catalog.>) r.since "
-			"WHERE (m.claimed_at IS NOT NULL OR "
-			"m.status OPERATOR(pg_catalog.=) 'pending' AND m.expires_at OPERATOR(pg_catalog.>) r.at) "
-			"AND m.counts"
-	};
-	MemoryContext context = CurrentMemoryContext;
-	Params params;
-	Datum *number, *contact, *since, *at;
-	int k = 0;
-	uint64 nrows;
-
-	SPI_connect();
-	pgj_params_init(&params, site, nobeying);
-	number = pgj_params_column(&params, INT4OID, NULL);
-	contact = pgj_params_column(&params, site->key_type, NULL);
-	since = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
-	at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
-	for (int i = 0; i < n; i++)
-	{
-		if (!obeys(&checks[i]))
-			continue;
-		number[k] = Int32GetDatum(i);
-		contact[k] = checks[i].request->contact;
-		since[k] =
-			TimestampTzGetDatum(range_start(work, checks[i].request->at));
-		at[k++] = TimestampTzGetDatum(checks[i].request->at);
-	}
-	nrows = pgj_plan_execute(&plan, &params);
-	for (uint64 row = 0; row < nrows; row++)
-	{
-		int i = DatumGetInt32(pgj_row_value(row, 1));
-		MemoryContext old = MemoryContextSwitchTo(context);
-		Counted *counted = palloc_object(Counted);
-
-		counted->message_id = DatumGetInt64(pgj_row_value(row, 2));
-		counted->channel = pgj_row_text(context, row, 3);
-		counted->handed_over = !pgj_row_null(row, 4);
-		counted->claimed_at = counted->handed_over
-								  ? DatumGetTimestampTz(pgj_row_value(row, 4))
-								  : 0;
-		work->counted[i] = lappend(work->counted[i], counted);
-		MemoryContextSwitchTo(old);
-	}
-	SPI_finish();
-}
-
-static int
-newest_first(const ListCell *a, const ListCell *b)
-{
-	int64 left = ((Counted *) lfirst(a))->message_id;
-	int64 right = ((Counted *) lfirst(b))->message_id;
-
-	return left < right ? 1 : left > right ? -1 : 0;
-}
-
-static bool
-counts(const Cap *cap, const Counted *message, GateStage stage, TimestampTz at)
-{
-	if (cap->channel != NULL && strcmp(cap->channel, message->channel) != 0)
-		return false;
-	if (message->handed_over)
-		return message->claimed_at > pgj_time_minus(at, cap->per) &&
-			   message->claimed_at < pgj_time_plus(at, cap->per);
-	return stage == GATE_DECIDE;
-}
-
-/* Count one cap for one request and write it down; true when it is full. */
-static bool
-cap_is_full(const Cap *cap, GateStage stage, Check *check, List *messages)
-{
-	StringInfoData ids;
-	int count = 0;
-	ListCell *cell;
-
-	initStringInfo(&ids);
-	foreach (cell, messages)
-	{
-		Counted *message = lfirst(cell);
-
-		if (message->message_id == check->request->message_id ||
-			!counts(cap, message, stage, check->request->at))
-			continue;
-		if (count++ < MAX_LISTED)
-			appendStringInfo(&ids, "%s" INT64_FORMAT, ids.len > 0 ? ", " : "",
-							 message->message_id);
-	}
-	appendStringInfoString(&check->evidence, "{\"name\": ");
-	escape_json(&check->evidence, cap->name);
-	appendStringInfo(&check->evidence,
-					 ", \"limit\": %d, \"count\": %d, \"messages\": [%s]}",
-					 cap->max_messages, count, ids.data);
-	pfree(ids.data);
-	return count >= cap->max_messages;
-}
-
-/* Has the message at hand been handed over before? */
-static bool
-keeps_place(const Check *check, List *messages)
-{
-	ListCell *cell;
-
-	foreach (cell, messages)
-	{
-		Counted *message = lfirst(cell);
-
-		if (message->message_id == check->request->message_id &&
-			message->handed_over)
-			return true;
-	}
-	return false;
-}
-
-static void
-check_caps(const CapWork *work, GateStage stage, Check *check, List *messages)
-{
-	bool full = false;
-	bool first = true;
-	StringInfo out;
-
-	if (stage == GATE_CLAIM && keeps_place(check, messages))
-	{
-		appendStringInfoString(pgj_check_evidence(check, "caps"),
-							   "\"handed over before\"");
-		return;
-	}
-	list_sort(messages, newest_first);
-	out = pgj_check_evidence(check, "caps");
-	appendStringInfoChar(out, '[');
-	for (int i = 0; i < work->ncaps; i++)
-	{
-		const Cap *cap = &work->caps[i];
-
-		if (cap->channel != NULL &&
-			strcmp(cap->channel, check->request->channel) != 0)
-			continue;
-		if (!first)
-			appendStringInfoString(out, ", ");
-		first = false;
-		if (cap_is_full(cap, stage, check, messages))
-			full = true;
-	}
-	appendStringInfoChar(out, ']');
-	if (full)
-	{
-		check->open = false;
-		check->request->reason = "capped";
-	}
-}
-
 void
 pgj_cap_check(const Site *site, GateStage stage, Check *checks, int n)
 {
-	CapWork work;
+	Capped *capped = palloc0_array(Capped, n);
 	int nobeying = 0;
+	int nheld = 0;
+	Caps caps;
 
-	for (int i = 0; i < n; i++)
-		nobeying += obeys(&checks[i]);
-	if (nobeying == 0)
-		return;
-	read_caps(site, &work);
-	if (work.ncaps == 0)
-		return;
-
-	work.counted = palloc0_array(List *, n);
-	read_messages(site, &work, checks, n, nobeying);
 	for (int i = 0; i < n; i++)
 		if (obeys(&checks[i]))
-			check_caps(&work, stage, &checks[i], work.counted[i]);
+			capped[nobeying++].check = &checks[i];
+	if (nobeying == 0)
+		return;
+	pgj_caps_read(site, &caps);
+	pgj_caps_apply(site, &caps, checks, n, capped, nobeying);
+	for (int i = 0; i < nobeying; i++)
+		if (capped[i].caps != NIL)
+			capped[nheld++] = capped[i];
+	if (nheld == 0)
+		return;
+
+	read_messages(site, &caps, capped, nheld);
+	pgj_rivals_read(site, stage, capped, nheld);
+	for (int i = 0; i < nheld; i++)
+		judge(&capped[i], stage);
 }

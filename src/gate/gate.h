@@ -92,6 +92,12 @@ typedef struct GateRequest
 extern void pgj_gate_decide(const Site *site, GateStage stage,
 							GateRequest *requests, int n);
 
+/*
+ * May runs and arrivals that are not written yet matter to the gate?  Then they
+ * are written before it is asked.
+ */
+extern bool pgj_gate_arbitrates(const Site *site);
+
 /* Append verdict rows for requests already decided. */
 typedef struct VerdictRow
 {

@@ -1,0 +1,357 @@
+/*-------------------------------------------------------------------------
+ *
+ * cap_definition.c
+ *	  Which frequency caps hold for a message.
+ *
+ * They are read anew for every batch of decisions, with the snapshot of that
+ * moment: a cap holds from its commit on, also for a claim under way.  What a
+ * contact asked for himself (journey_state.frequency) is one more cap, of one
+ * message in a period of his calendar, beside all others.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "gate/cap.h"
+#include "gate/engagement.h"
+#include "plan.h"
+
+static Names
+read_names(MemoryContext context, uint64 row, int column)
+{
+	Names names = { 0, NULL };
+	MemoryContext old;
+	Datum *element;
+
+	if (pgj_row_null(row, column))
+		return names;
+	old = MemoryContextSwitchTo(context);
+	deconstruct_array(
+		DatumGetArrayTypePCopy(pgj_row_value(row, column)), TEXTOID, -1, false,
+		TYPALIGN_INT, &element, NULL, &names.n);
+	names.name = palloc_array(char *, names.n + 1);
+	for (int i = 0; i < names.n; i++)
+		names.name[i] = TextDatumGetCString(element[i]);
+	MemoryContextSwitchTo(old);
+	return names;
+}
+
+static void
+read_journeys(MemoryContext context, uint64 row, int column, Scope *scope)
+{
+	MemoryContext old;
+	Datum *element;
+
+	scope->journeys = NULL;
+	if (pgj_row_null(row, column))
+		return;
+	old = MemoryContextSwitchTo(context);
+	deconstruct_array(DatumGetArrayTypePCopy(pgj_row_value(row, column)),
+					  INT4OID, sizeof(int32), true, TYPALIGN_INT, &element,
+					  NULL, &scope->njourneys);
+	scope->journeys = palloc_array(int, scope->njourneys + 1);
+	for (int i = 0; i < scope->njourneys; i++)
+		scope->journeys[i] = DatumGetInt32(element[i]);
+	MemoryContextSwitchTo(old);
+}
+
+static Interval *
+read_interval(MemoryContext context, uint64 row, int column)
+{
+	return pgj_row_null(row, column)
+			   ? NULL
+			   : DatumGetIntervalP(pgj_row_copy(context, row, column));
+}
+
+static ZonePeriod
+period_of(const char *word)
+{
+	return strcmp(word, "day") == 0	   ? ZONE_DAY
+		   : strcmp(word, "week") == 0 ? ZONE_WEEK
+									   : ZONE_MONTH;
+}
+
+enum
+{
+	CAP_NAME = 1,
+	CAP_PLACES,
+	CAP_PER,
+	CAP_CALENDAR,
+	CAP_CHANNELS,
+	CAP_TOPICS,
+	CAP_CLASSES,
+	CAP_JOURNEYS,
+	CAP_COUNTRIES,
+	CAP_COUNTS_CHANNELS,
+	CAP_COUNTS_TOPICS,
+	CAP_COUNTS_CLASSES,
+	CAP_COUNTS_JOURNEYS,
+	CAP_ENGAGEMENT,
+	CAP_OVERRIDES,
+	CAP_LOOK_AHEAD,
+	CAP_QUOTA_TOPICS,
+	CAP_QUOTA_NAMES,
+	CAP_QUOTA_PLACES,
+	CAP_EXPIRY
+};
+
+/* A journey that is dropped and made again under its name keeps its number. */
+static KeptPlan read_caps_plan = {
+	.sql =
+		"SELECT k.name, k.max_messages, k.per, k.calendar, k.channels, k.topics, k.classes, "
+		"CASE WHEN k.journeys IS NOT NULL THEN ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.name OPERATOR(pg_catalog.=) ANY (k.journeys)) END, "
+		"k.countries, k.counts_channels, k.counts_topics, k.counts_classes, "
+		"CASE WHEN k.counts_journeys IS NOT NULL THEN ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.name OPERATOR(pg_catalog.=) ANY (k.counts_journeys)) END, "
+		"k.engagement, k.overrides, CASE WHEN k.look_ahead OPERATOR(pg_catalog.>) '0' THEN k.look_ahead END, "
+		"q.topics, q.names, q.places, "
+		"(SELECT pg_catalog.max(s.duration) FROM journey.step AS s WHERE s.kind OPERATOR(pg_catalog.=) 'send') "
+		"FROM journey.cap AS k LEFT JOIN LATERAL ("
+		"SELECT pg_catalog.array_agg((u.kind OPERATOR(pg_catalog.=) 'topic')::pg_catalog.text) AS topics, pg_catalog.array_agg(u.name) AS names, "
+		"pg_catalog.array_agg(pg_catalog.floor(u.share OPERATOR(pg_catalog.*) k.max_messages)::pg_catalog.text) AS places "
+		"FROM journey.quota AS u WHERE u.cap OPERATOR(pg_catalog.=) k.name) AS q ON true"
+};
+
+static void
+read_quotas(MemoryContext context, uint64 row, Cap *cap)
+{
+	Names topics = read_names(context, row, CAP_QUOTA_TOPICS);
+	Names names = read_names(context, row, CAP_QUOTA_NAMES);
+	Names places = read_names(context, row, CAP_QUOTA_PLACES);
+
+	cap->nquotas = names.n;
+	cap->quotas = MemoryContextAlloc(context, sizeof(Quota) * (names.n + 1));
+	for (int i = 0; i < names.n; i++)
+	{
+		cap->quotas[i].of_topic = topics.name[i][0] == 't';
+		cap->quotas[i].name = names.name[i];
+		cap->quotas[i].places = atoi(places.name[i]);
+	}
+}
+
+static void
+read_cap(MemoryContext context, uint64 row, Cap *cap)
+{
+	cap->name = pgj_row_text(context, row, CAP_NAME);
+	cap->places = DatumGetInt32(pgj_row_value(row, CAP_PLACES));
+	cap->per = read_interval(context, row, CAP_PER);
+	if (cap->per == NULL)
+		cap->period = period_of(pgj_row_text(context, row, CAP_CALENDAR));
+	cap->obeys.channels = read_names(context, row, CAP_CHANNELS);
+	cap->obeys.topics = read_names(context, row, CAP_TOPICS);
+	cap->obeys.classes = read_names(context, row, CAP_CLASSES);
+	read_journeys(context, row, CAP_JOURNEYS, &cap->obeys);
+	cap->countries = read_names(context, row, CAP_COUNTRIES);
+	cap->counts.channels = read_names(context, row, CAP_COUNTS_CHANNELS);
+	cap->counts.topics = read_names(context, row, CAP_COUNTS_TOPICS);
+	cap->counts.classes = read_names(context, row, CAP_COUNTS_CLASSES);
+	read_journeys(context, row, CAP_COUNTS_JOURNEYS, &cap->counts);
+	if (!pgj_row_null(row, CAP_ENGAGEMENT))
+		cap->engagement = pgj_engagement_class_of(
+			pgj_row_text(context, row, CAP_ENGAGEMENT));
+	cap->overrides = read_names(context, row, CAP_OVERRIDES);
+	cap->look_ahead = read_interval(context, row, CAP_LOOK_AHEAD);
+	read_quotas(context, row, cap);
+}
+
+static int
+by_name(const void *a, const void *b)
+{
+	return strcmp(((const Cap *) a)->name, ((const Cap *) b)->name);
+}
+
+void
+pgj_caps_read(const Site *site, Caps *caps)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Params params;
+
+	SPI_connect();
+	pgj_params_init(&params, site, 0);
+	caps->n = (int) pgj_plan_execute(&read_caps_plan, &params);
+	caps->cap = MemoryContextAllocZero(context, sizeof(Cap) * (caps->n + 1));
+	caps->expiry =
+		caps->n > 0 ? read_interval(context, 0, CAP_EXPIRY) : NULL;
+	for (int row = 0; row < caps->n; row++)
+		read_cap(context, row, &caps->cap[row]);
+	SPI_finish();
+	qsort(caps->cap, caps->n, sizeof(Cap), by_name);
+}
+
+/* -------- which of them hold -------- */
+
+static bool
+has_name(const Names *names, const char *name)
+{
+	if (names->name == NULL)
+		return true;
+	for (int i = 0; i < names->n; i++)
+		if (strcmp(names->name[i], name) == 0)
+			return true;
+	return false;
+}
+
+bool
+pgj_scope_has(const Scope *scope, const char *channel, const char *topic,
+			  const char *class, int journey_id)
+{
+	if (!has_name(&scope->channels, channel) ||
+		!has_name(&scope->topics, topic) || !has_name(&scope->classes, class))
+		return false;
+	if (scope->journeys == NULL)
+		return true;
+	for (int i = 0; i < scope->njourneys; i++)
+		if (scope->journeys[i] == journey_id)
+			return true;
+	return false;
+}
+
+static bool
+holds_for(const Cap *cap, const Check *check, int engagement)
+{
+	const GateRequest *request = check->request;
+
+	if (!pgj_scope_has(&cap->obeys, request->channel, request->topic,
+					   request->class, request->send->journey_id))
+		return false;
+	if (cap->countries.name != NULL &&
+		!pgj_country_possibly(check->country, cap->countries.n,
+							  cap->countries.name))
+		return false;
+	return cap->engagement == 0 || (cap->engagement & engagement) != 0;
+}
+
+/* Is another cap that holds in this one's place? */
+static bool
+is_overridden(const Cap *cap, List *holding)
+{
+	ListCell *cell;
+
+	foreach (cell, holding)
+	{
+		const Names *overrides = &((Cap *) lfirst(cell))->overrides;
+
+		if (overrides->n > 0 && has_name(overrides, cap->name))
+			return true;
+	}
+	return false;
+}
+
+static void
+apply_caps(const Caps *caps, Capped *capped, int engagement)
+{
+	List *holding = NIL;
+	ListCell *cell;
+
+	for (int i = 0; i < caps->n; i++)
+		if (holds_for(&caps->cap[i], capped->check, engagement))
+			holding = lappend(holding, &caps->cap[i]);
+	foreach (cell, holding)
+	{
+		if (is_overridden(lfirst(cell), holding))
+			capped->ceded = lappend(capped->ceded, lfirst(cell));
+		else
+			capped->caps = lappend(capped->caps, lfirst(cell));
+	}
+}
+
+/* -------- what the contact asked for -------- */
+
+static Names
+one_name(const char *name)
+{
+	Names names = { 0, NULL };
+
+	if (strcmp(name, "*") != 0)
+	{
+		names.n = 1;
+		names.name = palloc_array(char *, 1);
+		names.name[0] = pstrdup(name);
+	}
+	return names;
+}
+
+static Cap *
+make_frequency(const char *channel, const char *topic, const char *frequency)
+{
+	Cap *cap = palloc0_object(Cap);
+
+	cap->name = psprintf("preference: %s, channel %s, topic %s", frequency,
+						 channel, topic);
+	cap->places = 1;
+	cap->period = strcmp(frequency, "daily") == 0	 ? ZONE_DAY
+				  : strcmp(frequency, "weekly") == 0 ? ZONE_WEEK
+													 : ZONE_MONTH;
+	cap->obeys.channels = one_name(channel);
+	cap->obeys.topics = one_name(topic);
+	cap->counts = cap->obeys;
+	return cap;
+}
+
+static void
+apply_frequencies(const Site *site, Capped *capped, int n)
+{
+	static KeptPlan plan = {
+		.sql =
+			"SELECT r.n, f.channel, f.topic, f.frequency FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, topic) "
+			"JOIN journey_state.frequency AS f ON f.contact = r.contact "
+			"AND f.channel OPERATOR(pg_catalog.=) ANY (ARRAY[r.channel, '*']) "
+			"AND f.topic OPERATOR(pg_catalog.=) ANY (ARRAY[r.topic, '*'])"
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Params params;
+	Datum *contact = pgj_params_contacts(&params, site, n);
+	Datum *channel = pgj_params_column(&params, TEXTOID, NULL);
+	Datum *topic = pgj_params_column(&params, TEXTOID, NULL);
+	uint64 nrows;
+
+	for (int i = 0; i < n; i++)
+	{
+		const GateRequest *request = capped[i].check->request;
+
+		contact[i] = request->contact;
+		channel[i] = CStringGetTextDatum(request->channel);
+		topic[i] = CStringGetTextDatum(request->topic);
+	}
+	SPI_connect();
+	nrows = pgj_plan_execute(&plan, &params);
+	for (uint64 row = 0; row < nrows; row++)
+	{
+		Capped *of = &capped[DatumGetInt32(pgj_row_value(row, 1))];
+		char *words[] = { pgj_row_text(context, row, 2),
+						  pgj_row_text(context, row, 3),
+						  pgj_row_text(context, row, 4) };
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		of->caps =
+			lappend(of->caps, make_frequency(words[0], words[1], words[2]));
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+}
+
+/*
+ * Find the caps that hold for each of n requests that obey caps, out of the
+ * checks of a batch.
+ */
+void
+pgj_caps_apply(const Site *site, const Caps *caps, Check *checks, int nchecks,
+			   Capped *capped, int n)
+{
+	int asked = 0;
+	int *engagement = NULL;
+
+	for (int i = 0; i < caps->n; i++)
+		asked |= caps->cap[i].engagement;
+	if (asked != 0)
+		engagement = pgj_engagement_class(site, checks, nchecks, asked);
+	for (int i = 0; i < n; i++)
+		apply_caps(caps, &capped[i],
+				   asked != 0 ? engagement[capped[i].check - checks] : 0);
+	apply_frequencies(site, capped, n);
+}
