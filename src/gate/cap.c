@@ -218,12 +218,12 @@ put_window(StringInfo out, const Bound *bound, TimestampTz at)
 static void
 put_rival(StringInfo out, const Place *place, TimestampTz at)
 {
-	appendStringInfo(out,
-					 "%s{\"enrollment\": " INT64_FORMAT
-					 ", \"step\": %d, \"priority\": " INT64_FORMAT ", \"due\": ",
-					 out->len > 0 ? ", " : "", place->enrollment_id,
-					 place->step_no,
-					 pgj_effective_priority(place->priority, place->since, at));
+	appendStringInfo(
+		out,
+		"%s{\"enrollment\": " INT64_FORMAT
+		", \"step\": %d, \"priority\": " INT64_FORMAT ", \"due\": ",
+		out->len > 0 ? ", " : "", place->enrollment_id, place->step_no,
+		pgj_effective_priority(place->priority, place->since, at));
 	pgj_check_time(out, place->due);
 	appendStringInfoChar(out, '}');
 }
@@ -260,8 +260,8 @@ is_full(const Bound *bound, GateStage stage, const Capped *capped,
 	escape_json(out, bound->cap->name);
 	if (bound->quota != NULL)
 	{
-		appendStringInfo(out, ", \"%s\": ",
-						 bound->quota->of_topic ? "topic" : "class");
+		appendStringInfo(
+			out, ", \"%s\": ", bound->quota->of_topic ? "topic" : "class");
 		escape_json(out, bound->quota->name);
 	}
 	put_window(out, bound, at);
@@ -282,8 +282,8 @@ put_ceded(const Capped *capped, StringInfo out)
 
 	foreach (cell, capped->ceded)
 	{
-		appendStringInfo(out, "%s{\"name\": ",
-						 out->data[out->len - 1] == '[' ? "" : ", ");
+		appendStringInfo(
+			out, "%s{\"name\": ", out->data[out->len - 1] == '[' ? "" : ", ");
 		escape_json(out, ((Cap *) lfirst(cell))->name);
 		appendStringInfoString(out, ", \"overridden\": true}");
 	}
@@ -307,13 +307,13 @@ act(const Capped *capped, List *bounds, GateStage stage)
 	if (TIMESTAMP_IS_NOEND(slot))
 		pgj_check_withhold(check, "capped");
 	else if (send->capped_within != NULL &&
-			 slot > pgj_exactly_plus(check->request->since,
-									 send->capped_within))
+			 slot >
+				 pgj_exactly_plus(check->request->since, send->capped_within))
 	{
 		pgj_check_time(pgj_check_evidence(check, "until"), slot);
-		pgj_check_time(pgj_check_evidence(check, "within"),
-					   pgj_exactly_plus(check->request->since,
-										send->capped_within));
+		pgj_check_time(
+			pgj_check_evidence(check, "within"),
+			pgj_exactly_plus(check->request->since, send->capped_within));
 		pgj_check_withhold(check, "capped");
 	}
 	else

@@ -32,9 +32,9 @@ read_names(MemoryContext context, uint64 row, int column)
 	if (pgj_row_null(row, column))
 		return names;
 	old = MemoryContextSwitchTo(context);
-	deconstruct_array(
-		DatumGetArrayTypePCopy(pgj_row_value(row, column)), TEXTOID, -1, false,
-		TYPALIGN_INT, &element, NULL, &names.n);
+	deconstruct_array(DatumGetArrayTypePCopy(pgj_row_value(row, column)),
+					  TEXTOID, -1, false, TYPALIGN_INT, &element, NULL,
+					  &names.n);
 	names.name = palloc_array(char *, names.n + 1);
 	for (int i = 0; i < names.n; i++)
 		names.name[i] = TextDatumGetCString(element[i]);
@@ -152,8 +152,8 @@ read_cap(MemoryContext context, uint64 row, Cap *cap)
 	cap->counts.classes = read_names(context, row, CAP_COUNTS_CLASSES);
 	read_journeys(context, row, CAP_COUNTS_JOURNEYS, &cap->counts);
 	if (!pgj_row_null(row, CAP_ENGAGEMENT))
-		cap->engagement = pgj_engagement_class_of(
-			pgj_row_text(context, row, CAP_ENGAGEMENT));
+		cap->engagement =
+			pgj_engagement_class_of(pgj_row_text(context, row, CAP_ENGAGEMENT));
 	cap->overrides = read_names(context, row, CAP_OVERRIDES);
 	cap->look_ahead = read_interval(context, row, CAP_LOOK_AHEAD);
 	read_quotas(context, row, cap);
@@ -175,8 +175,7 @@ pgj_caps_read(const Site *site, Caps *caps)
 	pgj_params_init(&params, site, 0);
 	caps->n = (int) pgj_plan_execute(&read_caps_plan, &params);
 	caps->cap = MemoryContextAllocZero(context, sizeof(Cap) * (caps->n + 1));
-	caps->expiry =
-		caps->n > 0 ? read_interval(context, 0, CAP_EXPIRY) : NULL;
+	caps->expiry = caps->n > 0 ? read_interval(context, 0, CAP_EXPIRY) : NULL;
 	for (int row = 0; row < caps->n; row++)
 		read_cap(context, row, &caps->cap[row]);
 	SPI_finish();

@@ -115,21 +115,22 @@ enum
 	INTENT_DUE
 };
 
-#define INTENT_COLUMNS \
+#define INTENT_COLUMNS                                                                                             \
 	"s.step_no, COALESCE(s.channels, ARRAY[s.channel]), v.topic, COALESCE(t.class, 'promotional'), e.journey_id, " \
 	"COALESCE(t.counts_in_caps, true) AND COALESCE(t.obeys_caps, true), COALESCE(s.priority, v.priority), "
 
-#define INTENT_JOINS \
+#define INTENT_JOINS                                                                                                              \
 	"JOIN journey.journey AS j ON j.journey_id OPERATOR(pg_catalog.=) e.journey_id AND j.status OPERATOR(pg_catalog.=) 'active' " \
 	"JOIN journey.version AS v ON v.version_id OPERATOR(pg_catalog.=) e.version_id AND NOT v.dropped "
 
-#define RUNNING \
+#define RUNNING                                                                                       \
 	"SELECT * FROM journey_state.enrollment AS x WHERE x.contact = r.contact AND x.ended_at IS NULL " \
 	"AND x.status OPERATOR(pg_catalog.=) 'active' AND NOT x.ghost "
 
 static KeptPlan read_deferred_plan = {
 	.sql =
-		"SELECT r.n, e.enrollment_id, " INTENT_COLUMNS "e.send_since, e.send_due "
+		"SELECT r.n, e.enrollment_id, " INTENT_COLUMNS
+		"e.send_since, e.send_due "
 		"FROM unnest($1, $2, $3, $4) AS r (n, contact, enrollment_id, upto) "
 		"CROSS JOIN LATERAL (" RUNNING
 		"AND x.send_due OPERATOR(pg_catalog.<=) r.upto AND x.enrollment_id OPERATOR(pg_catalog.<>) r.enrollment_id OFFSET 0) AS e " INTENT_JOINS
@@ -228,8 +229,8 @@ pgj_rivals_read(const Site *site, GateStage stage, Capped *capped, int n)
 		looks_ahead = looks_ahead || horizon > request->at;
 		contact[0][i] = contact[1][i] = request->contact;
 		/* a run that was put off is asked about itself */
-		own[i] = Int64GetDatum(
-			stage == GATE_DECIDE ? request->enrollment_id : 0);
+		own[i] =
+			Int64GetDatum(stage == GATE_DECIDE ? request->enrollment_id : 0);
 		at[i] = TimestampTzGetDatum(request->at);
 		upto[0][i] = upto[1][i] = TimestampTzGetDatum(horizon);
 	}

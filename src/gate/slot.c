@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 #include "gate/cap.h"
@@ -128,8 +129,8 @@ out_again(const Bound *bound, TimestampTz handed_over)
 
 	if (bound->cap->per == NULL)
 	{
-		pgj_zone_period_in(bound->zone, handed_over, bound->cap->period,
-						   &start, &end);
+		pgj_zone_period_in(bound->zone, handed_over, bound->cap->period, &start,
+						   &end);
 		return end;
 	}
 

@@ -28,7 +28,7 @@ INSERT INTO journey.step (version_id, step_no, kind, label, line, next_step, dur
 	(1, 1, 'wait', NULL, 1, 2, '1 hour', NULL, NULL), (1, 2, 'send', 'reminder', 2, 3, NULL, 'email', 'cart_reminder'),
 	(1, 3, 'wait', NULL, 3, 4, '1 day', NULL, NULL), (1, 4, 'send', NULL, 4, 0, NULL, 'email', 'cart_offer'),
 	(2, 1, 'send', NULL, 1, 0, NULL, 'email', 'news');
-INSERT INTO journey.cap VALUES ('weekly', 2, '7 days', NULL, '2026-01-01');
+INSERT INTO journey.cap (name, max_messages, per, created_at) VALUES ('weekly', 2, '7 days', '2026-01-01');
 
 CREATE TEMP TABLE cart AS
 	SELECT i AS contact, (i % 16)::smallint AS slice, i + 1000 AS run, i > 10 AS ghost,

@@ -27,7 +27,7 @@ BEGIN
 	PERFORM journey.track(contact, event, jsonb_build_object('k', k), at);
 	COMMIT;
 	PERFORM journey.tick(at);
-	SELECT v.verdict || coalesce(' ' || v.reason, ''), v.evidence->'caps' INTO verdict, caps
+	SELECT v.verdict || coalesce(' ' || v.reason, ''), (SELECT jsonb_agg(o.cap - 'from' - 'to') FROM jsonb_array_elements(v.evidence->'caps') AS o (cap)) INTO verdict, caps
 	FROM journey_state.verdict v WHERE v.contact = decide.contact ORDER BY v.verdict_id DESC LIMIT 1;
 END
 $$;
@@ -82,7 +82,7 @@ CALL shop.decide(4, 'go', 'c', '2026-01-20 10:00:01', NULL, NULL);
 --
 -- per channel and over all; transactional messages neither obey nor count
 --
-SELECT journey.create_cap('mail daily', 1, '1 day', 'mail');
+SELECT journey.create_cap('mail daily', 1, '1 day', channels => '{mail}');
 CALL shop.decide(5, 'other', 'a', '2026-01-21 10:00', NULL, NULL);
 CALL shop.decide(5, 'other', 'b', '2026-01-21 10:01', NULL, NULL);
 CALL shop.decide(5, 'receipt', 'c', '2026-01-21 10:02', NULL, NULL);

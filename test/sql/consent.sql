@@ -101,13 +101,13 @@ SELECT name, channel, subject, body, html FROM journey.template;
 
 -- caps
 SELECT journey.create_cap('weekly', 3, '7 days');
-SELECT journey.create_cap('weekly', 2, '7 days', 'email');
+SELECT journey.create_cap('weekly', 2, '7 days', channels => '{email}');
 SELECT journey.create_cap('x', -1, '7 days');
 SELECT journey.create_cap('x', 1, '-1 day');
 SELECT journey.create_cap('x', 1, '0');
 SELECT journey.create_cap('x', 1, NULL);
-SELECT journey.create_cap('x', 1, '1 day', 'pigeon');
-SELECT name, max_messages, per, channel FROM journey.cap;
+SELECT journey.create_cap('x', 1, '1 day', channels => '{pigeon}');
+SELECT name, max_messages, per, channels FROM journey.cap;
 SELECT journey.drop_cap('weekly');
 SELECT journey.drop_cap('weekly');
 RESET SESSION AUTHORIZATION;
