@@ -108,7 +108,7 @@ OBJS = \
        src/script/script_graph.o src/script/journey.o src/script/diagram.o \
        src/engine/definition.o src/engine/rows.o src/engine/tick.o src/engine/source.o src/engine/batch.o src/engine/run.o \
        src/engine/prepare.o src/engine/intake.o src/engine/react.o src/engine/recall.o src/engine/enter.o src/engine/wave.o \
-       src/engine/step.o src/engine/send.o src/engine/evaluate.o src/engine/evict.o src/engine/claim.o src/engine/handover.o src/engine/outcome.o \
+       src/engine/step.o src/engine/send.o src/engine/evaluate.o src/engine/evict.o src/engine/claim.o src/engine/handover.o src/engine/outcome.o src/engine/forecast.o \
        src/engine/report.o src/engine/report_write.o src/engine/launcher.o src/engine/workers.o \
        src/engine/worker.o \
        src/gate/gate.o \
@@ -137,7 +137,7 @@ SQL_PARTS = \
              sql/54_engagement.sql \
              sql/60_outbox.sql \
              sql/62_preview.sql sql/70_feedback.sql sql/80_measure.sql sql/81_performance.sql \
-             sql/82_views.sql sql/83_explain.sql sql/84_health.sql sql/85_check.sql sql/90_privileges.sql \
+             sql/82_views.sql sql/83_explain.sql sql/84_health.sql sql/85_check.sql sql/86_forecast.sql sql/90_privileges.sql \
              sql/95_dump.sql
 DATA       = $(wildcard sql/upgrade/$(EXTENSION)--*--*.sql)
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql

@@ -491,6 +491,36 @@ check_arguments(FunctionCallInfo fcinfo)
 				errmsg("at must be finite"));
 }
 
+static void
+claim_slices(Claim *claim)
+{
+	int nslices;
+	int *slices = due_slices(claim, &nslices);
+
+	for (int i = 0; i < nslices && goes_on(claim); i++)
+	{
+		claim->slice = slices[i];
+		claim_slice(claim);
+	}
+}
+
+void
+pgj_claim_rehearse(const Site *site, TimestampTz at, TimestampTz lease_until,
+				   char *relay)
+{
+	Claim claim = { .site = site,
+					.relay = relay,
+					.max = INT_MAX,
+					.max_examined = INT_MAX,
+					.at = at,
+					.lease_until = lease_until };
+
+	claim.batch_context = AllocSetContextCreate(
+		CurrentMemoryContext, "pg_journey claim", ALLOCSET_DEFAULT_SIZES);
+	claim_slices(&claim);
+	MemoryContextDelete(claim.batch_context);
+}
+
 /*
  * journey.claim(relay text, max integer, lease interval, at timestamptz)
  */
@@ -500,8 +530,6 @@ pgj_sql_claim(PG_FUNCTION_ARGS)
 	const Site *site = pgj_site();
 	Claim claim = { .site = site };
 	SavedUser saved;
-	int *slices;
-	int nslices;
 
 	check_arguments(fcinfo);
 	pgj_require_read_committed();
@@ -521,12 +549,7 @@ pgj_sql_claim(PG_FUNCTION_ARGS)
 	claim.site = site = pgj_lock_contacts(site);
 	saved = pgj_become_owner(site);
 	pgj_relay_require(site, claim.relay, true);
-	slices = due_slices(&claim, &nslices);
-	for (int i = 0; i < nslices && goes_on(&claim); i++)
-	{
-		claim.slice = slices[i];
-		claim_slice(&claim);
-	}
+	claim_slices(&claim);
 	pgj_become_caller(saved);
 	return (Datum) 0;
 }

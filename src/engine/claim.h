@@ -21,7 +21,7 @@ typedef struct Claim
 	int max_examined; /* rows of the outbox, so that one call ends */
 	TimestampTz at;
 	TimestampTz lease_until;
-	ReturnSetInfo *result;
+	ReturnSetInfo *result; /* NULL: a rehearsal */
 	Definitions *definitions;
 	MemoryContext batch_context; /* current while a batch is at work */
 

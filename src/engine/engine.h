@@ -60,6 +60,22 @@ extern void pgj_slice_tick(const Site *site, int slice, TimestampTz at,
 extern void pgj_slice_replay(const Site *site, int slice, TimestampTz until,
 							 bool assume_sent, PassCounts *counts);
 
+/* The same for all slices, with the scans of segments. */
+extern void pgj_engine_replay(const Site *site, TimestampTz until,
+							  bool assume_sent, PassCounts *counts);
+
+/* What every call into the engine begins with; the caller is the owner then. */
+extern const Site *pgj_engine_enter(SavedUser *caller);
+extern void pgj_engine_prepare(const Site *site, TimestampTz at);
+extern void pgj_engine_check_time(TimestampTz at, const char *name);
+
+/*
+ * Take the messages that a relay would be given at "at", all of them, as one
+ * with this name and nobody behind it.
+ */
+extern void pgj_claim_rehearse(const Site *site, TimestampTz at,
+							   TimestampTz lease_until, char *relay);
+
 /* intake.c */
 struct Batch;
 extern void pgj_progress_load(const Site *site, int slice, Progress *progress);

@@ -136,7 +136,8 @@ hand_over(Claim *claim, Offer **offers, int n)
 	for (int i = 0; i < n; i++)
 	{
 		offers[i]->outcome = OFFER_CLAIMED;
-		put_result(claim, offers[i]);
+		if (claim->result != NULL)
+			put_result(claim, offers[i]);
 	}
 	claim->nclaimed += n;
 }

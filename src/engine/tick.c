@@ -194,9 +194,9 @@ pgj_slice_replay(const Site *site, int slice, TimestampTz until,
 	replay_timers(site, slice, until, assume_sent, &progress, counts);
 }
 
-/* Checks and set-up common to both entries. */
-static const Site *
-enter_engine(SavedUser *caller)
+/* Checks and set-up common to all entries. */
+const Site *
+pgj_engine_enter(SavedUser *caller)
 {
 	const Site *site;
 
@@ -262,15 +262,15 @@ scan(const Site *site, TimestampTz at, PassCounts *counts)
 		counts->more = true;
 }
 
-static void
-prepare(const Site *site, TimestampTz at)
+void
+pgj_engine_prepare(const Site *site, TimestampTz at)
 {
 	if (pgj_engine_source.prepare != NULL)
 		pgj_engine_source.prepare(site, at);
 }
 
-static void
-check_time(TimestampTz at, const char *name)
+void
+pgj_engine_check_time(TimestampTz at, const char *name)
 {
 	if (TIMESTAMP_NOT_FINITE(at))
 		ereport(ERROR, errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
@@ -344,12 +344,12 @@ pgj_sql_tick(PG_FUNCTION_ARGS)
 		ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				errmsg("the time of a tick must not be null"));
 	at = PG_GETARG_TIMESTAMPTZ(0);
-	check_time(at, "the time of a tick");
+	pgj_engine_check_time(at, "the time of a tick");
 	check_not_ahead(at);
 
 	SPI_connect();
-	site = enter_engine(&caller);
-	prepare(site, at);
+	site = pgj_engine_enter(&caller);
+	pgj_engine_prepare(site, at);
 	if (PG_ARGISNULL(1))
 		slices = find_slices(site, at, &nslices);
 	else
@@ -396,9 +396,9 @@ replay_slices(const Site *site, TimestampTz until, bool assume_sent,
  * Scans are about all slices: up to the time of each, all slices are replayed
  * before it.
  */
-static void
-replay(const Site *site, TimestampTz until, bool assume_sent,
-	   PassCounts *counts)
+void
+pgj_engine_replay(const Site *site, TimestampTz until, bool assume_sent,
+				  PassCounts *counts)
 {
 	TimestampTz last = DT_NOBEGIN;
 	TimestampTz at;
@@ -428,13 +428,13 @@ pgj_sql_replay(PG_FUNCTION_ARGS)
 	SavedUser caller;
 	const Site *site;
 
-	check_time(until, "the end of a replay");
+	pgj_engine_check_time(until, "the end of a replay");
 	check_not_ahead(until);
 
 	SPI_connect();
-	site = enter_engine(&caller);
-	prepare(site, until);
-	replay(site, until, assume_sent, &counts);
+	site = pgj_engine_enter(&caller);
+	pgj_engine_prepare(site, until);
+	pgj_engine_replay(site, until, assume_sent, &counts);
 	if (counts.messages > 0 && !assume_sent)
 		pgj_notify_relays();
 	pgj_become_caller(caller);

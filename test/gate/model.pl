@@ -111,7 +111,7 @@ sub journey
 		my $wait = pick('0', '0', '1 hour', '7 hours', '1 day 30 minutes');
 		my $channel = pick('email', 'email', 'sms');
 		my $expires = pick('2 hours', '1 day', '5 days');
-		my $capped = does('quiet') || does('create_gap') ? pick('skip', 'defer', 'defer', 'exit') : 'skip';
+		my $capped = does('create_gap') ? pick('skip', 'defer', 'defer', 'exit') : 'skip';
 		my $within = $capped eq 'defer' && chance(0.3) ? '12 hours' : undef;
 		my $own = does('create_gap') && chance(0.3) ? pick(40, 60) : undef;
 		$script .= " WAIT '$wait';" if $wait;
@@ -192,6 +192,40 @@ sub cap
 	return;
 }
 
+# At least an hour of every day stays, so that no week is quiet all the time.
+sub quiet
+{
+	my $name = 'quiet' . between(1, 3);
+	if ($names{$name} && chance(0.5))
+	{
+		run("SELECT journey.drop_quiet_hours('$name')");
+		run("DELETE FROM model.quiet WHERE name = '$name'");
+		delete $names{$name};
+		return;
+	}
+	my ($starts, $ends) = @{ pick([ '21:00', '08:00' ], [ '20:00', '09:00' ], [ '01:30', '03:15' ], [ '00:00', '12:00' ], [ '22:30', '22:45' ], [ '20:00', '00:00' ]) };
+	my $days = list(chance(0.5) ? qw(mon tue wed thu fri sat sun) : grep { chance(0.5) || $_ eq 'sun' } qw(mon tue wed thu fri sat sun));
+	my $channels = chance(0.3) ? list('sms') : 'NULL';
+	my $topics = chance(0.2) ? list('promotions') : 'NULL';
+	my $countries = chance(0.3) ? list(pick('US', 'US-FL', 'GB')) : 'NULL';
+	my $action = weighted(6 => 'defer', 1 => 'skip', 2 => 'send');
+	my $jitter = pick('0', '0', '20 minutes');
+	run("SELECT journey.drop_quiet_hours('$name')") if $names{$name};
+	run("SELECT journey.create_quiet_hours('$name', '$starts', '$ends', $days, $channels, $topics, $countries, '$action', '$jitter', at => '$now')");
+	run("DELETE FROM model.quiet WHERE name = '$name'");
+	run("INSERT INTO model.quiet VALUES ('$name', '$starts', '$ends', $days, $channels, $topics, $countries, '$action', '$jitter')");
+	$names{$name} = 1;
+	return;
+}
+
+sub zones_of
+{
+	my ($country, @zones) = @{ pick([ '*', 'Europe/Paris' ], [ 'US', 'America/New_York', 'America/Los_Angeles' ], [ 'US-FL', 'America/New_York', 'America/Chicago' ], [ 'GB', 'Europe/London' ]) };
+	run('SELECT journey.set_timezone(' . list(@zones) . ", '$country')");
+	run("INSERT INTO model.zone VALUES ('$country', " . list(@zones) . ') ON CONFLICT (country) DO UPDATE SET zones = excluded.zones');
+	return;
+}
+
 sub step
 {
 	$now = value("SELECT timestamptz '$now' + interval '1.000001 seconds' + interval '" . pick(between(1, 59) . ' seconds', between(1, 59) . ' minutes', between(1, 20) . ' hours') . "'");
@@ -207,6 +241,7 @@ sub step
 		1 => \&suppress,
 		1 => sub { address($id); },
 		1 => sub { zone($id); },
+		(does('create_quiet_hours') ? (2 => \&quiet, 0.5 => \&zones_of) : ()),
 		0.2 => sub { run("DELETE FROM shop.customers WHERE id = $id"); },
 		0.5 => sub { run("INSERT INTO shop.customers VALUES ($id, 'c$id\@shop.example', '+44200000000$id') ON CONFLICT DO NOTHING"); },
 	)->();

@@ -64,12 +64,18 @@ CREATE FUNCTION model.covers(q model.quiet, local timestamp) RETURNS boolean LAN
 	SELECT CASE WHEN q.starts < q.ends THEN local::time >= q.starts AND local::time < q.ends AND model.has(q.days, to_char(local, 'dy'))
 		ELSE local::time >= q.starts AND model.has(q.days, to_char(local, 'dy')) OR local::time < q.ends AND model.has(q.days, to_char(local - interval '1 day', 'dy')) END
 $$;
+-- Is somebody of a country there, or perhaps there?  US may be in US-FL, and nobody knows where somebody without a country is.
+CREATE FUNCTION model.there(who bigint, countries text[], perhaps boolean) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT countries IS NULL OR (SELECT bool_or(coalesce(c.country = x OR c.country LIKE x || '-%' OR perhaps AND x LIKE c.country || '-%', perhaps)) FROM unnest(countries) x)
+	FROM shop.customers c WHERE c.id = who
+$$;
 -- what stands in the way at an instant: skip, defer or nothing
 CREATE FUNCTION model.quiet_at(who bigint, over text, about text, t timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
-	SELECT min(q.action) FILTER (WHERE q.action <> 'send')
-	FROM unnest(model.zones(who)) z, model.quiet q, shop.customers c
-	WHERE c.id = who AND model.covers(q, t AT TIME ZONE z) AND model.has(q.channels, over) AND model.has(q.topics, about) AND (q.countries IS NULL OR c.country = ANY (q.countries) OR split_part(c.country, '-', 1) = ANY (q.countries))
-	HAVING NOT bool_or(q.action = 'send')
+	SELECT max(action) FROM (
+		SELECT max(q.action) FILTER (WHERE q.action <> 'send')
+		FROM unnest(model.zones(who)) z, model.quiet q
+		WHERE model.covers(q, t AT TIME ZONE z) AND model.has(q.channels, over) AND model.has(q.topics, about) AND model.there(who, q.countries, q.action <> 'send')
+		GROUP BY z HAVING NOT bool_or(q.action = 'send')) z (action)
 $$;
 CREATE FUNCTION model.next_loud(who bigint, over text, about text, t timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
 	SELECT m FROM (SELECT t UNION ALL SELECT generate_series(date_trunc('minute', t) + interval '1 minute', t + interval '9 days', '1 minute')) g (m)
@@ -83,7 +89,7 @@ CREATE FUNCTION model.weight(s model.sending, now timestamptz) RETURNS integer L
 $$;
 CREATE FUNCTION model.obeys(k model.cap, s model.sending) RETURNS boolean LANGUAGE sql STABLE AS $$
 	SELECT t.obeys AND model.has(k.channels, p.channel) AND model.has(k.topics, p.topic) AND model.has(k.classes, t.class) AND model.has(k.journeys, p.journey)
-		AND (k.countries IS NULL OR (SELECT c.country = ANY (k.countries) OR split_part(c.country, '-', 1) = ANY (k.countries) FROM shop.customers c WHERE c.id = s.contact))
+		AND model.there(s.contact, k.countries, true)
 	FROM model.step p JOIN model.topic t USING (topic) WHERE p.journey = s.journey AND p.no = s.no
 $$;
 CREATE FUNCTION model.counts(k model.cap, s model.sending) RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -247,8 +253,12 @@ BEGIN
 	RETURN n;
 END
 $$;
+-- With jitter: a little later, still before it expires and not in quiet hours.
 CREATE FUNCTION model.wrong_until(s model.sending, expected timestamptz, found timestamptz, reason text) RETURNS boolean LANGUAGE sql AS $$
-	SELECT expected IS DISTINCT FROM found
+	SELECT (expected IS NULL) <> (found IS NULL) OR found < expected
+		OR found > expected + CASE reason WHEN 'quiet_hours' THEN coalesce((SELECT max(jitter) FROM model.quiet), '0') ELSE '0' END
+		OR found >= s.expires_at
+		OR found > expected AND (SELECT model.quiet_at(s.contact, p.channel, p.topic, found) IS NOT NULL FROM model.step p WHERE p.journey = s.journey AND p.no = s.no)
 $$;
 -- What is due and was not asked.
 CREATE FUNCTION model.missed(now timestamptz) RETURNS void LANGUAGE sql AS $$
