@@ -17,6 +17,7 @@
 
 #include "clock.h"
 #include "engine/batch.h"
+#include "gate/zone.h"
 
 static TimestampTz
 now_of(const Batch *batch, const Work *work)
@@ -144,6 +145,65 @@ wait_is_past(Batch *batch, Version *version, Step *step, Work *work)
 	}
 }
 
+typedef struct ClockWait
+{
+	Batch *batch;
+	Datum *contacts;
+	const Zones **zones;
+	char **errors;
+} ClockWait;
+
+static void
+read_zones_range(void *arg, int lo, int hi)
+{
+	ClockWait *w = arg;
+
+	pgj_zones_of_contacts(w->batch->site, w->contacts + lo, w->zones + lo,
+						  hi - lo);
+}
+
+static void
+read_zones_failed(void *arg, int i, char *error)
+{
+	((ClockWait *) arg)->errors[i] = error;
+}
+
+/*
+ * WAIT UNTIL '09:00': until the contact's clock comes to it, by the zone that the
+ * contact is in on arrival.  Who arrives at that very instant goes on.
+ */
+static void
+wait_until_clock(Batch *batch, Step *step, Work **works, int n)
+{
+	ClockWait w = { batch };
+
+	w.contacts = palloc_array(Datum, n);
+	w.zones = palloc0_array(const Zones *, n);
+	w.errors = palloc0_array(char *, n);
+	for (int i = 0; i < n; i++)
+		w.contacts[i] = works[i]->contact;
+	pgj_guard_range(read_zones_range, read_zones_failed, &w, n);
+
+	for (int i = 0; i < n; i++)
+	{
+		Run *run = works[i]->current->run;
+		TimestampTz now = now_of(batch, works[i]);
+		TimestampTz until;
+
+		if (w.errors[i] != NULL)
+		{
+			pgj_run_park(batch, run, step->no, w.errors[i]);
+			continue;
+		}
+		until = pgj_zone_next(w.zones[i], now - 1, step->local_time,
+							  step->local_days);
+		if (until <= now)
+			proceed(batch, works[i], step->next, "next");
+		else
+			pgj_run_waits(batch, run, until, step->no);
+	}
+}
+
 static void
 step_wait_until(Batch *batch, Version *version, Step *step, Work **works, int n)
 {
@@ -162,9 +222,7 @@ step_wait_until(Batch *batch, Version *version, Step *step, Work **works, int n)
 		return;
 	if (step->at_local_time)
 	{
-		for (int i = 0; i < narrived; i++)
-			pgj_run_park(batch, arrived[i]->current->run, step->no,
-						 "WAIT UNTIL: no time zone");
+		wait_until_clock(batch, step, arrived, narrived);
 		return;
 	}
 

@@ -175,6 +175,10 @@ pgj_zone_next(const Zones *zones, TimestampTz after, TimeADT time, int days)
 
 		if ((days & (1 << pgj_weekday(day * USECS_PER_DAY))) == 0)
 			continue;
+		/* a day that the zone leaves out */
+		at = pgj_zone_instant(zone, day * USECS_PER_DAY);
+		if (day_of(pgj_zone_local(zone, at)) != day)
+			continue;
 		at = pgj_zone_instant(zone, day * USECS_PER_DAY + time);
 		if (at > after)
 			return at;
