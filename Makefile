@@ -113,7 +113,7 @@ OBJS = \
        src/engine/worker.o \
        src/gate/gate.o \
        src/gate/consented.o src/gate/contacted.o src/gate/zone.o src/gate/local.o src/gate/quiet.o \
-       src/gate/choose.o src/gate/engagement.o \
+       src/gate/choose.o src/gate/engagement.o src/gate/send_hours.o src/gate/send_time.o src/gate/send_times.o \
        src/gate/cap.o src/gate/cap_definition.o src/gate/slot.o src/gate/rival.o \
        src/gate/consent.o \
        src/gate/suppress.o src/gate/argument.o \

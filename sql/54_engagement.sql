@@ -272,11 +272,10 @@ AS 'MODULE_PATHNAME', 'pgj_sql_refresh_engagement';
 REVOKE ALL ON FUNCTION journey.refresh_engagement(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey.refresh_engagement(timestamptz) IS 'learns anew how all contacts together respond, to each channel and by hour of the day; journey.maintain() does so once a day';
 
--- Contacts with responses in a year; called by journey.send_times() and the refresh in C.
 CREATE FUNCTION journey.send_times(as_of timestamptz DEFAULT clock_timestamp())
 RETURNS TABLE (contact text, day_kind text, best_hour integer, score float8, confidence float8, source text,
 	expected_lift_vs_default float8, n_events bigint, next_send_at timestamptz)
-LANGUAGE C VOLATILE PARALLEL UNSAFE
+LANGUAGE C STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_send_times';
 REVOKE ALL ON FUNCTION journey.send_times(timestamptz) FROM PUBLIC;

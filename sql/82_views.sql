@@ -12,7 +12,9 @@ SET client_min_messages = warning		-- DROP IF EXISTS need not tell of it
 AS $create$
 DECLARE
 	view_names CONSTANT text[] := ARRAY['funnel', 'journey_performance', 'lifts', 'message_reasons', 'enrollments', 'messages', 'segments', 'segment_member',
-		'segment_history', 'segment_progress', 'health'];
+		'segment_history', 'segment_progress', 'health', 'engagement', 'send_times'];
+	key_type CONSTANT regtype := (SELECT t.atttypid FROM pg_catalog.pg_attribute AS t
+		WHERE t.attrelid = 'journey_state.membership'::pg_catalog.regclass AND t.attname = 'contact');
 	grants text[];
 	statement text;
 BEGIN
@@ -197,8 +199,19 @@ BEGIN
 	SELECT h.* FROM journey.health() AS h;
 	COMMENT ON VIEW journey.health IS 'Facts an operator looks at, now; status warn where something needs attention';
 
-	PERFORM journey._create_rfm(t.atttypid::pg_catalog.regtype)
-		FROM pg_catalog.pg_attribute AS t WHERE t.attrelid = 'journey_state.membership'::pg_catalog.regclass AND t.attname = 'contact';
+	EXECUTE format($view$
+		CREATE VIEW journey.engagement WITH (security_invoker = true) AS
+		SELECT g.contact::%1$s AS contact, g.channel, g.sends_30d, g.clicks_30d, g.sends_prev_30d, g.clicks_prev_30d, g.engagement, g.engagement_low, g.engagement_high,
+			g.p_drop, g.fatigue, g.p_high, g.p_low, g.classes, g.recommended_per_week, g.reason, g.last_human_event_at
+		FROM journey.engagement() AS g;
+		COMMENT ON VIEW journey.engagement IS 'How contacts respond to each channel, now; journey.engagement(as_of) gives it as of another time';
+		CREATE VIEW journey.send_times WITH (security_invoker = true) AS
+		SELECT s.contact::%1$s AS contact, s.day_kind, s.best_hour, s.score, s.confidence, s.source, s.expected_lift_vs_default, s.n_events, s.next_send_at
+		FROM journey.send_times() AS s;
+		COMMENT ON VIEW journey.send_times IS 'At which local hour each contact responds most, as of now; journey.send_times(as_of) gives it as of another time';
+	$view$, key_type);
+
+	PERFORM journey._create_rfm(key_type);
 
 	FOREACH statement IN ARRAY coalesce(grants, '{}') || ARRAY(
 		SELECT pg_catalog.format('GRANT SELECT ON journey.%I TO %s', v.name, n.nspowner::pg_catalog.regrole)

@@ -25,6 +25,7 @@
 #include "clock.h"
 #include "contact/elevate.h"
 #include "contact/site.h"
+#include "gate/refresh.h"
 #include "pg_journey.h"
 #include "wakeup.h"
 
@@ -284,6 +285,8 @@ pgj_sql_maintain(PG_FUNCTION_ARGS)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("ahead must be at most %d years", MAX_YEARS_AHEAD));
 
+	/* takes its time, so before anything is locked that writers need */
+	pgj_engagement_maintain(pgj_site(), at);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	pgj_maintain_as(owner, at, ahead);

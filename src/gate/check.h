@@ -88,6 +88,10 @@ extern void pgj_quiet_check(const Site *site, GateStage stage, Check *checks,
  */
 extern TimestampTz pgj_quiet_free(const Check *check, TimestampTz at);
 
+/* Defer, with reason "send_time", to the contact's best hour. */
+extern void pgj_send_time_check(const Site *site, GateStage stage,
+								Check *checks, int n);
+
 /* Withhold, with reason "capped", what a frequency cap does not allow. */
 extern void pgj_cap_check(const Site *site, GateStage stage, Check *checks,
 						  int n);

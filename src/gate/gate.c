@@ -227,6 +227,7 @@ pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 	{
 		check_expiry(checks, n);
 		pgj_quiet_check(site, stage, checks, n);
+		pgj_send_time_check(site, stage, checks, n);
 		if (PGJ_SABOTAGE != 2)
 			pgj_cap_check(site, stage, checks, n);
 	}

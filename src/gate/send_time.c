@@ -61,9 +61,8 @@ asks_time(const Check *check)
 static TimestampTz
 last_instant(const GateRequest *request)
 {
-	return Min(
-		pgj_time_plus(request->since, request->send->best_time_within),
-		request->expires_at - 1);
+	return Min(pgj_time_plus(request->since, request->send->best_time_within),
+			   request->expires_at - 1);
 }
 
 static int
@@ -73,8 +72,8 @@ find_slots(const Check *check, Scores scores, Slot *slots)
 	TimestampTz at = check->request->at;
 	TimestampTz last = last_instant(check->request);
 	Timestamp local = pgj_zone_local(zone, at + PGJ_SEND_LEAD);
-	Timestamp first = local - (local % USECS_PER_HOUR + USECS_PER_HOUR) %
-								  USECS_PER_HOUR;
+	Timestamp first =
+		local - (local % USECS_PER_HOUR + USECS_PER_HOUR) % USECS_PER_HOUR;
 	int nslots = 0;
 
 	for (int i = 0; i < MAX_SLOTS; i++)
@@ -125,9 +124,9 @@ draw(const Site *site, const GateRequest *request)
 static void
 write_float(StringInfo out, const char *member, double value)
 {
-	appendStringInfo(out, ", \"%s\": %s", member,
-					 DatumGetCString(
-						 DirectFunctionCall1(float8out, Float8GetDatum(value))));
+	appendStringInfo(
+		out, ", \"%s\": %s", member,
+		DatumGetCString(DirectFunctionCall1(float8out, Float8GetDatum(value))));
 }
 
 static void
@@ -137,10 +136,10 @@ write_slot(Check *check, const HourCounts *counts, const HourPrior *prior,
 	StringInfo out = pgj_check_evidence(check, "send_time");
 	double n = pgj_hour_total(counts, slot->kind);
 
-	appendStringInfo(
-		out, "{\"source\": \"%s\", \"day_kind\": \"%s\", \"hour\": %d",
-		pgj_hour_source(counts, prior, slot->kind), pgj_day_kinds[slot->kind],
-		slot->hour);
+	appendStringInfo(out,
+					 "{\"source\": \"%s\", \"day_kind\": \"%s\", \"hour\": %d",
+					 pgj_hour_source(counts, prior, slot->kind),
+					 pgj_day_kinds[slot->kind], slot->hour);
 	write_float(out, "score", slot->score);
 	write_float(out, "confidence", n / (n + PGJ_HOURS_KAPPA));
 	appendStringInfo(out, ", \"events\": " INT64_FORMAT ", \"slots\": %d",
@@ -175,8 +174,8 @@ choose_time(const Site *site, Check *check, const HourCounts *counts,
 		return;
 	}
 	best = best_slot(slots, nslots);
-	taken = explored ? Min((int) (fraction / EXPLORED * nslots), nslots - 1)
-					 : best;
+	taken =
+		explored ? Min((int) (fraction / EXPLORED * nslots), nslots - 1) : best;
 	write_slot(check, counts, prior, &slots[taken], nslots, explored,
 			   EXPLORED / nslots + (taken == best ? 1.0 - EXPLORED : 0.0));
 	if (slots[taken].at > check->request->at)

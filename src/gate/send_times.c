@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -22,6 +23,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
@@ -134,9 +136,8 @@ add_counts(const Site *site, const HourCounts *counts, int n, void *arg)
 static void
 write_prior(const Site *site, const HourCounts *sum, TimestampTz at)
 {
-	static KeptPlan clear = {
-		.sql = "DELETE FROM journey_state.send_time_prior"
-	};
+	static KeptPlan clear = { .sql =
+								  "DELETE FROM journey_state.send_time_prior" };
 	static KeptPlan insert = {
 		.sql =
 			"INSERT INTO journey_state.send_time_prior (day_kind, hour, share, events, at) "
@@ -179,9 +180,7 @@ write_prior(const Site *site, const HourCounts *sum, TimestampTz at)
 static void
 refresh(const Site *site, TimestampTz at)
 {
-	static KeptPlan rates = {
-		.sql = "SELECT journey._refresh_engagement($1)"
-	};
+	static KeptPlan rates = { .sql = "SELECT journey._refresh_engagement($1)" };
 	HourCounts sum;
 	Params params;
 
@@ -218,6 +217,44 @@ is_fresh(const Site *site, TimestampTz at)
 	return fresh;
 }
 
+/*
+ * An error, such as of contacts that cannot be read in time, is told and stops
+ * nothing: what was learned before stays, and the next call tries again.
+ */
+static void
+refresh_or_warn(const Site *site, TimestampTz at)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner resources = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		refresh(site, at);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		ereport(
+			WARNING, errcode(error->sqlerrcode),
+			errmsg("could not learn how contacts respond: %s", error->message),
+			errhint("The next journey.maintain() tries again."));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = resources;
+}
+
 void
 pgj_engagement_maintain(const Site *site, TimestampTz at)
 {
@@ -227,7 +264,7 @@ pgj_engagement_maintain(const Site *site, TimestampTz at)
 		return;
 	saved = pgj_become_owner(site);
 	if (!is_fresh(site, at))
-		refresh(site, at);
+		refresh_or_warn(site, at);
 	pgj_become_caller(saved);
 }
 
