@@ -48,7 +48,7 @@ REVOKE ALL ON FUNCTION journey.set_engagement_event(text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION journey.set_engagement_event(text, boolean) IS 'says whether an event, such as a visit or an order, shows that a contact responds; clicks do from the start';
 
 -- Messages handed over and responded to, by contact and channel, in two spans of 30 days.
-CREATE FUNCTION journey._engagement_counts(as_of timestamptz)
+CREATE FUNCTION journey.engagement_counts(as_of timestamptz)
 RETURNS TABLE (contact text, channel text, sends_30d bigint, clicks_30d bigint, sends_prev_30d bigint, clicks_prev_30d bigint)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -82,8 +82,8 @@ BEGIN
 	GROUP BY s.contact, s.channel;
 END
 $body$;
-REVOKE ALL ON FUNCTION journey._engagement_counts(timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey._engagement_counts(timestamptz) IS 'internal: what was sent to whom in the 30 days before a time and in the 30 days before those, and how much of it was responded to';
+REVOKE ALL ON FUNCTION journey.engagement_counts(timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.engagement_counts(timestamptz) IS 'How many messages each contact was sent over each channel in the 30 days before a time and in the 30 days before those, and how many of them it responded to';
 
 /*
  * Everybody's distribution of the rate, by moments: with n messages and x
@@ -128,7 +128,7 @@ BEGIN
 						least(sum(b.x) OVER w, sum(b.n) OVER w - 0.5) / sum(b.n) OVER w AS m
 					FROM (
 						SELECT e.channel, (e.sends_30d + e.sends_prev_30d)::float8 AS n, (e.clicks_30d + e.clicks_prev_30d)::float8 AS x
-						FROM journey._engagement_counts(_refresh_engagement.at) AS e
+						FROM journey.engagement_counts(_refresh_engagement.at) AS e
 					) AS b
 					WINDOW w AS (PARTITION BY b.channel)
 				) AS c
@@ -178,7 +178,7 @@ BEGIN
 	RETURN QUERY
 	WITH counts AS MATERIALIZED (
 		SELECT c.*, p.a0, p.b0
-		FROM journey._engagement_counts($1) AS c
+		FROM journey.engagement_counts($1) AS c
 		LEFT JOIN journey_state.engagement_prior AS p ON p.channel = c.channel
 	), combination AS (
 		SELECT DISTINCT c.a0, c.b0, c.sends_30d, c.clicks_30d, c.sends_prev_30d, c.clicks_prev_30d FROM counts AS c WHERE c.a0 IS NOT NULL
@@ -249,7 +249,7 @@ BEGIN
 	FROM (
 		SELECT round(c.sends_30d * 7 / 30.0)::integer AS per_week, count(*) AS contacts, sum(c.sends_30d)::bigint AS sends, sum(c.clicks_30d)::bigint AS clicks,
 			count(*) FILTER (WHERE u.contact IS NOT NULL) AS withdrawn
-		FROM journey._engagement_counts($2) AS c
+		FROM journey.engagement_counts($2) AS c
 		LEFT JOIN (
 			SELECT DISTINCT k.contact::text AS contact FROM journey_state.consent_log AS k
 			WHERE k.channel = $1 AND NOT k.granted AND k.at > $2 - interval '30 days' AND k.at <= $2

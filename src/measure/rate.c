@@ -42,7 +42,8 @@ pgj_beta_quantile(double p, double a, double b)
 }
 
 /*
- * The integral of f1(p) F2(ratio p) over p.  In u = ln(p / (1 - p)) the density
+ * The integral of f1(p) F2(ratio p) over p, for a ratio of at most 1, where that
+ * is smooth.  In u = ln(p / (1 - p)) the density
  * has one peak, of a width near "scale", and tails that fall exponentially; with
  * u = peak + scale sinh(t) they fall doubly so, and the trapezoidal rule over t
  * is as good as the arithmetic, for priors with parameters far below 1, too.
@@ -56,6 +57,8 @@ pgj_beta_drop(double a1, double b1, double a2, double b2, double ratio)
 	const double norm = pgj_log_beta(a1, b1);
 	double sum = 0.0;
 
+	if (ratio > 1.0)
+		return 1.0 - pgj_beta_drop(a2, b2, a1, b1, 1.0 / ratio);
 	for (int side = -1; side <= 1; side += 2)
 	{
 		for (int i = side < 0; i < 1000; i++)
@@ -68,11 +71,10 @@ pgj_beta_drop(double a1, double b1, double a2, double b2, double ratio)
 			double log_q = u > 0 ? -u - log1p(exp(-u)) : -log1p(exp(u));
 			double weight =
 				exp(a1 * log_p + b1 * log_q - norm) * scale * cosh(t) * step;
-			double limit = ratio * p;
 
 			if (i > 0 && weight < 1e-25)
 				break;
-			sum += weight * (limit >= 1.0 ? 1.0 : pgj_beta_cdf(limit, a2, b2));
+			sum += weight * pgj_beta_cdf(ratio * p, a2, b2);
 		}
 	}
 	return fmin(sum, 1.0);
