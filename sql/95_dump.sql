@@ -35,5 +35,7 @@ SELECT pg_extension_config_dump('journey.entry_cap', '');
 SELECT pg_extension_config_dump('journey.engagement_event', 'WHERE event <> ''clicked''');
 SELECT pg_extension_config_dump('journey.timezone', '');
 SELECT pg_extension_config_dump('journey.quiet_hours', '');
+SELECT pg_extension_config_dump('journey.hold', '');
+SELECT pg_extension_config_dump('journey.address_rule', 'WHERE NOT builtin');
 SELECT pg_extension_config_dump('journey.channel', '');
 SELECT pg_extension_config_dump('journey.template', '');

@@ -3,6 +3,15 @@
  * suppress.c
  *	  Addresses and contacts that must not be written to.
  *
+ * Scope "all" stops every message, scope "promotional" all but transactional
+ * ones.  A weaker scope never takes the place of a stronger one: a shop that
+ * unsubscribes a dead address does not make it alive.
+ *
+ * Who suppresses a contact locks its consent rows, as a withdrawal does
+ * (consent.c): a claim that has looked at them comes first, or sees the
+ * suppression.  An address has no row to meet at.  A claim that looked before the
+ * suppression committed goes on.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -17,73 +26,128 @@
 #include "contact/site.h"
 #include "gate/argument.h"
 #include "gate/check.h"
+#include "pg_journey.h"
 #include "plan.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_suppress);
 PG_FUNCTION_INFO_V1(pgj_sql_unsuppress);
+PG_FUNCTION_INFO_V1(pgj_sql_suppress_contact);
+PG_FUNCTION_INFO_V1(pgj_sql_unsuppress_contact);
+
+/* -------- the check -------- */
+
+/*
+ * What stands against a contact comes before what stands against its address,
+ * scope "all" before "promotional", one channel before all.
+ */
+static KeptPlan find_suppressions = {
+	.sql =
+		"SELECT DISTINCT ON (x.n) x.n, x.by, x.channel, x.scope, x.reason, x.at FROM ("
+		"SELECT r.n, 'contact' AS by, k.channel, k.scope, k.reason, k.at "
+		"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, address) "
+		"JOIN journey_state.suppressed_contact AS k ON k.contact = r.contact "
+		"AND k.channel OPERATOR(pg_catalog.=) ANY (ARRAY[r.channel, '*']) "
+		"UNION ALL "
+		"SELECT r.n, 'address', s.channel, s.scope, s.reason, s.at "
+		"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, address) "
+		"JOIN journey_state.suppression AS s ON s.channel OPERATOR(pg_catalog.=) r.channel "
+		"AND s.address OPERATOR(pg_catalog.=) pg_catalog.lower(r.address)) AS x "
+		"ORDER BY x.n, x.scope, x.by DESC, x.channel DESC"
+};
+
+static void
+judge_suppression(Check *check, uint64 row)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char *scope = pgj_row_text(context, row, 4);
+	StringInfo out = pgj_check_evidence(check, "suppression");
+
+	appendStringInfo(out, "{\"by\": \"%s\", \"channel\": ",
+					 pgj_row_text(context, row, 2));
+	escape_json(out, pgj_row_text(context, row, 3));
+	appendStringInfo(out, ", \"scope\": \"%s\", \"reason\": ", scope);
+	escape_json(out, pgj_row_text(context, row, 5));
+	appendStringInfoString(out, ", \"at\": ");
+	pgj_check_time(out, DatumGetTimestampTz(pgj_row_value(row, 6)));
+	appendStringInfoChar(out, '}');
+	if (!check->transactional || strcmp(scope, "all") == 0)
+		pgj_check_withhold(check, "suppressed");
+}
 
 void
 pgj_suppression_check(const Site *site, GateStage stage, Check *checks, int n)
 {
-	static KeptPlan plan = {
-		.sql =
-			"SELECT r.n, s.reason, s.at FROM unnest($1, $2, $3) AS r (n, channel, address) "
-			"JOIN journey_state.suppression AS s ON s.channel OPERATOR(pg_catalog.=) r.channel "
-			"AND s.address OPERATOR(pg_catalog.=) pg_catalog.lower(r.address)"
-	};
-	MemoryContext context = CurrentMemoryContext;
 	Params params;
-	Datum *number, *channel, *address;
+	Datum *number, *contact, *channel, *address;
+	bool *address_null;
 	int k = 0;
 	uint64 nrows;
 
 	for (int i = 0; i < n; i++)
-		k += checks[i].open && checks[i].address != NULL;
+		k += checks[i].open;
 	if (k == 0)
 		return;
 
 	SPI_connect();
 	pgj_params_init(&params, site, k);
 	number = pgj_params_column(&params, INT4OID, NULL);
+	contact = pgj_params_column(&params, site->key_type, NULL);
 	channel = pgj_params_column(&params, TEXTOID, NULL);
-	address = pgj_params_column(&params, TEXTOID, NULL);
+	address = pgj_params_column(&params, TEXTOID, &address_null);
 	for (int i = k = 0; i < n; i++)
 	{
-		if (!checks[i].open || checks[i].address == NULL)
+		if (!checks[i].open)
 			continue;
 		number[k] = Int32GetDatum(i);
+		contact[k] = checks[i].request->contact;
 		channel[k] = CStringGetTextDatum(checks[i].request->channel);
-		address[k++] = CStringGetTextDatum(checks[i].address);
+		address[k] = pgj_text_or_null(checks[i].address, &address_null[k]);
+		k++;
 	}
-	nrows = pgj_plan_execute(&plan, &params);
+	nrows = pgj_plan_execute(&find_suppressions, &params);
 	for (uint64 row = 0; row < nrows; row++)
-	{
-		Check *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
-		char *reason = pgj_row_text(context, row, 2);
-		StringInfo out = pgj_check_evidence(check, "suppression");
-
-		appendStringInfoString(out, "{\"reason\": ");
-		escape_json(out, reason);
-		appendStringInfoString(out, ", \"at\": ");
-		pgj_check_time(out, DatumGetTimestampTz(pgj_row_value(row, 3)));
-		appendStringInfoChar(out, '}');
-		pgj_check_withhold(check, "suppressed");
-	}
+		judge_suppression(&checks[DatumGetInt32(pgj_row_value(row, 1))], row);
 	SPI_finish();
 }
 
+/* -------- functions -------- */
+
+static void
+check_scope(Datum value)
+{
+	char *scope = TextDatumGetCString(value);
+
+	if (strcmp(scope, "all") != 0 && strcmp(scope, "promotional") != 0)
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("scope of a suppression must be all or promotional"),
+			errhint(
+				"promotional lets transactional messages through, all does not."));
+}
+
+static void
+check_time(TimestampTz at)
+{
+	if (TIMESTAMP_NOT_FINITE(at))
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("time of a suppression must be finite"));
+}
+
 /*
- * journey.suppress(channel text, address text, reason text, at timestamptz)
+ * journey.suppress(channel text, address text, reason text, at timestamptz,
+ *					scope text)
  */
 Datum
 pgj_sql_suppress(PG_FUNCTION_ARGS)
 {
-	static const char *const names[] = { "channel", "address", "reason", "at" };
+	static const char *const names[] = { "channel", "address", "reason", "at",
+										 "scope" };
 	static KeptPlan plan = {
 		.sql =
-			"INSERT INTO journey_state.suppression (channel, address, reason, at) "
-			"VALUES ($1, pg_catalog.lower($2), $3, $4) "
-			"ON CONFLICT (channel, address) DO UPDATE SET reason = EXCLUDED.reason, at = EXCLUDED.at"
+			"INSERT INTO journey_state.suppression AS s (channel, address, reason, at, scope) "
+			"VALUES ($1, pg_catalog.lower($2), $3, $4, $5) "
+			"ON CONFLICT (channel, address) DO UPDATE SET reason = EXCLUDED.reason, at = EXCLUDED.at, scope = EXCLUDED.scope "
+			"WHERE s.scope OPERATOR(pg_catalog.=) EXCLUDED.scope OR EXCLUDED.scope OPERATOR(pg_catalog.=) 'all'"
 	};
 	const Site *site = pgj_site();
 	SavedUser saved;
@@ -91,6 +155,8 @@ pgj_sql_suppress(PG_FUNCTION_ARGS)
 
 	pgj_argument_refuse_null(fcinfo, names);
 	pgj_refuse_superuser(site);
+	check_time(PG_GETARG_TIMESTAMPTZ(3));
+	check_scope(PG_GETARG_DATUM(4));
 	saved = pgj_become_owner(site);
 	SPI_connect();
 	pgj_require_channel(site, PG_GETARG_DATUM(0));
@@ -98,6 +164,7 @@ pgj_sql_suppress(PG_FUNCTION_ARGS)
 	for (int i = 0; i < 3; i++)
 		pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(i));
 	pgj_params_scalar(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(3));
+	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(4));
 	(void) pgj_plan_execute(&plan, &params);
 	SPI_finish();
 	pgj_become_caller(saved);
@@ -106,11 +173,18 @@ pgj_sql_suppress(PG_FUNCTION_ARGS)
 
 /*
  * journey.unsuppress(channel text, address text) returns boolean
+ *
+ * Its soft bounces are forgotten too, or the next one would suppress it at once.
  */
 Datum
 pgj_sql_unsuppress(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = { "channel", "address" };
+	static KeptPlan forget = {
+		.sql =
+			"DELETE FROM journey_state.soft_bounce AS b "
+			"WHERE b.channel OPERATOR(pg_catalog.=) $1 AND b.address OPERATOR(pg_catalog.=) pg_catalog.lower($2)"
+	};
 	static KeptPlan plan = {
 		.sql =
 			"DELETE FROM journey_state.suppression AS s "
@@ -129,6 +203,108 @@ pgj_sql_unsuppress(PG_FUNCTION_ARGS)
 	pgj_params_init(&params, site, 0);
 	for (int i = 0; i < 2; i++)
 		pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(i));
+	(void) pgj_plan_execute(&forget, &params);
+	found = pgj_plan_execute(&plan, &params) > 0;
+	SPI_finish();
+	pgj_become_caller(saved);
+	PG_RETURN_BOOL(found);
+}
+
+static bool
+is_all_channels(Datum channel)
+{
+	return strcmp(TextDatumGetCString(channel), "*") == 0;
+}
+
+/* Meet the claims that have looked at this contact's consent. */
+static void
+lock_consent(Params *params)
+{
+	static KeptPlan plan = {
+		.sql =
+			"SELECT FROM journey_state.consent AS k WHERE k.contact = $1 AND $2 OPERATOR(pg_catalog.=) ANY (ARRAY[k.channel, '*']) "
+			"ORDER BY k.channel, k.topic FOR UPDATE"
+	};
+
+	(void) pgj_plan_execute(&plan, params);
+}
+
+/*
+ * journey.suppress_contact(contact anyelement, reason text, channel text,
+ *							scope text, at timestamptz)
+ */
+Datum
+pgj_sql_suppress_contact(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = { "contact", "reason", "channel",
+										 "scope", "at" };
+	static KeptPlan plan = {
+		.sql =
+			"INSERT INTO journey_state.suppressed_contact AS s (contact, channel, reason, scope, at) "
+			"VALUES ($1, $2, $3, $4, $5) "
+			"ON CONFLICT (contact, channel) DO UPDATE SET reason = EXCLUDED.reason, at = EXCLUDED.at, scope = EXCLUDED.scope "
+			"WHERE s.scope OPERATOR(pg_catalog.=) EXCLUDED.scope OR EXCLUDED.scope OPERATOR(pg_catalog.=) 'all'"
+	};
+	const Site *site = pgj_site();
+	Datum contact;
+	SavedUser saved;
+	Params params;
+
+	pgj_argument_refuse_null(fcinfo, names);
+	pgj_refuse_superuser(site);
+	contact = pgj_argument_contact(fcinfo, site, 0);
+	if (pgj_key_too_long(site, contact))
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("key of a contact must not have more than %d bytes",
+					   PGJ_MAX_KEY));
+	check_scope(PG_GETARG_DATUM(3));
+	check_time(PG_GETARG_TIMESTAMPTZ(4));
+
+	saved = pgj_become_owner(site);
+	SPI_connect();
+	if (!is_all_channels(PG_GETARG_DATUM(2)))
+		pgj_require_channel(site, PG_GETARG_DATUM(2));
+	pgj_params_init(&params, site, 0);
+	pgj_params_scalar(&params, site->key_type, contact);
+	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(2));
+	lock_consent(&params);
+	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(1));
+	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(3));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(4));
+	(void) pgj_plan_execute(&plan, &params);
+	SPI_finish();
+	pgj_become_caller(saved);
+	PG_RETURN_VOID();
+}
+
+/*
+ * journey.unsuppress_contact(contact anyelement, channel text) returns boolean
+ */
+Datum
+pgj_sql_unsuppress_contact(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = { "contact", "channel" };
+	static KeptPlan plan = {
+		.sql =
+			"DELETE FROM journey_state.suppressed_contact AS s "
+			"WHERE s.contact = $1 AND s.channel OPERATOR(pg_catalog.=) $2"
+	};
+	const Site *site = pgj_site();
+	Datum contact;
+	SavedUser saved;
+	Params params;
+	bool found;
+
+	pgj_argument_refuse_null(fcinfo, names);
+	pgj_refuse_superuser(site);
+	contact = pgj_argument_contact(fcinfo, site, 0);
+	saved = pgj_become_owner(site);
+	SPI_connect();
+	if (!is_all_channels(PG_GETARG_DATUM(1)))
+		pgj_require_channel(site, PG_GETARG_DATUM(1));
+	pgj_params_init(&params, site, 0);
+	pgj_params_scalar(&params, site->key_type, contact);
+	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(1));
 	found = pgj_plan_execute(&plan, &params) > 0;
 	SPI_finish();
 	pgj_become_caller(saved);
