@@ -25,6 +25,7 @@ int pgj_expression_timeout = 1000;
 int pgj_launcher_naptime = 10 * 1000;
 int pgj_message_expiry = 3 * 24 * 60 * 60;
 int pgj_priority_step = 60 * 60;
+int pgj_same_address_window = 30 * 24 * 60 * 60;
 double pgj_segment_cost = 10000;
 int pgj_segment_timeout = 10 * 1000;
 
@@ -81,6 +82,13 @@ pgj_guc_define(void)
 		"Sets after what time of waiting a message is more important by one point.",
 		"0: waiting makes no difference.", &pgj_priority_step, 60 * 60, 0,
 		INT_MAX, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+
+	DefineCustomIntVariable(
+		"pg_journey.same_address_window",
+		"Sets for how long what went to an address is not sent there for another contact.",
+		"The same: a template of a journey, for one key. 0 sends it all the same.",
+		&pgj_same_address_window, 30 * 24 * 60 * 60, 0, INT_MAX, PGC_SUSET,
+		GUC_UNIT_S, NULL, NULL, NULL);
 
 	DefineCustomRealVariable(
 		"pg_journey.segment_cost",

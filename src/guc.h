@@ -14,8 +14,9 @@ extern int
 	pgj_expression_memory; /* kB a user expression may add; worker only */
 extern int
 	pgj_expression_timeout; /* ms one evaluation of a user expression may take */
-extern int pgj_launcher_naptime; /* ms */
-extern int pgj_message_expiry;	 /* s: EXPIRES of a SEND that states none */
+extern int pgj_launcher_naptime;	/* ms */
+extern int pgj_message_expiry;		/* s: EXPIRES of a SEND that states none */
+extern int pgj_same_address_window; /* s; 0: off */
 extern int
 	pgj_priority_step; /* s of waiting that count for one point of priority */
 extern int

@@ -241,8 +241,8 @@ keep_reachable(Batch *batch, Version *version, Candidate *c, int n)
 		else if (r.errors[i] != NULL)
 			refuse(batch, version, &c[i], "error", r.errors[i]);
 		else if (strcmp(r.reasons[i], "bad_address") == 0)
-			refuse(batch, version, &c[i], "no_address",
-				   "the address is malformed");
+			refuse(batch, version, &c[i], "bad_address",
+				   "malformed, or nobody's by journey.address_rule");
 		else
 			refuse(batch, version, &c[i], r.reasons[i], NULL);
 	}

@@ -81,6 +81,7 @@ fill_request(const Sending *s, const Work *work, GateRequest *request)
 	request->send = &s->send;
 	request->enrollment_id = run->id;
 	request->key = run->key;
+	request->entered_at = run->entered_at;
 	request->ghost = run->ghost;
 	request->since = was_put_off ? run->send_since : request->at;
 	request->timed = was_put_off && run->send_timed;

@@ -76,11 +76,10 @@ candidates_of(List *candidates, int i, const char *address)
 	for (const char *dot = strchr(domain, '.'); dot != NULL;
 		 dot = strchr(dot + 1, '.'))
 	{
+		candidates = add_candidates(candidates, i, lower, psprintf("*%s", dot));
 		candidates =
-			add_candidates(candidates, i, lower, psprintf("*%s", dot));
-		candidates = add_candidates(
-			candidates, i, lower,
-			psprintf("%.*s.*", (int) (dot - domain), domain));
+			add_candidates(candidates, i, lower,
+						   psprintf("%.*s.*", (int) (dot - domain), domain));
 	}
 	return candidates;
 }

@@ -77,6 +77,31 @@ extern void pgj_channel_check(const Site *site, GateStage stage, Check *checks,
 extern void pgj_suppression_check(const Site *site, GateStage stage,
 								  Check *checks, int n);
 
+/* Defer or withhold, with reason "held", what journey.hold is about. */
+extern void pgj_hold_check(const Site *site, GateStage stage, Check *checks,
+						   int n);
+
+/*
+ * Withhold, with reasons "no_address" and "bad_address", what has no address or
+ * one that is nobody's.
+ */
+extern void pgj_address_check(const Site *site, GateStage stage, Check *checks,
+							  int n);
+
+/*
+ * Withhold, with reasons "duplicate_content" and "duplicate_address", what the
+ * run has sent over another channel or what went to the same address for another
+ * contact.
+ */
+extern void pgj_duplicate_check(const Site *site, GateStage stage,
+								Check *checks, int n);
+
+/*
+ * At the end of GATE_CLAIM: enter what goes into the ledger of addresses, or
+ * withhold it as pgj_duplicate_check does, or make it busy.
+ */
+extern void pgj_ledger_take(const Site *site, Check *checks, int n);
+
 /* Defer or withhold, with reason "quiet_hours", what comes in quiet hours. */
 extern void pgj_quiet_check(const Site *site, GateStage stage, Check *checks,
 							int n);

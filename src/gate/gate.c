@@ -32,7 +32,6 @@
 #include "utils/timestamp.h"
 
 #include "gate/check.h"
-#include "outbox/address.h"
 #include "pg_journey.h"
 #include "plan.h"
 
@@ -162,23 +161,6 @@ read_definitions(const Site *site, Check *checks, int n)
 }
 
 static void
-check_address(Check *checks, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		Check *check = &checks[i];
-
-		if (!check->open)
-			continue;
-		if (check->address == NULL || check->address[0] == '\0')
-			pgj_check_withhold(check, "no_address");
-		else if (!(check->by_phone ? pgj_address_is_phone(check->address)
-								   : pgj_address_is_email(check->address)))
-			pgj_check_withhold(check, "bad_address");
-	}
-}
-
-static void
 check_expiry(Check *checks, int n)
 {
 	for (int i = 0; i < n; i++)
@@ -222,15 +204,20 @@ pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 	pgj_consent_check(site, stage, checks, n);
 	pgj_contact_check(site, stage, checks, n);
 	pgj_suppression_check(site, stage, checks, n);
-	check_address(checks, n);
+	if (stage != GATE_ENTRY)
+		pgj_hold_check(site, stage, checks, n);
+	pgj_address_check(site, stage, checks, n);
 	if (stage != GATE_ENTRY)
 	{
+		pgj_duplicate_check(site, stage, checks, n);
 		check_expiry(checks, n);
 		pgj_quiet_check(site, stage, checks, n);
 		pgj_send_time_check(site, stage, checks, n);
 		if (PGJ_SABOTAGE != 2)
 			pgj_cap_check(site, stage, checks, n);
 	}
+	if (stage == GATE_CLAIM)
+		pgj_ledger_take(site, checks, n);
 
 	for (int i = 0; i < n; i++)
 	{

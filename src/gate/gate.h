@@ -64,11 +64,12 @@ typedef struct GateRequest
 	const char *topic;
 	const GateSend *send; /* NULL at GATE_ENTRY */
 	int64 enrollment_id;
-	const char *key;	/* of the run */
-	bool ghost;			/* asked only to know: leaves nothing behind */
-	const char *exited; /* by what the run was ended; NULL: it was not */
-	TimestampTz since;	/* when the run came to the SEND */
-	bool timed;			/* its best time has been chosen before */
+	const char *key;		/* of the run */
+	TimestampTz entered_at; /* beginning of the run; not at GATE_CLAIM */
+	bool ghost;				/* asked only to know: leaves nothing behind */
+	const char *exited;		/* by what the run was ended; NULL: it was not */
+	TimestampTz since;		/* when the run came to the SEND */
+	bool timed;				/* its best time has been chosen before */
 	TimestampTz expires_at;
 	int64 message_id;		/* GATE_CLAIM: the message itself; else 0 */
 	TimestampTz decided_at; /* GATE_CLAIM */
@@ -97,6 +98,9 @@ extern void pgj_gate_decide(const Site *site, GateStage stage,
  * are written before it is asked.
  */
 extern bool pgj_gate_arbitrates(const Site *site);
+
+/* Is there a hold that lasts while a run of some journey does? */
+extern bool pgj_hold_watches_runs(const Site *site);
 
 /* Append verdict rows for requests already decided. */
 typedef struct VerdictRow

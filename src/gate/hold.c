@@ -230,8 +230,8 @@ find_runs(const Site *site, const Hold *hold, const Check *checks,
 		contact[k] = request->contact;
 		since_null[k] = hold->lasting == NULL;
 		if (hold->lasting != NULL)
-			since[k] = TimestampTzGetDatum(
-				pgj_time_minus(request->at, hold->lasting));
+			since[k] =
+				TimestampTzGetDatum(pgj_time_minus(request->at, hold->lasting));
 	}
 	pgj_params_scalar(&params, INT4OID, Int32GetDatum(hold->journey_id));
 	nrows = pgj_plan_execute(&plan, &params);
@@ -279,7 +279,8 @@ judge_holdings(Check *check, List *holdings)
 	{
 		const Holding *holding = lfirst(cell);
 
-		if (decides == NULL || (holding->hold->skips && !decides->hold->skips) ||
+		if (decides == NULL ||
+			(holding->hold->skips && !decides->hold->skips) ||
 			(holding->hold->skips == decides->hold->skips &&
 			 holding->until > decides->until))
 			decides = holding;

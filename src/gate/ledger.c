@@ -45,6 +45,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "append.h"
 #include "gate/check.h"
 #include "guc.h"
 #include "plan.h"
@@ -243,12 +244,12 @@ fill(Params *params, const Site *site, Entry *const *entries, int n)
 	}
 }
 
-#define LEDGER_ROW                                                 \
-	"a.channel OPERATOR(pg_catalog.=) r.channel "                  \
-	"AND a.address OPERATOR(pg_catalog.=) r.address "              \
+#define LEDGER_ROW                                    \
+	"a.channel OPERATOR(pg_catalog.=) r.channel "     \
+	"AND a.address OPERATOR(pg_catalog.=) r.address " \
 	"AND a.content OPERATOR(pg_catalog.=) r.content"
 
-#define LEDGER_REQUESTS                                            \
+#define LEDGER_REQUESTS \
 	"unnest($1, $2, $3, $4, $5, $6) AS r (n, channel, address, content, contact, since)"
 
 static void
@@ -284,8 +285,8 @@ refuse_entry(const Entry *entry)
 {
 	StringInfo out = pgj_check_evidence(entry->check, "same_address");
 
-	appendStringInfo(out, "{\"message\": " INT64_FORMAT ", \"at\": ",
-					 entry->message_id);
+	appendStringInfo(
+		out, "{\"message\": " INT64_FORMAT ", \"at\": ", entry->message_id);
 	pgj_check_time(out, entry->at);
 	appendStringInfoChar(out, '}');
 	pgj_check_withhold(entry->check, "duplicate_address");
@@ -366,8 +367,8 @@ fill_taken(Params *params, Entry *const *entries, int n)
 	}
 }
 
-#define LEDGER_TAKEN                                               \
-	"unnest($1, $2, $3, $4, $5, $6, $7, $8) "                      \
+#define LEDGER_TAKEN                          \
+	"unnest($1, $2, $3, $4, $5, $6, $7, $8) " \
 	"AS r (n, channel, address, content, contact, since, message_id, at)"
 
 static void
@@ -401,8 +402,8 @@ is_there(Relation ledger, Relation index, const Entry *entry)
 
 	for (int i = 0; i < lengthof(key); i++)
 		ScanKeyEntryInitialize(&key[i], 0, i + 1, BTEqualStrategyNumber,
-							   InvalidOid, index->rd_indcollation[i],
-							   F_TEXTEQ, CStringGetTextDatum(values[i]));
+							   InvalidOid, index->rd_indcollation[i], F_TEXTEQ,
+							   CStringGetTextDatum(values[i]));
 	InitDirtySnapshot(dirty);
 	scan = index_beginscan(ledger, index, &dirty, lengthof(key), 0);
 	index_rescan(scan, key, lengthof(key), NULL, 0);

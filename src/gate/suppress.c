@@ -62,8 +62,8 @@ judge_suppression(Check *check, uint64 row)
 	char *scope = pgj_row_text(context, row, 4);
 	StringInfo out = pgj_check_evidence(check, "suppression");
 
-	appendStringInfo(out, "{\"by\": \"%s\", \"channel\": ",
-					 pgj_row_text(context, row, 2));
+	appendStringInfo(
+		out, "{\"by\": \"%s\", \"channel\": ", pgj_row_text(context, row, 2));
 	escape_json(out, pgj_row_text(context, row, 3));
 	appendStringInfo(out, ", \"scope\": \"%s\", \"reason\": ", scope);
 	escape_json(out, pgj_row_text(context, row, 5));
@@ -285,9 +285,8 @@ pgj_sql_unsuppress_contact(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = { "contact", "channel" };
 	static KeptPlan plan = {
-		.sql =
-			"DELETE FROM journey_state.suppressed_contact AS s "
-			"WHERE s.contact = $1 AND s.channel OPERATOR(pg_catalog.=) $2"
+		.sql = "DELETE FROM journey_state.suppressed_contact AS s "
+			   "WHERE s.contact = $1 AND s.channel OPERATOR(pg_catalog.=) $2"
 	};
 	const Site *site = pgj_site();
 	Datum contact;
