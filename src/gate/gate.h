@@ -99,9 +99,6 @@ extern void pgj_gate_decide(const Site *site, GateStage stage,
  */
 extern bool pgj_gate_arbitrates(const Site *site);
 
-/* Is there a hold that lasts while a run of some journey does? */
-extern bool pgj_hold_watches_runs(const Site *site);
-
 /* Append verdict rows for requests already decided. */
 typedef struct VerdictRow
 {

@@ -329,21 +329,3 @@ pgj_hold_check(const Site *site, GateStage stage, Check *checks, int n)
 		if (holdings[i] != NIL)
 			judge_holdings(&checks[i], holdings[i]);
 }
-
-bool
-pgj_hold_watches_runs(const Site *site)
-{
-	static KeptPlan plan = {
-		.sql =
-			"SELECT EXISTS (SELECT FROM journey.hold AS h WHERE h.journey IS NOT NULL)"
-	};
-	Params params;
-	bool watches;
-
-	SPI_connect();
-	pgj_params_init(&params, site, 0);
-	(void) pgj_plan_execute(&plan, &params);
-	watches = DatumGetBool(pgj_row_value(0, 1));
-	SPI_finish();
-	return watches;
-}

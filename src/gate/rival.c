@@ -253,7 +253,8 @@ pgj_gate_arbitrates(const Site *site)
 {
 	static KeptPlan plan = {
 		.sql =
-			"SELECT EXISTS (SELECT FROM journey.cap) OR EXISTS (SELECT FROM journey_state.frequency)"
+			"SELECT EXISTS (SELECT FROM journey.cap) OR EXISTS (SELECT FROM journey_state.frequency) "
+			"OR EXISTS (SELECT FROM journey.hold AS h WHERE h.journey IS NOT NULL)"
 	};
 	Params params;
 	bool arbitrates;
