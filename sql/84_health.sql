@@ -86,13 +86,13 @@ BEGIN
 			AND (p.due_at IS NULL OR (o.available_at, o.outbox_id) > (p.due_at, p.due_id))
 		LIMIT counted
 	), live AS (
-		SELECT m.status, m.decided_at, m.lease_until
+		SELECT m.status, o.available_at, m.lease_until
 		FROM offered AS o
 		JOIN journey_state.message AS m ON m.contact = o.contact AND m.decided_at = o.decided_at AND m.message_id = o.message_id
 			AND m.attempt = o.attempt
 		WHERE m.status IN ('pending', 'claimed')
 	), figures AS (
-		SELECT count(*) FILTER (WHERE l.status = 'pending') AS pending, min(l.decided_at) FILTER (WHERE l.status = 'pending') AS oldest,
+		SELECT count(*) FILTER (WHERE l.status = 'pending') AS pending, min(l.available_at) FILTER (WHERE l.status = 'pending') AS oldest,
 			count(*) FILTER (WHERE l.status = 'claimed' AND l.lease_until <= now_at) AS lapsed
 		FROM live AS l
 	)
@@ -102,10 +102,13 @@ BEGIN
 	UNION ALL
 	SELECT 'leases_lapsed', f.lapsed::numeric, 'rows', CASE WHEN f.lapsed > 0 THEN 'warn' ELSE 'ok' END, CASE WHEN f.lapsed > 0 THEN 'claimed, but never reported: they are offered again' END FROM figures AS f;
 
-	-- what needs a person; these two read the tables, as their states have no index
+	-- what needs a person, and what waits; these read the tables, as their states have no index
 	RETURN QUERY
 	SELECT 'enrollments_parked', count(*)::numeric, 'rows', CASE count(*) WHEN 0 THEN 'ok' ELSE 'warn' END, min(e.error)
 	FROM journey_state.enrollment AS e WHERE e.status = 'parked'
+	UNION ALL
+	SELECT 'sends_put_off', count(*)::numeric, 'rows', 'ok', 'the longest since ' || min(e.send_since)::text
+	FROM journey_state.enrollment AS e WHERE e.send_step IS NOT NULL AND e.status = 'active'
 	UNION ALL
 	SELECT 'messages_parked', count(*)::numeric, 'rows', CASE count(*) WHEN 0 THEN 'ok' ELSE 'warn' END, min(m.reason)
 	FROM journey_state.message AS m WHERE m.status = 'parked'

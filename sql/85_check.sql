@@ -89,6 +89,61 @@ BEGIN
 	) AS x;
 
 	RETURN QUERY
+	SELECT 'a run whose message is put off waits at the SEND for its time', count(*), min(x.what)
+	FROM (
+		SELECT format('enrollment %s of contact %s, step %s: %s, put off until %s', e.enrollment_id, e.contact, e.send_step, e.status, e.send_due) AS what
+		FROM journey_state.enrollment AS e
+		LEFT JOIN LATERAL (
+			SELECT v.verdict, v.until FROM journey_state.verdict AS v
+			WHERE v.contact = e.contact AND v.enrollment_id = e.enrollment_id AND v.step_no = e.send_step AND v.stage = 'decide'
+			ORDER BY v.at DESC, v.verdict_id DESC LIMIT 1
+		) AS l ON true
+		WHERE e.send_step IS NOT NULL
+		AND (e.ended_at IS NOT NULL OR e.listen_step IS NOT NULL OR e.send_due <= e.send_since
+			OR CASE WHEN l.verdict IS NULL THEN e.send_since >= oldest_verdict ELSE l.verdict <> 'deferred' OR l.until <> e.send_due END
+			OR e.status = 'active'
+			AND NOT EXISTS (
+				SELECT FROM journey_state.timer AS t
+				WHERE t.slice = e.slice AND t.contact = e.contact AND t.enrollment_id = e.enrollment_id
+				AND t.epoch = e.epoch AND t.step_no = e.send_step AND t.due_at >= e.send_due)
+			AND NOT EXISTS (
+				SELECT FROM journey_state.held AS h
+				WHERE h.contact = e.contact AND h.enrollment_id = e.enrollment_id AND h.epoch = e.epoch AND h.step_no = e.send_step))
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'what is put off is decided later, still waits, or ended with its run', count(*), min(x.what)
+	FROM (
+		SELECT format('enrollment %s of contact %s, step %s, visit %s', d.enrollment_id, d.contact, d.step_no, d.visit) AS what
+		FROM (
+			SELECT v.contact, v.enrollment_id, v.step_no, v.visit, max(v.until) AS until, bool_and(v.until > v.at) AS later
+			FROM journey_state.verdict AS v WHERE v.stage = 'decide' AND v.verdict = 'deferred'
+			GROUP BY v.contact, v.enrollment_id, v.step_no, v.visit
+		) AS d
+		LEFT JOIN journey_state.verdict AS f ON f.contact = d.contact AND f.enrollment_id = d.enrollment_id AND f.step_no = d.step_no
+			AND f.visit = d.visit AND f.stage = 'decide' AND f.verdict <> 'deferred'
+		LEFT JOIN journey_state.enrollment AS e ON e.contact = d.contact AND e.enrollment_id = d.enrollment_id
+		WHERE NOT d.later OR CASE WHEN f.at IS NULL THEN e.ended_at IS NULL AND e.send_step IS DISTINCT FROM d.step_no
+			ELSE f.at < d.until OR e.send_step = d.step_no END
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'no message goes before the time until which it was put off', count(*), min(x.what)
+	FROM (
+		SELECT format('message %s of contact %s: handed over at %s, put off until %s', m.message_id, m.contact, m.claimed_at, v.until) AS what
+		FROM journey_state.verdict AS v
+		JOIN journey_state.message AS m ON m.contact = v.contact AND m.message_id = v.message_id
+		WHERE v.stage = 'claim' AND v.verdict = 'deferred' AND (v.until <= v.at OR m.claimed_at >= v.at AND m.claimed_at < v.until)
+	) AS x;
+
+	RETURN QUERY
+	SELECT 'a message is decided once its run has come to the SEND, before it expires', count(*), min(x.what)
+	FROM (
+		SELECT format('message %s of contact %s: since %s, decided at %s, expires at %s', m.message_id, m.contact, m.since, m.decided_at, m.expires_at) AS what
+		FROM journey_state.message AS m WHERE m.since > m.decided_at OR m.decided_at >= m.expires_at
+	) AS x;
+
+	RETURN QUERY
 	SELECT 'a visit of a step writes one message', count(*), min(x.what)
 	FROM (
 		SELECT format('enrollment %s of contact %s, step %s, visit %s: %s messages', m.enrollment_id, m.contact, m.step_no, m.visit, count(*)) AS what

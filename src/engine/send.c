@@ -203,6 +203,29 @@ follow(const Sending *s, Work *work, const GateRequest *request)
 		pgj_batch_arrive(s->batch, run, request->at, s->step->next, "next");
 }
 
+/*
+ * A run that was parked while its message was put off is retried: it goes on
+ * waiting.  Moves the runs that ask now to the front and returns how many.
+ */
+static int
+keep_waiting(Batch *batch, Step *step, Work **works, int n)
+{
+	int kept = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		WorkItem *item = works[i]->current;
+		Run *run = item->run;
+
+		if (!item->fired && run->send_step == step->no &&
+			run->send_due > pgj_decision_time(batch, item))
+			pgj_batch_timer(batch, run, run->send_due, step->no);
+		else
+			works[kept++] = works[i];
+	}
+	return kept;
+}
+
 void
 pgj_step_send(Batch *batch, Version *version, Step *step, Work **works, int n)
 {
@@ -213,6 +236,7 @@ pgj_step_send(Batch *batch, Version *version, Step *step, Work **works, int n)
 	int64 *ids = palloc0_array(int64, n);
 	int nverdicts = 0;
 
+	n = keep_waiting(batch, step, works, n);
 	pgj_gate_send(version, step, &s.send);
 	s.requests = palloc0_array(GateRequest, n);
 	s.errors = palloc0_array(char *, n);
