@@ -237,6 +237,12 @@ pgj_step_send(Batch *batch, Version *version, Step *step, Work **works, int n)
 	int nverdicts = 0;
 
 	n = keep_waiting(batch, step, works, n);
+	if (n > 0 && pgj_gate_arbitrates(batch->site))
+	{
+		/* the gate looks at other runs of the contacts, and where they stand */
+		pgj_batch_write_runs(batch);
+		pgj_batch_write_transitions(batch);
+	}
 	pgj_gate_send(version, step, &s.send);
 	s.requests = palloc0_array(GateRequest, n);
 	s.errors = palloc0_array(char *, n);

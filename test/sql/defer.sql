@@ -146,3 +146,45 @@ SELECT messages > 0 FROM journey.tick('2026-01-16 16:00');
 SELECT ghost, verdict, reason, until, count(*) > 0 AS some, count(message_id) > 0 AS messages FROM journey_state.verdict v JOIN journey.version USING (version_id) JOIN journey.journey j USING (journey_id)
 WHERE j.name = 'tested' AND contact NOT IN (3, 7, 8, 10) GROUP BY 1, 2, 3, 4 ORDER BY 1, 2;
 SELECT * FROM shop.broken();
+
+--
+-- Frequency caps: WHEN CAPPED DEFER and EXIT, when it is decided and when it is claimed
+--
+DELETE FROM journey.quiet_hours;
+SELECT journey.drop_journey(name) FROM journey.journey WHERE status = 'active';
+SELECT count(*) FROM journey.claim('r', 1000, at => '2026-01-31 12:00');
+SELECT journey.create_cap('daily', 1, '1 day', at => '2026-01-31');
+SET client_min_messages = warning;
+SELECT journey.create_journey('defers', $$ ON CALL TOPIC promotions KEY event.properties->>'n' REENTRY ALWAYS EXIT ON order_placed SEND email m EXPIRES '3 days' WHEN CAPPED DEFER; $$, '2026-02-01');
+SELECT journey.create_journey('briefly', $$ ON CALL TOPIC promotions REENTRY ALWAYS SEND email m EXPIRES '3 days' WHEN CAPPED DEFER WITHIN '6 hours'; $$, '2026-02-01');
+SELECT journey.create_journey('exits', $$ ON CALL TOPIC promotions SEND email m WHEN CAPPED EXIT; WAIT '1 hour'; SEND email m; $$, '2026-02-01');
+SELECT journey.create_journey('first', $$ ON CALL TOPIC promotions SEND email m PRIORITY 90; $$, '2026-02-01');
+SELECT journey.activate(name) FROM journey.journey WHERE status = 'draft' ORDER BY name;
+RESET client_min_messages;
+UPDATE shop.customers SET tz = 'UTC';
+-- 1, 2, 9: one goes before; 5, 6: the more important is decided second, and claimed first
+SELECT count(journey.enroll('first', i, at => '2026-02-01 10:00')) FROM unnest('{1,2,9}'::int[]) i;
+SELECT messages FROM journey.tick('2026-02-01 10:00');
+SELECT count(*) FROM journey.claim('r', at => '2026-02-01 10:05');
+SELECT count(journey.enroll('defers', 1, at => '2026-02-01 11:00'));
+SELECT count(journey.enroll('exits', 2, at => '2026-02-01 11:00'));
+SELECT count(journey.enroll('briefly', 9, at => '2026-02-01 11:00'));
+SELECT count(journey.enroll('defers', 5, at => '2026-02-01 11:00'));
+SELECT count(journey.enroll('exits', 6, at => '2026-02-01 11:00'));
+SELECT messages FROM journey.tick('2026-02-01 11:00');
+SELECT count(journey.enroll('first', i, at => '2026-02-01 11:10')) FROM generate_series(5, 6) i;
+SELECT messages FROM journey.tick('2026-02-01 11:10');
+SELECT * FROM shop.verdicts WHERE at >= '2026-02-01 11:00' ORDER BY contact, at;
+SELECT m.contact, m.priority FROM journey.claim('r', at => '2026-02-01 11:30') c JOIN journey_state.message m USING (message_id) ORDER BY contact;
+SELECT * FROM shop.verdicts WHERE stage = 'claim' AND at = '2026-02-01 11:30' ORDER BY contact;
+SELECT contact, journey, status, end_reason, step, since, due, epoch FROM shop.runs WHERE journey IN ('defers', 'exits', 'briefly') ORDER BY contact;
+SELECT contact, journey, status, lease_until, reason FROM shop.mail WHERE decided_at > '2026-02-01' ORDER BY contact, journey;
+SELECT * FROM shop.broken();
+-- the place is free a day after the hand-over, and not a microsecond before
+SELECT messages FROM journey.tick('2026-02-02 10:04:59.999999');
+SELECT messages FROM journey.tick('2026-02-02 10:05');
+SELECT count(*) FROM journey.claim('r', at => '2026-02-02 10:05');
+SELECT count(*) FROM journey.claim('r', at => '2026-02-02 11:29:59.999999');
+SELECT m.contact FROM journey.claim('r', at => '2026-02-02 11:30') c JOIN journey_state.message m USING (message_id) ORDER BY contact;
+SELECT contact, journey, status, end_reason FROM shop.runs WHERE journey IN ('defers', 'exits', 'briefly') ORDER BY contact;
+SELECT * FROM shop.broken();
