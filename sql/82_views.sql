@@ -78,7 +78,7 @@ BEGIN
 		SELECT m.version_id, m.step_no, count(*) AS sent
 		FROM journey_state.message AS m WHERE m.claimed_at IS NOT NULL GROUP BY 1, 2
 	), step AS (
-		SELECT s.version_id, s.step_no, s.label, s.kind, s.channel, s.template FROM journey.step AS s
+		SELECT s.version_id, s.step_no, s.label, s.kind, coalesce(s.channel, array_to_string(s.channels, ' or ')) AS channel, s.template FROM journey.step AS s
 		UNION ALL
 		SELECT v.version_id, 0, NULL, 'entry', NULL, NULL FROM journey.version AS v
 	)
