@@ -55,6 +55,9 @@ extern void pgj_check_defer(Check *check, const char *reason,
 
 extern int pgj_check_count_open(const Check *checks, int n);
 
+/* Read the topics' classes and what else does not depend on the contact. */
+extern void pgj_check_definitions(const Site *site, Check *checks, int n);
+
 /* Write the contact's time zones to the evidence, once. */
 extern void pgj_check_zones(Check *check);
 

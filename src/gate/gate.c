@@ -113,8 +113,8 @@ check_exit(Check *checks, int n)
 /*
  * The class of each request's topic and the kind of address of its channel.
  */
-static void
-read_definitions(const Site *site, Check *checks, int n)
+void
+pgj_check_definitions(const Site *site, Check *checks, int n)
 {
 	static KeptPlan plan = {
 		.sql =
@@ -200,7 +200,7 @@ pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 	if (stage != GATE_ENTRY)
 		check_exit(checks, n);
 	pgj_channel_check(site, stage, checks, n);
-	read_definitions(site, checks, n);
+	pgj_check_definitions(site, checks, n);
 	pgj_consent_check(site, stage, checks, n);
 	pgj_contact_check(site, stage, checks, n);
 	pgj_suppression_check(site, stage, checks, n);

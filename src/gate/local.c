@@ -13,10 +13,18 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
 #include "gate/zone.h"
+
+PG_FUNCTION_INFO_V1(pgj_sql_local_instant);
+PG_FUNCTION_INFO_V1(pgj_sql_local_next);
+PG_FUNCTION_INFO_V1(pgj_sql_local_period);
 
 /* Further than any clock ever was from UTC. */
 #define MAX_OFFSET (INT64CONST(26) * USECS_PER_HOUR)
@@ -183,4 +191,75 @@ pgj_zone_next(const Zones *zones, TimestampTz after, TimeADT time, int days)
 		if (at > after)
 			return at;
 	}
+}
+
+static pg_tz *
+zone_argument(Datum name)
+{
+	pg_tz *zone = pgj_zone(TextDatumGetCString(name));
+
+	if (zone == NULL)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("time zone \"%s\" does not exist",
+					   TextDatumGetCString(name)));
+	return zone;
+}
+
+/* journey._local_instant(zone text, local timestamp) returns timestamptz */
+Datum
+pgj_sql_local_instant(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(pgj_zone_instant(zone_argument(PG_GETARG_DATUM(0)),
+										   PG_GETARG_TIMESTAMP(1)));
+}
+
+/*
+ * journey._local_next(zone text, after timestamptz, local time, days integer)
+ * returns timestamptz
+ */
+Datum
+pgj_sql_local_next(PG_FUNCTION_ARGS)
+{
+	pg_tz *zone = zone_argument(PG_GETARG_DATUM(0));
+	Zones zones = { .n = 1, .zone = &zone };
+	int days = PG_GETARG_INT32(3);
+
+	if ((days & PGJ_ALL_DAYS) == 0)
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("no day is given"));
+	PG_RETURN_TIMESTAMPTZ(pgj_zone_next(&zones, PG_GETARG_TIMESTAMPTZ(1),
+										PG_GETARG_TIMEADT(2), days));
+}
+
+/*
+ * journey._local_period(zones text[], period text, at timestamptz) returns
+ * timestamptz[]
+ */
+Datum
+pgj_sql_local_period(PG_FUNCTION_ARGS)
+{
+	static const char *const words[] = { "day", "week", "month" };
+	const char *word = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	Zones zones = { 0 };
+	Datum *names;
+	TimestampTz bounds[2];
+	Datum values[2];
+	int period = 0;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false,
+					  TYPALIGN_INT, &names, NULL, &zones.n);
+	zones.zone = palloc_array(pg_tz *, zones.n);
+	for (int i = 0; i < zones.n; i++)
+		zones.zone[i] = zone_argument(names[i]);
+	while (period < lengthof(words) && strcmp(word, words[period]) != 0)
+		period++;
+	if (zones.n == 0 || period == lengthof(words))
+		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("no zone, or no period \"%s\"", word));
+	pgj_zone_period(&zones, PG_GETARG_TIMESTAMPTZ(2), (ZonePeriod) period,
+					&bounds[0], &bounds[1]);
+	for (int i = 0; i < 2; i++)
+		values[i] = TimestampTzGetDatum(bounds[i]);
+	PG_RETURN_ARRAYTYPE_P(construct_array(values, 2, TIMESTAMPTZOID, 8,
+										  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }

@@ -21,6 +21,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
+#include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -29,9 +30,12 @@
 #include "utils/timestamp.h"
 
 #include "clock.h"
+#include "gate/argument.h"
 #include "gate/check.h"
 #include "gate/zone.h"
 #include "plan.h"
+
+PG_FUNCTION_INFO_V1(pgj_sql_quiet_until);
 
 /* All rules repeat by the week; the clock may change in one of them. */
 #define MAX_SEARCH (INT64CONST(15) * USECS_PER_DAY)
@@ -430,4 +434,51 @@ pgj_quiet_check(const Site *site, GateStage stage, Check *checks, int n)
 		if (mine != NIL)
 			judge(site, check);
 	}
+}
+
+/*
+ * journey.quiet_until(contact anyelement, channel text, topic text,
+ *					   at timestamptz) returns timestamptz
+ */
+Datum
+pgj_sql_quiet_until(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = { "contact", "channel", "topic", "at" };
+	const Site *site = pgj_site();
+	GateRequest request = { 0 };
+	Check check = { .request = &request, .open = true };
+	TimestampTz at, until;
+	SavedUser saved;
+
+	pgj_argument_refuse_null(fcinfo, names);
+	pgj_require_member(site);
+	at = PG_GETARG_TIMESTAMPTZ(3);
+	if (!pgj_time_in_range(at))
+		ereport(ERROR, errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				errmsg("time out of range"));
+	site = pgj_lock_contacts(site);
+	request.contact = pgj_argument_contact(fcinfo, site, 0);
+	request.at = at;
+	request.channel = TextDatumGetCString(PG_GETARG_DATUM(1));
+	request.topic = TextDatumGetCString(PG_GETARG_DATUM(2));
+	request.expires_at = DT_NOEND;
+	initStringInfo(&check.evidence);
+
+	saved = pgj_become_owner(site);
+	SPI_connect();
+	pgj_require_channel(site, PG_GETARG_DATUM(1));
+	pgj_require_topic(site, PG_GETARG_DATUM(2));
+	SPI_finish();
+	pgj_check_definitions(site, &check, 1);
+	pgj_contact_check(site, GATE_DECIDE, &check, 1);
+	if (!check.open)
+		ereport(ERROR, errcode(ERRCODE_NO_DATA_FOUND),
+				errmsg("contact %s does not exist",
+					   pgj_key_to_text(site, request.contact)));
+	pgj_quiet_check(site, GATE_DECIDE, &check, 1);
+	until = pgj_quiet_free(&check, at);
+	pgj_become_caller(saved);
+	if (until == at)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(until);
 }

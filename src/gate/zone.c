@@ -17,6 +17,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -27,6 +28,8 @@
 #include "gate/check.h"
 #include "gate/zone.h"
 #include "plan.h"
+
+PG_FUNCTION_INFO_V1(pgj_sql_is_timezone);
 
 /* Longer texts are no zone and no country; cut, they still are none. */
 #define MAX_NAME 64
@@ -382,4 +385,11 @@ pgj_zones_of_contacts(const Site *site, const Datum *contacts,
 	pgj_zones_find(site, read.requests, n);
 	for (int i = 0; i < n; i++)
 		zones[i] = read.requests[i].zones;
+}
+
+/* journey._is_timezone(name text) returns boolean */
+Datum
+pgj_sql_is_timezone(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(pgj_zone(text_to_cstring(PG_GETARG_TEXT_PP(0))) != NULL);
 }
