@@ -124,65 +124,13 @@ $$;
 REVOKE ALL ON FUNCTION journey._check_names(text, text[], text[]) FROM PUBLIC;
 COMMENT ON FUNCTION journey._check_names(text, text[], text[]) IS 'internal: refuses an empty array, and names of channels or topics that are not there';
 
--- Parts of the week, in microseconds from Monday 00:00, that rules cover.
-CREATE FUNCTION journey._quiet_week(rules journey.quiet_hours[])
-RETURNS int8multirange
-LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-	WITH windows AS (
-		SELECT d.n * 86400000000 + extract(epoch FROM q.starts) * 1000000 AS starts,
-			(d.n + CASE WHEN q.ends <= q.starts THEN 1 ELSE 0 END) * 86400000000 + extract(epoch FROM q.ends) * 1000000 AS ends
-		FROM unnest(rules) AS q
-		JOIN unnest(ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun']) WITH ORDINALITY AS o (day, i) ON o.day = ANY (q.days)
-		CROSS JOIN LATERAL (SELECT o.i - 1) AS d (n)
-	)
-	SELECT coalesce(range_agg(int8range(w.starts::bigint, w.ends::bigint)), '{}')
-			* int8multirange(int8range(0, 604800000000))
-		+ coalesce(range_agg(int8range(w.starts::bigint - 604800000000, w.ends::bigint - 604800000000)), '{}')
-			* int8multirange(int8range(0, 604800000000))
-	FROM windows AS w
-$$;
-REVOKE ALL ON FUNCTION journey._quiet_week(journey.quiet_hours[]) FROM PUBLIC;
-COMMENT ON FUNCTION journey._quiet_week(journey.quiet_hours[]) IS 'internal: parts of the week, in microseconds, that quiet hours cover';
-
--- A message that nothing lets through would wait until it expires.
 CREATE FUNCTION journey._check_quiet_week()
 RETURNS void
-LANGUAGE plpgsql STABLE
+LANGUAGE c VOLATILE
 SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	case_of record;
-BEGIN
-	FOR case_of IN
-		SELECT c.channel, t.topic, l.country,
-			(SELECT array_agg(q) FROM journey.quiet_hours AS q
-			 WHERE q.action <> 'send' AND (q.channels IS NULL OR c.channel = ANY (q.channels))
-			 AND (q.topics IS NULL OR t.topic = ANY (q.topics))
-			 AND (q.countries IS NULL OR l.country IS NULL
-				OR EXISTS (SELECT FROM unnest(q.countries) AS u (name)
-					WHERE u.name = l.country OR u.name = "left"(l.country, 2) OR "left"(u.name, 2) = l.country AND u.name ~ '^..-'))) AS quiet,
-			(SELECT array_agg(q) FROM journey.quiet_hours AS q
-			 WHERE q.action = 'send' AND (q.channels IS NULL OR c.channel = ANY (q.channels))
-			 AND (q.topics IS NULL OR t.topic = ANY (q.topics))
-			 AND (q.countries IS NULL OR l.country = ANY (q.countries) OR "left"(l.country, 2) = ANY (q.countries))) AS lifted
-		FROM (SELECT DISTINCT unnest(q.channels || '{""}') FROM journey.quiet_hours AS q) AS c (channel)
-		CROSS JOIN (SELECT DISTINCT unnest(q.topics || '{""}') FROM journey.quiet_hours AS q) AS t (topic)
-		CROSS JOIN (SELECT NULL UNION SELECT unnest(q.countries) FROM journey.quiet_hours AS q) AS l (country)
-	LOOP
-		CONTINUE WHEN journey._quiet_week(case_of.quiet) - coalesce(journey._quiet_week(case_of.lifted), '{}')
-			<> int8multirange(int8range(0, 604800000000));
-		RAISE EXCEPTION 'nothing could be sent at any time of the week'
-			USING ERRCODE = 'invalid_parameter_value',
-			DETAIL = pg_catalog.format('Channel: %s. Topic: %s. Country: %s.',
-				coalesce(nullif(case_of.channel, ''), 'any'), coalesce(nullif(case_of.topic, ''), 'any'), coalesce(case_of.country, 'any')),
-			HINT = 'To send nothing over a channel or of a topic, pause its journeys. The quiet hours there are, are in journey.quiet_hours.';
-	END LOOP;
-END
-$$;
+AS 'MODULE_PATHNAME', 'pgj_sql_check_quiet_week';
 REVOKE ALL ON FUNCTION journey._check_quiet_week() FROM PUBLIC;
-COMMENT ON FUNCTION journey._check_quiet_week() IS 'internal: refuses quiet hours that leave a channel, topic and country no time of the week';
+COMMENT ON FUNCTION journey._check_quiet_week() IS 'internal: refuses quiet hours that leave some channel, topic and country no moment of the week';
 
 CREATE FUNCTION journey.create_quiet_hours(name text, starts time, ends time, days text[] DEFAULT '{mon,tue,wed,thu,fri,sat,sun}',
 	channels text[] DEFAULT NULL, topics text[] DEFAULT NULL, countries text[] DEFAULT NULL, action text DEFAULT 'defer', jitter interval DEFAULT '0',

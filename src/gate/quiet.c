@@ -22,6 +22,7 @@
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "nodes/value.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
@@ -36,6 +37,7 @@
 #include "plan.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_quiet_until);
+PG_FUNCTION_INFO_V1(pgj_sql_check_quiet_week);
 
 /* All rules repeat by the week; the clock may change in one of them. */
 #define MAX_SEARCH (INT64CONST(15) * USECS_PER_DAY)
@@ -163,6 +165,18 @@ applies(const QuietRule *rule, const Check *check)
 									   countries->name)
 			   : pgj_country_possibly(check->country, countries->n,
 									  countries->name);
+}
+
+static List *
+applying(const List *rules, const Check *check)
+{
+	List *mine = NIL;
+	const ListCell *cell;
+
+	foreach (cell, rules)
+		if (applies(lfirst(cell), check))
+			mine = lappend(mine, lfirst(cell));
+	return mine;
 }
 
 static TimeADT
@@ -421,18 +435,11 @@ pgj_quiet_check(const Site *site, GateStage stage, Check *checks, int n)
 	rules = read_rules(site);
 	for (int i = 0; rules != NIL && i < n; i++)
 	{
-		Check *check = &checks[i];
-		List *mine = NIL;
-		ListCell *cell;
-
-		if (!check->open || check->transactional)
+		if (!checks[i].open || checks[i].transactional)
 			continue;
-		foreach (cell, rules)
-			if (applies(lfirst(cell), check))
-				mine = lappend(mine, lfirst(cell));
-		check->quiet = mine;
-		if (mine != NIL)
-			judge(site, check);
+		checks[i].quiet = applying(rules, &checks[i]);
+		if (checks[i].quiet != NIL)
+			judge(site, &checks[i]);
 	}
 }
 
@@ -481,4 +488,69 @@ pgj_sql_quiet_until(PG_FUNCTION_ARGS)
 	if (until == at)
 		PG_RETURN_NULL();
 	PG_RETURN_TIMESTAMPTZ(until);
+}
+
+/* The names that rules mention, each once, and one that none does. */
+static List *
+mentioned(const List *rules, size_t names)
+{
+	List *all = list_make1(makeString(""));
+	const ListCell *cell;
+
+	foreach (cell, rules)
+	{
+		const Names *some = (Names *) ((char *) lfirst(cell) + names);
+
+		for (int i = 0; i < some->n; i++)
+			all = list_append_unique(all, makeString(some->name[i]));
+	}
+	return all;
+}
+
+/* Is there no moment of the week at which such a message may go? */
+static void
+refuse_if_always(const List *rules, const char *channel, const char *topic,
+				 const char *country)
+{
+	pg_tz *utc = pgj_zone("UTC");
+	Zones zones = { .n = 1, .zone = &utc };
+	GateRequest request = { .channel = channel, .topic = topic };
+	Check check = { .request = &request, .zones = &zones };
+
+	check.country = country[0] == '\0' ? NULL : country;
+	check.quiet = applying(rules, &check);
+	if (!TIMESTAMP_IS_NOEND(pgj_quiet_free(&check, 0)))
+		return;
+	ereport(
+		ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		errmsg("nothing could be sent at any time of the week"),
+		errdetail("Channel: %s. Topic: %s. Country: %s.",
+				  channel[0] == '\0' ? "any" : channel,
+				  topic[0] == '\0' ? "any" : topic,
+				  country[0] == '\0' ? "any, or not known" : country),
+		errhint(
+			"To send nothing, pause the journeys. What quiet hours there are, is in journey.quiet_hours."));
+}
+
+/*
+ * journey._check_quiet_week() returns void
+ *
+ * A message that no moment of the week lets through would wait until it expires.
+ */
+Datum
+pgj_sql_check_quiet_week(PG_FUNCTION_ARGS)
+{
+	List *rules = read_rules(pgj_site());
+	List *channels = mentioned(rules, offsetof(QuietRule, channels));
+	List *topics = mentioned(rules, offsetof(QuietRule, topics));
+	List *countries = mentioned(rules, offsetof(QuietRule, countries));
+	ListCell *channel, *topic, *country;
+
+	foreach (channel, channels)
+		foreach (topic, topics)
+			foreach (country, countries)
+				refuse_if_always(rules, strVal(lfirst(channel)),
+								 strVal(lfirst(topic)),
+								 strVal(lfirst(country)));
+	PG_RETURN_VOID();
 }
