@@ -102,7 +102,8 @@ extern void pgj_zone_period_in(pg_tz *zone, TimestampTz at, ZonePeriod period,
 
 /*
  * The first instant after this at which the clock of the first zone comes to a
- * time of day on one of some days (bit 0 is Monday; at least one).
+ * time of day on one of some days (bit 0 is Monday; at least one).  A day that the
+ * zone leaves out does not come.
  */
 #define PGJ_ALL_DAYS 0x7f
 extern TimestampTz pgj_zone_next(const Zones *zones, TimestampTz after,
