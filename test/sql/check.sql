@@ -53,6 +53,45 @@ INSERT INTO journey_state.verdict SELECT contact, 1, at, enrollment_id, version_
 SELECT * FROM pg_temp.broken();
 ROLLBACK;
 
+-- a run that stands at the SEND because its message is put off; then its timer is at another step, and gone
+BEGIN;
+INSERT INTO journey_state.verdict SELECT 1, 1, '2026-01-05 22:00', 1001, 1, 2, 1, false, true, 'decide', 'deferred', 'quiet_hours', '2026-03-01', NULL, '{}';
+SELECT * FROM pg_temp.broken();
+UPDATE journey_state.timer SET step_no = 2 WHERE contact = 1;
+UPDATE journey_state.enrollment SET send_step = 2, send_since = '2026-01-05 22:00', send_due = '2026-03-01' WHERE contact = 1;
+SELECT * FROM pg_temp.broken();
+UPDATE journey_state.timer SET step_no = 1 WHERE contact = 1;
+SELECT * FROM pg_temp.broken();
+DELETE FROM journey_state.timer WHERE contact = 1;
+SELECT * FROM pg_temp.broken();
+INSERT INTO journey_state.held (slice, contact, held_id, journey_id, enrollment_id, version_id, step_no, epoch) VALUES (1, 1, 1, 1, 1001, 1, 2, 0);
+SELECT * FROM pg_temp.broken();
+UPDATE journey_state.enrollment SET send_due = '2026-02-28' WHERE contact = 1;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+-- decided before the time until which it was put off; and put off to the past
+BEGIN;
+INSERT INTO journey_state.verdict SELECT contact, 1, at - interval '2 hours', enrollment_id, version_id, step_no, visit, ghost, comparable, stage, 'deferred', 'quiet_hours', at, NULL, '{}' FROM journey_state.verdict WHERE contact = 9 AND step_no = 2;
+SELECT * FROM pg_temp.broken();
+UPDATE journey_state.verdict SET until = until + interval '1 microsecond' WHERE verdict_id = 1;
+SELECT * FROM pg_temp.broken();
+UPDATE journey_state.verdict SET until = at WHERE verdict_id = 1;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
+-- handed over though the second look had put it off; and from before its run was there
+BEGIN;
+INSERT INTO journey_state.verdict SELECT contact, 1, claimed_at - interval '1 minute', enrollment_id, version_id, step_no, visit, false, true, 'claim', 'deferred', 'quiet_hours', claimed_at, message_id, '{}' FROM journey_state.message WHERE message_id = 32;
+SELECT * FROM pg_temp.broken();
+UPDATE journey_state.verdict SET until = until + interval '1 microsecond' WHERE verdict_id = 1;
+SELECT * FROM pg_temp.broken();
+UPDATE journey_state.verdict SET at = until, until = until + interval '1 hour' WHERE verdict_id = 1;
+SELECT * FROM pg_temp.broken();
+UPDATE journey_state.message SET since = decided_at + interval '1 microsecond' WHERE message_id = 32;
+SELECT * FROM pg_temp.broken();
+ROLLBACK;
+
 -- a second message of one visit, with the same key
 BEGIN;
 INSERT INTO journey_state.message SELECT slice, contact, 1, decided_at, idempotency_key, enrollment_id, journey_id, version_id, step_no, visit, channel, template, topic, class, counts, priority, since, expires_at, 'parked' FROM journey_state.message WHERE message_id = 32;
