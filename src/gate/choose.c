@@ -141,7 +141,7 @@ write_choice(const Choice *choice)
 		appendStringInfoString(out, ", \"outcome\": ");
 		escape_json(out, option->reason != NULL ? option->reason
 						 : k == choice->chosen	? "chosen"
-						 : option->asked		? "less clicked"
+						 : option->asked		? "not better"
 												: "not needed");
 		if (option->rated)
 			appendStringInfo(out, ", \"rate\": %s",
