@@ -399,7 +399,22 @@ BEGIN
 			request_id		bigint,
 			PRIMARY KEY (contact, consent_id)
 		);
+		CREATE FUNCTION journey_state.refuse_change()
+		RETURNS trigger
+		LANGUAGE plpgsql
+		SET search_path = pg_catalog, pg_temp
+		AS $trigger$
+		BEGIN
+			RAISE EXCEPTION '%% of table "%%" is refused: it is append only', TG_OP, TG_TABLE_NAME
+				USING ERRCODE = 'object_not_in_prerequisite_state';
+		END
+		$trigger$;
+		REVOKE ALL ON FUNCTION journey_state.refuse_change() FROM PUBLIC;
+		CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON journey_state.consent_log
+			FOR EACH STATEMENT EXECUTE FUNCTION journey_state.refuse_change();
 		COMMENT ON TABLE journey_state.consent_log IS 'Every consent ever given or withdrawn; append only';
+		COMMENT ON COLUMN journey_state.consent_log.proof IS 'what was agreed to and how, such as the text beside the box';
+		COMMENT ON COLUMN journey_state.consent_log.request_id IS 'the request that this confirmed';
 
 		CREATE TABLE journey_state.consent_request
 		(
@@ -415,6 +430,7 @@ BEGIN
 			expires_at		timestamptz	NOT NULL,
 			confirmed_at	timestamptz
 		);
+		CREATE INDEX consent_request_contact_idx ON journey_state.consent_request (contact);
 		COMMENT ON TABLE journey_state.consent_request IS 'Double opt-in: consent asked for and not given before it is confirmed with the token, of which digest is the SHA-256';
 
 		CREATE TABLE journey_state.frequency
@@ -422,12 +438,12 @@ BEGIN
 			contact			%1$s		NOT NULL,
 			channel			text		NOT NULL,
 			topic			text		NOT NULL,
-			frequency		text		NOT NULL CHECK (frequency IN ('daily', 'weekly', 'monthly')),
+			frequency		text		NOT NULL CHECK (frequency IN ('all', 'daily', 'weekly', 'monthly')),
 			source			text		NOT NULL,
 			at				timestamptz	NOT NULL,
 			PRIMARY KEY (contact, channel, topic)
 		);
-		COMMENT ON TABLE journey_state.frequency IS 'How often at most a contact wants to hear of a topic (* for all) over a channel (* for all): a frequency cap of one message in each day, week or month of the contact''s calendar';
+		COMMENT ON TABLE journey_state.frequency IS 'How often at most a contact wants to hear of a topic (* for all) over a channel (* for all): a frequency cap of one message in each day, week or month of the contact''s calendar; all: no such cap';
 
 		CREATE TABLE journey_state.suppression
 		(

@@ -12,7 +12,7 @@ SET client_min_messages = warning		-- DROP IF EXISTS need not tell of it
 AS $create$
 DECLARE
 	view_names CONSTANT text[] := ARRAY['funnel', 'journey_performance', 'lifts', 'message_reasons', 'enrollments', 'messages', 'segments', 'segment_member',
-		'segment_history', 'segment_progress', 'health', 'engagement', 'send_times'];
+		'segment_history', 'segment_progress', 'consents', 'health', 'engagement', 'send_times'];
 	key_type CONSTANT regtype := (SELECT t.atttypid FROM pg_catalog.pg_attribute AS t
 		WHERE t.attrelid = 'journey_state.membership'::pg_catalog.regclass AND t.attname = 'contact');
 	grants text[];
@@ -194,6 +194,26 @@ BEGIN
 	FROM journey.segment AS s
 	LEFT JOIN journey_state.segment_scan AS c ON c.segment_id = s.segment_id;
 	COMMENT ON VIEW journey.segment_progress IS 'Segments and their latest scan of all contacts: share of 1 done, of about "expected" contacts; wanted_at: another scan is wanted since';
+
+	/* of requests, the latest one that nothing said since then has overtaken */
+	CREATE VIEW journey.consents WITH (security_invoker = true) AS
+	SELECT k.contact, k.channel, k.topic, journey.consent_state(k.granted, NULL) AS state, k.at, k.source, g.proof, g.ip, g.set_by,
+		NULL::timestamptz AS expires_at, k.consent_id, g.request_id
+	FROM journey_state.consent AS k
+	LEFT JOIN journey_state.consent_log AS g ON g.contact = k.contact AND g.consent_id = k.consent_id
+	UNION ALL
+	SELECT q.contact, q.channel, q.topic, journey.consent_state(NULL, q.expires_at), q.at, q.source, q.proof, q.ip, NULL,
+		q.expires_at, NULL, q.request_id
+	FROM (
+		SELECT DISTINCT ON (r.contact, r.channel, r.topic) r.*
+		FROM journey_state.consent_request AS r
+		ORDER BY r.contact, r.channel, r.topic, r.at DESC, r.request_id DESC
+	) AS q
+	WHERE q.confirmed_at IS NULL
+	AND NOT EXISTS (
+		SELECT FROM journey_state.consent AS k
+		WHERE k.contact = q.contact AND k.channel = q.channel AND k.topic = q.topic AND k.at >= q.at);
+	COMMENT ON VIEW journey.consents IS 'Consent by contact, channel and topic (* for all), with its proof. state: granted or withdrawn; pending or expired for what was asked for with journey.request_consent() and is not confirmed.';
 
 	CREATE VIEW journey.health WITH (security_invoker = true) AS
 	SELECT h.* FROM journey.health() AS h;

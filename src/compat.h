@@ -144,6 +144,14 @@
 #define pgj_flatten_groups(query) ((void) 0)
 #endif
 
+#if PG_VERSION_NUM >= 180000
+#define pgj_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define pgj_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
 /* pg_logical_emit_message() has a fourth argument since 17 */
 #if PG_VERSION_NUM >= 170000
 #define PGJ_F_EMIT_TEXT F_PG_LOGICAL_EMIT_MESSAGE_BOOL_TEXT_TEXT_BOOL

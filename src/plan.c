@@ -25,6 +25,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 #include "pg_journey.h"
 #include "plan.h"
@@ -195,8 +196,8 @@ hold_to_indexes(void)
 	return nest_level;
 }
 
-uint64
-pgj_plan_execute(KeptPlan *plan, const Params *params)
+static uint64
+execute(KeptPlan *plan, const Params *params, Snapshot snapshot)
 {
 	Datum values[PGJ_MAX_PARAMS];
 	char nulls[PGJ_MAX_PARAMS];
@@ -212,7 +213,8 @@ pgj_plan_execute(KeptPlan *plan, const Params *params)
 
 	pgj_params_values(params, values, nulls);
 	nest_level = hold_to_indexes();
-	code = SPI_execute_plan(plan->plan, values, nulls, false, 0);
+	code = SPI_execute_snapshot(plan->plan, values, nulls, snapshot,
+								InvalidSnapshot, false, true, 0);
 	AtEOXact_GUC(true, nest_level);
 	MemoryContextSwitchTo(context);
 	if (code < 0)
@@ -220,6 +222,22 @@ pgj_plan_execute(KeptPlan *plan, const Params *params)
 			 SPI_result_code_string(code));
 	free_arrays(params, values);
 	return SPI_processed;
+}
+
+uint64
+pgj_plan_execute(KeptPlan *plan, const Params *params)
+{
+	return execute(plan, params, InvalidSnapshot);
+}
+
+uint64
+pgj_plan_execute_latest(KeptPlan *plan, const Params *params)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	uint64 nrows = execute(plan, params, snapshot);
+
+	UnregisterSnapshot(snapshot);
+	return nrows;
 }
 
 Datum

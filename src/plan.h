@@ -69,6 +69,9 @@ extern void pgj_params_nullable(Params *params, Oid type, Datum value,
  */
 extern uint64 pgj_plan_execute(KeptPlan *plan, const Params *params);
 
+/* The same, seeing all that has committed also where the transaction would not. */
+extern uint64 pgj_plan_execute_latest(KeptPlan *plan, const Params *params);
+
 /* For plans made elsewhere: what SPI_prepare and SPI_execute_plan want. */
 extern void pgj_params_types(const Params *params, Oid *types);
 extern void pgj_params_values(const Params *params, Datum *values, char *nulls);

@@ -19,7 +19,7 @@ void
 pgj_argument_refuse_null(FunctionCallInfo fcinfo, const char *const *names)
 {
 	for (int i = 0; i < PG_NARGS(); i++)
-		if (PG_ARGISNULL(i))
+		if (names[i] != NULL && PG_ARGISNULL(i))
 			ereport(ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					errmsg("%s must not be null", names[i]));
 }

@@ -11,7 +11,7 @@
 #include "contact/site.h"
 #include "fmgr.h"
 
-/* Refuse nulls; names[i] is what argument i is called. */
+/* Refuse nulls; names[i] is what argument i is called, NULL if it may be null. */
 extern void pgj_argument_refuse_null(FunctionCallInfo fcinfo,
 									 const char *const *names);
 

@@ -20,6 +20,7 @@ typedef struct Consent
 	bool locked; /* at GATE_CLAIM */
 	const char *source;
 	TimestampTz at;
+	int64 id; /* in the record, with its proof */
 } Consent;
 
 enum

@@ -3,10 +3,10 @@
  * consented.c
  *	  Has the contact consented?
  *
- * At GATE_CLAIM the consent rows are locked before they are read.  A withdrawal
- * (consent.c) locks all rows of its contact and channel before it writes, so it
- * has committed and is seen here, or is open and puts the message off, or waits
- * for the claim to commit.
+ * At GATE_CLAIM the consent rows are locked before they are read, and new ones
+ * looked for that have not committed.  So a withdrawal (consent.c) has committed
+ * and is seen here, or is open and puts the message off, or waits for the claim
+ * to commit.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,6 +19,7 @@
 #include "utils/timestamp.h"
 
 #include "gate/check.h"
+#include "gate/unsettled.h"
 #include "pg_journey.h"
 #include "plan.h"
 
@@ -82,14 +83,39 @@ lock_consent(const Params *params, Check *checks)
 	}
 }
 
-/* Was a row read that could not be locked, or that came after the locks? */
+/*
+ * Was a row read that could not be locked, or that came after the locks?  Or is one
+ * being written that could not be read?
+ */
 static bool
-is_busy(const Check *check)
+is_busy(const Check *check, Unsettled *look)
 {
 	for (int i = 0; i < lengthof(check->consent); i++)
-		if (check->consent[i].found && !check->consent[i].locked)
+	{
+		if (check->consent[i].found
+				? !check->consent[i].locked
+				: pgj_unsettled(look, check->request->contact,
+								check->request->channel,
+								i == CONSENT_ALL ? "*" : check->request->topic))
 			return true;
+	}
 	return false;
+}
+
+static void
+put_off_busy(Check *checks, int n, const bool *asked)
+{
+	Unsettled *look = pgj_unsettled_open();
+
+	for (int i = 0; i < n; i++)
+	{
+		if (!asked[i] || !is_busy(&checks[i], look))
+			continue;
+		checks[i].request->busy = true;
+		if (checks[i].open)
+			pgj_check_withhold(&checks[i], "no_consent");
+	}
+	pgj_unsettled_close(look);
 }
 
 /*
@@ -112,8 +138,9 @@ judge_consent(Check *check)
 	{
 		appendStringInfoString(out, "{\"topic\": ");
 		escape_json(out, counts == all ? "*" : check->request->topic);
-		appendStringInfo(out, ", \"granted\": %s, \"source\": ",
-						 counts->granted ? "true" : "false");
+		appendStringInfo(
+			out, ", \"id\": " INT64_FORMAT ", \"granted\": %s, \"source\": ",
+			counts->id, counts->granted ? "true" : "false");
 		escape_json(out, counts->source);
 		appendStringInfoString(out, ", \"at\": ");
 		pgj_check_time(out, counts->at);
@@ -128,7 +155,7 @@ pgj_consent_check(const Site *site, GateStage stage, Check *checks, int n)
 {
 	static KeptPlan plan = {
 		.sql =
-			"SELECT r.n, k.topic OPERATOR(pg_catalog.=) '*', k.granted, k.source, k.at "
+			"SELECT r.n, k.topic OPERATOR(pg_catalog.=) '*', k.granted, k.source, k.at, k.consent_id "
 			"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, topic) "
 			"JOIN journey_state.consent AS k ON k.contact = r.contact "
 			"AND k.channel OPERATOR(pg_catalog.=) r.channel "
@@ -136,6 +163,7 @@ pgj_consent_check(const Site *site, GateStage stage, Check *checks, int n)
 	};
 	MemoryContext context = CurrentMemoryContext;
 	Params params;
+	bool *asked;
 	int nasked = 0;
 	uint64 nrows;
 
@@ -161,18 +189,17 @@ pgj_consent_check(const Site *site, GateStage stage, Check *checks, int n)
 		consent->granted = DatumGetBool(pgj_row_value(row, 3));
 		consent->source = pgj_row_text(context, row, 4);
 		consent->at = DatumGetTimestampTz(pgj_row_value(row, 5));
+		consent->id = DatumGetInt64(pgj_row_value(row, 6));
 	}
 	SPI_finish();
 
+	asked = palloc_array(bool, n);
 	for (int i = 0; i < n; i++)
 	{
-		if (!asks_consent(&checks[i]))
-			continue;
-		judge_consent(&checks[i]);
-		if (stage == GATE_CLAIM && is_busy(&checks[i]))
-		{
-			checks[i].request->busy = true;
-			pgj_check_withhold(&checks[i], "no_consent");
-		}
+		asked[i] = asks_consent(&checks[i]);
+		if (asked[i])
+			judge_consent(&checks[i]);
 	}
+	if (stage == GATE_CLAIM)
+		put_off_busy(checks, n, asked);
 }

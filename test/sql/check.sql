@@ -126,6 +126,7 @@ ROLLBACK;
 -- a cap: three hand-overs in seven days are too many, but not if the first is
 -- exactly seven days older than the third; transactional messages do not count
 BEGIN;
+ALTER TABLE journey_state.consent_log DISABLE TRIGGER append_only;
 UPDATE journey_state.consent_log SET at = '2025-01-01';
 UPDATE journey_state.message SET claimed_at = '2026-01-06 11:00' WHERE message_id = 72;
 INSERT INTO journey.cap (name, max_messages, per, channels, counts_channels, created_at) VALUES ('other channel', 0, '7 days', '{sms}', '{sms}', '2026-01-01');

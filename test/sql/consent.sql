@@ -17,6 +17,15 @@ SELECT journey.set_consent('3'::text, 'email', 'education', true, 'form', '2026-
 SELECT * FROM journey_state.consent ORDER BY contact, topic;
 SELECT contact, topic, granted, source, at, set_by FROM journey_state.consent_log ORDER BY consent_id;
 
+-- with its proof; what is recorded stays as it is
+SELECT journey.set_consent(5, 'email', 'promotions', true, 'checkout', '2026-01-01', 'Yes, send me offers (box not ticked beforehand), v3', '2001:db8::7');
+SELECT journey.set_consent(5, 'email', 'promotions', true, 'checkout', '2026-01-02', proof => 'by phone, call 4711');
+SELECT k.granted, k.at, g.proof, g.ip, g.request_id FROM journey_state.consent k JOIN journey_state.consent_log g USING (contact, consent_id) WHERE contact = 5;
+SELECT at, proof, ip FROM journey_state.consent_log WHERE contact = 5 ORDER BY at;
+UPDATE journey_state.consent_log SET granted = true WHERE contact = 1;
+DELETE FROM journey_state.consent_log WHERE contact = 1;
+TRUNCATE journey_state.consent_log;
+
 -- refused
 SELECT journey.set_consent(1, 'email', 'promtions', true, 'form');
 SELECT journey.set_consent(1, 'pigeon', 'promotions', true, 'form');
@@ -33,7 +42,7 @@ GRANT USAGE ON SCHEMA journey TO regress_web;
 SET SESSION AUTHORIZATION regress_web;
 SELECT journey.set_consent(4, 'email', 'promotions', true, 'form', '2026-01-01');
 RESET SESSION AUTHORIZATION;
-GRANT EXECUTE ON FUNCTION journey.set_consent(anyelement, text, text, boolean, text, timestamptz) TO regress_web;
+GRANT EXECUTE ON FUNCTION journey.set_consent TO regress_web;
 SET SESSION AUTHORIZATION regress_web;
 SELECT journey.set_consent(4, 'email', 'promotions', true, 'form', '2026-01-01');
 SELECT * FROM journey_state.consent;

@@ -42,9 +42,13 @@ SELECT v.contact, j.name AS journey, coalesce(m.channel, '') AS channel, v.step_
 FROM journey_state.verdict v JOIN journey.version r USING (version_id) JOIN journey.journey j USING (journey_id)
 LEFT JOIN journey_state.message m ON m.message_id = v.message_id
 ORDER BY j.name, v.step_no, v.contact;
-SELECT v.contact, v.step_no AS step, v.evidence
+SELECT v.contact, v.step_no AS step, v.evidence #- '{consent,id}' AS evidence
 FROM journey_state.verdict v JOIN journey.version r USING (version_id) JOIN journey.journey j USING (journey_id)
 WHERE j.name = 'promo' AND v.step_no = 2 AND v.contact <= 11 ORDER BY v.contact;
+-- and the consent's number leads to its record
+SELECT count(*) AS verdicts, count(g.consent_id) FILTER (WHERE g.granted = (v.evidence #>> '{consent,granted}')::boolean AND g.source = v.evidence #>> '{consent,source}') AS recorded
+FROM journey_state.verdict v LEFT JOIN journey_state.consent_log g ON g.contact = v.contact AND g.consent_id = (v.evidence #>> '{consent,id}')::bigint
+WHERE v.evidence -> 'consent' <> 'null';
 
 -- the grammar of addresses
 \pset format unaligned
