@@ -379,8 +379,10 @@ BEGIN
 			source			text		NOT NULL,
 			at				timestamptz	NOT NULL,
 			consent_id		bigint		NOT NULL,
+			asked_at		timestamptz,
 			PRIMARY KEY (contact, channel, topic)
 		) WITH (fillfactor = 80);
+		COMMENT ON COLUMN journey_state.consent.asked_at IS 'of a confirmed request: withdrawals since then end it, also those older than the confirmation';
 		COMMENT ON COLUMN journey_state.consent.consent_id IS 'the row of consent_log that it comes from, with its proof';
 		COMMENT ON TABLE journey_state.consent IS 'The current consent of a contact by channel and topic; topic * stands for all. No row means no consent.';
 

@@ -62,7 +62,6 @@ pgj_consent_changes(int n)
 	changes->no_ip = palloc0_array(bool, n);
 	changes->consent_id = palloc0_array(Datum, n);
 	changes->applied = palloc0_array(bool, n);
-	changes->unbroken = DT_NOEND;
 	return changes;
 }
 
@@ -115,21 +114,23 @@ withdrawals(const ConsentChanges *changes, Datum *contacts, Datum *channels)
 
 /*
  * What is older than the present state does not change it.  But a grant dated in
- * the future comes from a clock that is ahead, and a withdrawal ends it.
+ * the future comes from a clock that is ahead, and a withdrawal ends it.  Against
+ * withdrawals a grant that was confirmed is as old as its request.
  */
 static void
 write_state(const Site *site, ConsentChanges *changes)
 {
 	static KeptPlan plan = {
 		.sql =
-			"INSERT INTO journey_state.consent AS k (contact, channel, topic, granted, source, at, consent_id) "
-			"SELECT r.contact, r.channel, r.topic, r.granted, $7, r.at, r.consent_id "
+			"INSERT INTO journey_state.consent AS k (contact, channel, topic, granted, source, at, consent_id, asked_at) "
+			"SELECT r.contact, r.channel, r.topic, r.granted, $7, r.at, r.consent_id, $9 "
 			"FROM unnest($1, $2, $3, $4, $5, $6) AS r (contact, channel, topic, granted, at, consent_id) "
 			"ON CONFLICT (contact, channel, topic) DO UPDATE "
-			"SET granted = EXCLUDED.granted, source = EXCLUDED.source, at = EXCLUDED.at, consent_id = EXCLUDED.consent_id "
-			"WHERE (k.at OPERATOR(pg_catalog.<=) EXCLUDED.at OR NOT EXCLUDED.granted AND k.at OPERATOR(pg_catalog.>) $8) "
-			"AND (k.granted OR NOT EXCLUDED.granted OR k.at OPERATOR(pg_catalog.<) $9 "
-			"AND (NOT $10 OR k.at OPERATOR(pg_catalog.<>) EXCLUDED.at)) "
+			"SET granted = EXCLUDED.granted, source = EXCLUDED.source, at = EXCLUDED.at, consent_id = EXCLUDED.consent_id, asked_at = EXCLUDED.asked_at "
+			"WHERE CASE WHEN EXCLUDED.granted "
+			"THEN k.at OPERATOR(pg_catalog.<=) EXCLUDED.at "
+			"AND (k.granted OR k.at OPERATOR(pg_catalog.<) COALESCE($9, 'infinity') AND (NOT $10 OR k.at OPERATOR(pg_catalog.<) EXCLUDED.at)) "
+			"ELSE COALESCE(k.asked_at, k.at) OPERATOR(pg_catalog.<=) EXCLUDED.at OR k.at OPERATOR(pg_catalog.>) $8 END "
 			"RETURNING k.consent_id"
 	};
 	Params params;
@@ -146,8 +147,9 @@ write_state(const Site *site, ConsentChanges *changes)
 	pgj_params_scalar(&params, TEXTOID, changes->source);
 	pgj_params_scalar(&params, TIMESTAMPTZOID,
 					  TimestampTzGetDatum(pgj_clock_now()));
-	pgj_params_scalar(&params, TIMESTAMPTZOID,
-					  TimestampTzGetDatum(changes->unbroken));
+	pgj_params_nullable(&params, TIMESTAMPTZOID,
+						TimestampTzGetDatum(changes->asked_at),
+						changes->request_id == 0);
 	pgj_params_scalar(&params, BOOLOID, BoolGetDatum(changes->imported));
 	nrows = pgj_plan_execute(&plan, &params);
 

@@ -25,13 +25,13 @@ typedef struct ConsentChanges
 	Datum *ip;
 	bool *no_proof;
 	bool *no_ip;
-	Datum source;		  /* text */
-	int64 request_id;	  /* what they confirm; 0: nothing */
-	TimestampTz unbroken; /* they undo no withdrawal from here on;
-						   * DT_NOEND: no such condition */
-	bool imported;		  /* nor one of the same time */
-	Datum *consent_id;	  /* out, by pgj_consent_write() */
-	bool *applied;		  /* out: the state is theirs */
+	Datum source;	  /* text */
+	int64 request_id; /* what they confirm; 0: nothing */
+	TimestampTz
+		asked_at;	   /* when that was; no withdrawal since then is undone */
+	bool imported;	   /* nor is one of the same time */
+	Datum *consent_id; /* out, by pgj_consent_write() */
+	bool *applied;	   /* out: the state is theirs */
 } ConsentChanges;
 
 extern ConsentChanges *pgj_consent_changes(int n);

@@ -211,7 +211,8 @@ classify(const Import *import, Batch *batch)
 			"    AND NOT k.granted AND k.at OPERATOR(pg_catalog.>=) r.at OFFSET 0), "
 			"  EXISTS (SELECT FROM journey_state.consent AS k WHERE k.contact = r.contact "
 			"    AND k.channel OPERATOR(pg_catalog.=) $4 AND k.topic OPERATOR(pg_catalog.=) $5 "
-			"    AND k.at OPERATOR(pg_catalog.>) r.at AND (r.granted OR k.at OPERATOR(pg_catalog.<=) $7) OFFSET 0) "
+			"    AND CASE WHEN r.granted THEN k.at OPERATOR(pg_catalog.>) r.at "
+			"    ELSE COALESCE(k.asked_at, k.at) OPERATOR(pg_catalog.>) r.at AND k.at OPERATOR(pg_catalog.<=) $7 END OFFSET 0) "
 			"FROM unnest($1, $2, $3) WITH ORDINALITY AS r (contact, at, granted, n) ORDER BY r.n"
 	};
 	Params params;

@@ -5,8 +5,8 @@
  *
  * The token goes to the address that is to be confirmed and nowhere else: only
  * its SHA-256 is kept.  It is of use once: whoever confirms locks the request's
- * row first.  A withdrawal that came after the request, in time, wins over the
- * confirmation, whichever commits first.
+ * row first.  A withdrawal dated after the request wins over the confirmation,
+ * whichever commits first.
  *
  *-------------------------------------------------------------------------
  */
@@ -162,7 +162,7 @@ read_request(const Site *site, Datum token, Request *request,
 		change->ip[0] = pgj_row_copy(context, 0, 10);
 	change->granted[0] = BoolGetDatum(true);
 	change->request_id = request->id;
-	change->unbroken = request->at;
+	change->asked_at = request->at;
 	return true;
 }
 
