@@ -1,5 +1,5 @@
 /*
- * gate: consent, topics and frequency caps.
+ * gate: consent, preferences and topics.
  */
 
 CREATE FUNCTION journey.set_consent(contact anyelement, channel text, topic text, granted boolean, source text, at timestamptz DEFAULT clock_timestamp(), proof text DEFAULT NULL, ip inet DEFAULT NULL)
