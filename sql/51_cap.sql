@@ -76,7 +76,7 @@ COMMENT ON FUNCTION journey._window_start(timestamptz, interval) IS 'internal: w
 
 CREATE FUNCTION journey._check_list(what text, given text[], known text[], hint text)
 RETURNS void
-LANGUAGE plpgsql IMMUTABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -107,7 +107,7 @@ COMMENT ON FUNCTION journey._counted(text[], text[]) IS 'internal: the scope tha
 
 CREATE FUNCTION journey._check_window(per interval, longest interval)
 RETURNS void
-LANGUAGE plpgsql IMMUTABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -116,7 +116,8 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 	-- an interval may be positive as a whole and lead back all the same
-	IF timestamp '2000-01-01' - per >= timestamp '2000-01-01' OR timestamp '2000-03-01' - per >= timestamp '2000-03-01' THEN
+	IF extract(year FROM per) < 0 OR extract(month FROM per) < 0 OR extract(day FROM per) < 0
+		OR extract(hour FROM per) < 0 OR extract(minute FROM per) < 0 OR extract(second FROM per) < 0 THEN
 		RAISE EXCEPTION 'per must not mix signs'
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
@@ -283,8 +284,11 @@ BEGIN
 			USING ERRCODE = 'undefined_object',
 			HINT = 'The caps are in journey.cap.';
 	END IF;
-	PERFORM journey._check_list('class', ARRAY[class], ARRAY['promotional', 'educational', 'transactional'], 'The classes are promotional, educational and transactional.') WHERE class IS NOT NULL;
-	PERFORM journey._check_list('topic', ARRAY[topic], ARRAY(SELECT t.name FROM journey.topic AS t), 'Create it with journey.create_topic().') WHERE topic IS NOT NULL;
+	IF class IS NOT NULL THEN
+		PERFORM journey._check_list('class', ARRAY[class], ARRAY['promotional', 'educational', 'transactional'], 'The classes are promotional, educational and transactional.');
+	ELSE
+		PERFORM journey._check_list('topic', ARRAY[topic], ARRAY(SELECT t.name FROM journey.topic AS t), 'Create it with journey.create_topic().');
+	END IF;
 	INSERT INTO journey.quota AS q VALUES (create_quota.cap, CASE WHEN class IS NULL THEN 'topic' ELSE 'class' END, coalesce(class, topic), create_quota.share, create_quota.at)
 	ON CONFLICT ON CONSTRAINT quota_pkey DO UPDATE SET share = EXCLUDED.share, created_at = EXCLUDED.created_at;
 END

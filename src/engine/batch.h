@@ -201,6 +201,20 @@ extern void pgj_enter(Batch *batch, const char *event, Work **works, int n);
 /* recall.c: exits of runs that are over while their messages still wait */
 extern void pgj_recall(Batch *batch, const char *event, Work **works, int n);
 
+/* entry_cap.c: who has entered as often as LIMIT or an entry cap allows */
+typedef struct Entrant
+{
+	/* in */
+	Datum contact;
+	TimestampTz at;
+
+	/* out */
+	char *over; /* what he would be over, in words; NULL: nothing */
+} Entrant;
+
+extern void pgj_entry_caps(Batch *batch, Version *version, Entrant *entrants,
+						   int n);
+
 /* Leave a WAIT FOR: the awaited thing happened, or its time ran out. */
 extern void pgj_wait_over(Batch *batch, Run *run, Step *step, TimestampTz at,
 						  bool happened);

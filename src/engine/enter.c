@@ -4,8 +4,9 @@
  *	  How runs start.
  *
  * One order for everybody: trigger and its WHERE → consent and a reachable
- * address → re-entry → holdout → exposure → enrollment, real or ghost.  Whoever
- * matched the trigger and was not enrolled gets a refusal row that says why.
+ * address → re-entry → LIMIT and entry caps (entry_cap.c) → holdout → exposure →
+ * enrollment, real or ghost.  Whoever matched the trigger and was not enrolled
+ * gets a refusal row that says why.
  *
  * The exposure row is the assignment.  The hash decides only the first exposure
  * of a contact to a journey (and epoch); re-entries, new versions and changed
@@ -370,6 +371,32 @@ keep_enterable(Batch *batch, Version *version, Candidate *c, int n)
 	return kept;
 }
 
+/* Refuse those who have entered as often as LIMIT or an entry cap allows. */
+static int
+keep_below_caps(Batch *batch, Version *version, Candidate *c, int n)
+{
+	Entrant *entrants;
+	int kept = 0;
+
+	if (n == 0)
+		return 0;
+	entrants = palloc0_array(Entrant, n);
+	for (int i = 0; i < n; i++)
+	{
+		entrants[i].contact = c[i].work->contact;
+		entrants[i].at = pgj_decision_time(batch, c[i].item);
+	}
+	pgj_entry_caps(batch, version, entrants, n);
+	for (int i = 0; i < n; i++)
+	{
+		if (entrants[i].over != NULL)
+			refuse(batch, version, &c[i], "capped", entrants[i].over);
+		else
+			c[kept++] = c[i];
+	}
+	return kept;
+}
+
 /* ---- holdout and exposure --------------------------------------------- */
 
 static KeptPlan find_exposures = {
@@ -642,6 +669,7 @@ pgj_enter(Batch *batch, const char *event, Work **works, int n)
 			count = find_keys(batch, version, called, c, count);
 			count = keep_reachable(batch, version, c, count);
 			count = keep_enterable(batch, version, c, count);
+			count = keep_below_caps(batch, version, c, count);
 			if (version->holdout_by != 0)
 				count =
 					fill_text(batch, version, version->holdout_by, "HOLDOUT BY",

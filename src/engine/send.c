@@ -248,6 +248,12 @@ pgj_step_send(Batch *batch, Version *version, Step *step, Work **works, int n)
 	s.errors = palloc0_array(char *, n);
 	for (int i = 0; i < n; i++)
 		fill_request(&s, works[i], &s.requests[i]);
+	if (pgj_gate_arbitrates(batch->site))
+	{
+		/* so that the gate finds the rivals as they are now */
+		pgj_batch_write_runs(batch);
+		pgj_rows_flush(batch->site, &batch->transitions);
+	}
 	pgj_guard_range(decide_range, decide_failed, &s, n);
 
 	write_messages(&s, n, ids);
