@@ -145,7 +145,7 @@ CALL shop.go(8, 'promo', '2028-01-04 00:00', NULL);
 CALL shop.go(8, 'guide', '2028-01-05 10:00', NULL);
 CALL shop.go(8, 'paper', '2028-01-05 10:01', NULL);
 CALL shop.go(8, 'paper', '2028-01-06 10:01', NULL);
-CALL shop.go(8, 'guide', '2028-01-10 00:00', NULL);
+CALL shop.go(8, 'guide', '2028-01-10 10:00', NULL);
 
 --
 -- what a message counted as stays with it
