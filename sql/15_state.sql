@@ -475,9 +475,11 @@ BEGIN
 			channel			text		NOT NULL,
 			address			text		NOT NULL,
 			bounces			integer		NOT NULL,
+			accepted		bigint,
 			at				timestamptz	NOT NULL,
 			PRIMARY KEY (channel, address)
 		) WITH (fillfactor = 80);
+		COMMENT ON COLUMN journey_state.soft_bounce.accepted IS 'the message that the provider took last since the last bounce: it has arrived unless it bounces yet';
 		COMMENT ON TABLE journey_state.soft_bounce IS 'Soft bounces in a row, by address, since the last message that arrived';
 
 		CREATE TABLE journey_state.address_message

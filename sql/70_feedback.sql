@@ -9,7 +9,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_report';
 REVOKE ALL ON FUNCTION journey.report(text, bigint[], integer[], text[], text[], text[], timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.report(text, bigint[], integer[], text[], text[], text[], timestamptz) IS 'a relay reports what became of messages: sent, bounced, rejected or deferred, with the enhanced status code and the answer; returns how many reports were new';
+COMMENT ON FUNCTION journey.report(text, bigint[], integer[], text[], text[], text[], timestamptz) IS 'a relay reports what became of messages: sent, bounced, rejected, deferred, delivered or complained, with the enhanced status code and the answer; returns how many reports were new';
 
 CREATE FUNCTION journey.retry_message(message_id bigint, at timestamptz DEFAULT clock_timestamp())
 RETURNS void

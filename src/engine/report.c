@@ -10,10 +10,13 @@
  *	 sent		the provider has accepted it.  That is true whichever attempt it
  *				was, so it ends the message unless a bounce or a rejection has.
  *	 bounced	permanent, this address; ends the message if current.  For some
- *				codes the address is suppressed.
+ *				codes the address is suppressed (report_address.c).
  *	 rejected	permanent, not the address: failed.
  *	 deferred	not now: offered again after a back-off, until the attempts are
  *				used up or the message expires.
+ *	 delivered	it has arrived, so it was sent.
+ *	 complained	the recipient called it spam: so it was sent, and nothing
+ *				promotional goes to the address any more.
  *
  * The slices are locked in ascending order, so that two reports cannot wait for
  * each other, and states are read after that.
@@ -52,8 +55,9 @@ static const int backoff[MAX_ATTEMPTS] = { 5,		  5 * 60,	30 * 60,
 										   2 * 3600,  5 * 3600, 10 * 3600,
 										   10 * 3600, 10 * 3600 };
 
-const char *const pgj_outcome_names[OUTCOME_COUNT] = { "sent", "bounced",
-													   "rejected", "deferred" };
+const char *const pgj_outcome_names[OUTCOME_COUNT] = {
+	"sent", "bounced", "rejected", "deferred", "delivered", "complained"
+};
 
 /* -------- arguments -------- */
 
@@ -90,9 +94,11 @@ outcome_of(const char *name)
 	for (int i = 0; i < OUTCOME_COUNT; i++)
 		if (strcmp(name, pgj_outcome_names[i]) == 0)
 			return (Outcome) i;
-	ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			errmsg("\"%s\" is not an outcome of a message", name),
-			errhint("Outcomes are sent, bounced, rejected and deferred."));
+	ereport(
+		ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+		errmsg("\"%s\" is not an outcome of a message", name),
+		errhint(
+			"Outcomes are sent, bounced, rejected, deferred, delivered and complained."));
 }
 
 /* At most max bytes of a text that a server somewhere has sent, with a note. */
@@ -302,7 +308,7 @@ find_repeated(ReportSession *session)
 		.sql =
 			"SELECT r.message_id, r.attempt, r.kind FROM journey_state.message AS m "
 			"JOIN journey_state.receipt AS r ON r.contact = m.contact AND r.message_id OPERATOR(pg_catalog.=) m.message_id "
-			"WHERE m.message_id OPERATOR(pg_catalog.=) ANY ($1) AND r.kind OPERATOR(pg_catalog.=) ANY (ARRAY['sent', 'bounced', 'rejected', 'deferred'])"
+			"WHERE m.message_id OPERATOR(pg_catalog.=) ANY ($1) AND r.kind OPERATOR(pg_catalog.=) ANY (ARRAY['sent', 'bounced', 'rejected', 'deferred', 'delivered', 'complained'])"
 	};
 	MemoryContext context = CurrentMemoryContext;
 	Report **sorted = palloc_array(Report *, Max(session->nreports, 1));
@@ -396,25 +402,12 @@ defer_message(ReportSession *session, ReportedMessage *message)
 	}
 }
 
-/* Codes that say the address itself does not work (RFC 3463). */
-static bool
-is_dead_address(const char *code)
-{
-	static const char *const dead[] = { "5.1.1", "5.1.2", "5.1.3", "5.1.6",
-										"5.1.10" };
-
-	for (int i = 0; code != NULL && i < lengthof(dead); i++)
-		if (strcmp(code, dead[i]) == 0)
-			return true;
-	return false;
-}
-
 /*
  * A message ended by a bounce or a rejection stays so; "sent" ends any other,
  * also one withheld or given up meanwhile: the provider has it.
  */
 static void
-apply(ReportSession *session, const Report *report)
+apply(ReportSession *session, Report *report)
 {
 	ReportedMessage *message = &session->messages[report->message];
 	bool current = report->attempt == message->attempt;
@@ -425,17 +418,26 @@ apply(ReportSession *session, const Report *report)
 
 	switch (report->outcome)
 	{
+		case OUTCOME_COMPLAINED:
+			message->complained = true;
+			pgj_report_suppress(message, "promotional", "complaint");
+			/* fall through */
+		case OUTCOME_DELIVERED:
+			report->news = ADDRESS_ARRIVED;
+			message->delivered |= report->outcome == OUTCOME_DELIVERED;
+			/* fall through */
 		case OUTCOME_SENT:
+			if (report->news == ADDRESS_NOTHING)
+				report->news = ADDRESS_ACCEPTED;
 			if (!is(message, "sent") && !refused)
 				end_message(session, message, "sent", NULL);
 			break;
 		case OUTCOME_BOUNCED:
-			if (current && is_dead_address(report->code) &&
-				message->recipient != NULL)
-			{
-				message->suppress = true;
-				message->suppress_reason = psprintf("bounced %s", report->code);
-			}
+			if (current && pgj_code_is_dead_address(report->code))
+				pgj_report_suppress(message, "all",
+									psprintf("bounced %s", report->code));
+			else if (current && pgj_code_is_soft_bounce(report->code))
+				report->news = ADDRESS_BOUNCED;
 			if (current && waiting)
 				end_message(session, message, "bounced",
 							report->code ? report->code : "bounced");
@@ -445,8 +447,13 @@ apply(ReportSession *session, const Report *report)
 				end_message(session, message, "failed", "rejected");
 			break;
 		case OUTCOME_DEFERRED:
-			if (current && is(message, "claimed"))
-				defer_message(session, message);
+			if (!current || !is(message, "claimed"))
+				break;
+			defer_message(session, message);
+			if (is(message, "failed") &&
+				strcmp(message->reason, "exhausted") == 0 &&
+				pgj_code_is_mailbox(report->code))
+				report->news = ADDRESS_BOUNCED;
 			break;
 		case OUTCOME_COUNT:
 			pg_unreachable();
@@ -501,6 +508,7 @@ pgj_sql_report(PG_FUNCTION_ARGS)
 		pgj_reported_write(&session);
 		pgj_retries_write(&session);
 		nreceipts = pgj_receipts_write(&session);
+		pgj_soft_bounces_write(&session);
 		pgj_suppressions_write(&session);
 		pgj_receipt_events_write(&session);
 	}

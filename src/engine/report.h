@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * report.h
- *	  A report in progress; internal to report.c and report_write.c.
+ *	  A report in progress; internal to report*.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,8 +17,19 @@ typedef enum Outcome
 	OUTCOME_BOUNCED,
 	OUTCOME_REJECTED,
 	OUTCOME_DEFERRED,
+	OUTCOME_DELIVERED,
+	OUTCOME_COMPLAINED,
 	OUTCOME_COUNT
 } Outcome;
+
+/* What a report says of the address. */
+typedef enum AddressNews
+{
+	ADDRESS_NOTHING,
+	ADDRESS_ACCEPTED, /* the provider took the message; it may bounce yet */
+	ADDRESS_ARRIVED,
+	ADDRESS_BOUNCED /* softly */
+} AddressNews;
 
 typedef struct Report
 {
@@ -29,6 +40,7 @@ typedef struct Report
 	char *response;
 	int message; /* index into messages */
 	bool repeated;
+	AddressNews news; /* out */
 } Report;
 
 typedef struct ReportedMessage
@@ -54,7 +66,9 @@ typedef struct ReportedMessage
 	TimestampTz finished_at; /* 0 = not finished */
 	TimestampTz retry_at;	 /* 0 = none */
 	const char *event;		 /* name, or NULL */
-	bool suppress;
+	bool delivered;
+	bool complained;
+	const char *suppress_scope; /* NULL: is not suppressed */
 	char *suppress_reason;
 } ReportedMessage;
 
@@ -75,6 +89,14 @@ extern const char *const pgj_outcome_names[OUTCOME_COUNT];
 extern void pgj_reported_write(const ReportSession *session);
 extern void pgj_retries_write(const ReportSession *session);
 extern int pgj_receipts_write(const ReportSession *session);
+
+/* report_address.c: what a code says, and what reports do to addresses */
+extern bool pgj_code_is_dead_address(const char *code);
+extern bool pgj_code_is_soft_bounce(const char *code);
+extern bool pgj_code_is_mailbox(const char *code);
+extern void pgj_report_suppress(ReportedMessage *message, const char *scope,
+								char *reason);
+extern void pgj_soft_bounces_write(ReportSession *session);
 extern void pgj_suppressions_write(const ReportSession *session);
 extern void pgj_receipt_events_write(const ReportSession *session);
 

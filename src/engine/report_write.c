@@ -119,47 +119,6 @@ pgj_receipts_write(const ReportSession *session)
 	return n;
 }
 
-void
-pgj_suppressions_write(const ReportSession *session)
-{
-	static KeptPlan plan = {
-		.sql =
-			"INSERT INTO journey_state.suppression (channel, address, contact, reason, at) "
-			"SELECT r.channel, pg_catalog.lower(r.address), r.contact, r.reason, $5 "
-			"FROM unnest($1, $2, $3, $4) AS r (contact, channel, address, reason) "
-			"ORDER BY 1, 2 ON CONFLICT DO NOTHING"
-	};
-	Params params;
-	Datum *contact, *channel, *address, *reason;
-	int n = 0;
-
-	for (int i = 0; i < session->nmessages; i++)
-		n += session->messages[i].suppress;
-	if (n == 0)
-		return;
-	SPI_connect();
-	pgj_params_init(&params, session->site, n);
-	contact = pgj_params_column(&params, session->site->key_type, NULL);
-	channel = pgj_params_column(&params, TEXTOID, NULL);
-	address = pgj_params_column(&params, TEXTOID, NULL);
-	reason = pgj_params_column(&params, TEXTOID, NULL);
-	for (int i = n = 0; i < session->nmessages; i++)
-	{
-		const ReportedMessage *message = &session->messages[i];
-
-		if (!message->suppress)
-			continue;
-		contact[n] = message->contact;
-		channel[n] = CStringGetTextDatum(message->channel);
-		address[n] = CStringGetTextDatum(message->recipient);
-		reason[n++] = CStringGetTextDatum(message->suppress_reason);
-	}
-	pgj_params_scalar(&params, TIMESTAMPTZOID,
-					  TimestampTzGetDatum(session->at));
-	(void) pgj_plan_execute(&plan, &params);
-	SPI_finish();
-}
-
 /* So that WAIT FOR can listen to what became of a message. */
 static Datum
 event_properties(const ReportedMessage *message)
@@ -184,23 +143,33 @@ event_properties(const ReportedMessage *message)
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
 
+static int
+add_event(EventRow *rows, int n, const ReportSession *session,
+		  const ReportedMessage *message, const char *name)
+{
+	rows[n].contact = message->contact;
+	rows[n].name = name;
+	rows[n].at = session->at;
+	rows[n].properties = event_properties(message);
+	return n + 1;
+}
+
 void
 pgj_receipt_events_write(const ReportSession *session)
 {
-	EventRow *rows = palloc0_array(EventRow, Max(session->nmessages, 1));
+	EventRow *rows = palloc0_array(EventRow, 3 * Max(session->nmessages, 1));
 	int n = 0;
 
 	for (int i = 0; i < session->nmessages; i++)
 	{
 		const ReportedMessage *message = &session->messages[i];
 
-		if (message->event == NULL)
-			continue;
-		rows[n].contact = message->contact;
-		rows[n].name = message->event;
-		rows[n].at = session->at;
-		rows[n].properties = event_properties(message);
-		n++;
+		if (message->event != NULL)
+			n = add_event(rows, n, session, message, message->event);
+		if (message->delivered)
+			n = add_event(rows, n, session, message, "delivered");
+		if (message->complained)
+			n = add_event(rows, n, session, message, "complained");
 	}
 	if (n > 0)
 		pgj_event_append(session->site, rows, n);

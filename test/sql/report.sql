@@ -28,7 +28,7 @@ SELECT messages FROM journey.tick('2026-01-05 10:00');
 -- refused
 SELECT shop.report(1, 1, 'sent', NULL, NULL, '2026-01-05 10:01');
 SELECT journey.open_relay('r1', :'token');
-SELECT shop.report(1, 1, 'delivered', NULL, NULL, '2026-01-05 10:01');
+SELECT shop.report(1, 1, 'opened', NULL, NULL, '2026-01-05 10:01');
 SELECT journey.report('r1', ARRAY[1], ARRAY[0], ARRAY['sent'], ARRAY['x'], ARRAY['y'], '2026-01-05 10:01');
 SELECT journey.report('r1', ARRAY[shop.msg(1), 4711, 4712], ARRAY[1, 1, 1], ARRAY['sent', 'sent', 'sent'], ARRAY[NULL, NULL, NULL]::text[], ARRAY[NULL, NULL, NULL]::text[], '2026-01-05 10:01');
 SELECT journey.report('r1', ARRAY[1, 2], ARRAY[1], ARRAY['sent'], ARRAY['x'], ARRAY['y'], '2026-01-05 10:01');
