@@ -48,7 +48,7 @@ REVOKE ALL ON FUNCTION journey.set_engagement_event(text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION journey.set_engagement_event(text, boolean) IS 'says whether an event, such as a visit or an order, shows that a contact responds; clicks do from the start';
 
 -- Messages handed over and responded to, by contact and channel, in two spans of 30 days.
-CREATE FUNCTION journey.engagement_counts(as_of timestamptz)
+CREATE FUNCTION journey.engagement_counts(as_of timestamptz DEFAULT clock_timestamp(), slices integer DEFAULT 1024)
 RETURNS TABLE (contact text, channel text, sends_30d bigint, clicks_30d bigint, sends_prev_30d bigint, clicks_prev_30d bigint)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -60,12 +60,12 @@ BEGIN
 		SELECT e.contact, e.at, e.properties ->> 'message_id' AS message_id
 		FROM journey_state.event AS e
 		JOIN journey.engagement_event AS g ON g.event = e.name
-		WHERE e.at > $1 - interval '60 days' AND e.at <= $1
+		WHERE e.at > $1 - interval '60 days' AND e.at <= $1 AND e.slice < $2
 			AND (e.properties ->> 'machine') IS DISTINCT FROM 'true'
 	), sent AS (
 		SELECT m.contact, m.channel, m.message_id, m.claimed_at
 		FROM journey_state.message AS m
-		WHERE m.claimed_at > $1 - interval '60 days' AND m.claimed_at <= $1 AND m.status IN ('claimed', 'sent')
+		WHERE m.claimed_at > $1 - interval '60 days' AND m.claimed_at <= $1 AND m.slice < $2 AND m.status IN ('claimed', 'sent')
 	), clicked AS (
 		SELECT s.contact, s.message_id FROM sent AS s
 		JOIN response AS a ON a.contact = s.contact AND a.message_id = s.message_id::text AND a.at >= s.claimed_at
@@ -82,8 +82,8 @@ BEGIN
 	GROUP BY s.contact, s.channel;
 END
 $body$;
-REVOKE ALL ON FUNCTION journey.engagement_counts(timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.engagement_counts(timestamptz) IS 'How many messages each contact was sent over each channel in the 30 days before a time and in the 30 days before those, and how many of them it responded to';
+REVOKE ALL ON FUNCTION journey.engagement_counts(timestamptz, integer) FROM PUBLIC;
+COMMENT ON FUNCTION journey.engagement_counts(timestamptz, integer) IS 'How many messages each contact was sent over each channel in the 30 days before a time and in the 30 days before those, and how many of them it responded to; of the contacts of the first so many slices';
 
 /*
  * Everybody's distribution of the rate, by moments: with n messages and x
@@ -94,13 +94,25 @@ COMMENT ON FUNCTION journey.engagement_counts(timestamptz) IS 'How many messages
  * (Kleinman 1973).  The strength a0 + b0 is kept between 1 and 1000.  Fewer than
  * 30 contacts say nothing of how they differ; nor do contacts with one message
  * each.
+ *
+ * Slices are hashes of contacts.  Where there are many contacts, those of the
+ * first slices, ten thousand or more, stand for all.
  */
 CREATE FUNCTION journey._refresh_engagement(at timestamptz)
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $body$
+DECLARE
+	slices integer := (SELECT count(*) FROM journey_state.slice);
+	in_first bigint;
 BEGIN
+	SELECT count(DISTINCT m.contact) INTO in_first FROM journey_state.message AS m
+		WHERE m.slice = 0 AND m.claimed_at > _refresh_engagement.at - interval '60 days' AND m.claimed_at <= _refresh_engagement.at;
+	IF in_first * slices > 10000 THEN
+		slices := ceil(10000.0 / in_first);
+	END IF;
+
 	-- one at a time; readers go on
 	LOCK TABLE journey_state.engagement_prior IN SHARE ROW EXCLUSIVE MODE;
 	DELETE FROM journey_state.engagement_prior;
@@ -128,7 +140,7 @@ BEGIN
 						least(sum(b.x) OVER w, sum(b.n) OVER w - 0.5) / sum(b.n) OVER w AS m
 					FROM (
 						SELECT e.channel, (e.sends_30d + e.sends_prev_30d)::float8 AS n, (e.clicks_30d + e.clicks_prev_30d)::float8 AS x
-						FROM journey.engagement_counts(_refresh_engagement.at) AS e
+						FROM journey.engagement_counts(_refresh_engagement.at, slices) AS e
 					) AS b
 					WINDOW w AS (PARTITION BY b.channel)
 				) AS c

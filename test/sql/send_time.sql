@@ -6,7 +6,7 @@ SET timezone = 'UTC';
 SET datestyle = 'ISO, MDY';
 SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://localhost:2525", "from": "Shop <hi@shop.example>"}');
 SELECT journey.create_template('news', 'email', 'News', 'Hello');
-INSERT INTO shop.customers SELECT i, 'Name' || i, 'c' || i || '@shop.example', NULL, 'Europe/London', 'GB', '2025-01-01' FROM generate_series(21, 120) i;
+INSERT INTO shop.customers SELECT i, 'Name' || i, 'c' || i || '@shop.example', NULL, 'Europe/London', 'GB', '2025-01-01' FROM generate_series(21, 60) i;
 UPDATE shop.customers SET tz = (ARRAY['Europe/London', 'America/New_York', 'Asia/Kolkata', 'Australia/Lord_Howe', 'Pacific/Apia'])[1 + id % 5];
 SELECT count(journey.set_consent(id, 'email', '*', true, 'form', '2025-12-01')) FROM shop.customers;
 SET client_min_messages = warning;
@@ -83,6 +83,9 @@ $$;
 CALL shop.ticks('2026-03-05 13:07', '2026-03-05 13:07');
 CALL shop.ticks('2026-03-05 13:30', '2026-03-07 02:00');
 CALL shop.ticks('2026-03-07 02:31', '2026-03-08 12:00');
+-- and by a replay, over the change to summer time in London
+SELECT count(journey.track(id, 'go', '{"k": "c"}', '2026-03-28 13:07')) FROM shop.customers;
+SELECT messages FROM journey.replay('2026-03-29 12:00');
 
 /*
  * The model: who comes in quiet hours waits for eight o'clock.  Then the slots: local
@@ -128,7 +131,7 @@ CREATE TEMP TABLE compared AS
 	LEFT JOIN journey_state.message m ON m.contact = e.contact AND m.enrollment_id = e.enrollment_id
 	LEFT JOIN LATERAL (SELECT v.evidence->'send_time' AS send_time, v.at AS chosen_at FROM journey_state.verdict v WHERE v.contact = e.contact AND v.enrollment_id = e.enrollment_id AND v.evidence ? 'send_time' ORDER BY v.at LIMIT 1) p ON true,
 	LATERAL shop.expected(e.contact, c.tz, e.event_at, e.enrollment_id) x
-	WHERE e.key IN ('a', 'b');
+	WHERE e.key IN ('a', 'b', 'c');
 RESET client_min_messages;
 SELECT key, count(*) AS messages, count(*) FILTER (WHERE decided_at = at) AS at_its_time, count(*) FILTER (WHERE explored = (send_time->>'explored')::boolean) AS same_draw,
 	count(*) FILTER (WHERE abs(propensity - (send_time->>'propensity')::float8) < 1e-9) AS same_propensity, count(*) FILTER (WHERE explored) AS explored
@@ -139,16 +142,16 @@ SELECT count(*) FROM compared WHERE shop.quiet_free(decided_at, tz) <> decided_a
 SELECT reason, count(*) FROM shop.verdicts WHERE at > '2026-03-05' GROUP BY 1 ORDER BY 1;
 
 -- too short to choose; a receipt does not wait
-SELECT journey.track(10, 'soon', '{}', '2026-03-10 12:00'), journey.track(10, 'receipt', '{}', '2026-03-10 12:00') \g /dev/null
-SELECT journey.tick('2026-03-10 12:00') \g /dev/null
-SELECT j.name, v.verdict, v.reason, v.evidence->'send_time'->'slots' AS slots FROM journey_state.verdict v JOIN journey.version w USING (version_id) JOIN journey.journey j USING (journey_id) WHERE v.at >= '2026-03-10' ORDER BY 1;
+SELECT journey.track(10, 'soon', '{}', '2026-04-10 12:00'), journey.track(10, 'receipt', '{}', '2026-04-10 12:00') \g /dev/null
+SELECT journey.tick('2026-04-10 12:00') \g /dev/null
+SELECT j.name, v.verdict, v.reason, v.evidence->'send_time'->'slots' AS slots FROM journey_state.verdict v JOIN journey.version w USING (version_id) JOIN journey.journey j USING (journey_id) WHERE v.at >= '2026-04-10' ORDER BY 1;
 
 -- what comes within half an hour after a message says when we sent
 RESET SESSION AUTHORIZATION;
 SELECT journey.issue_site_token() AS token \gset
 SET SESSION AUTHORIZATION shop;
 SELECT journey.open_relay('r1', :'token');
-SELECT count(*) > 0 AS some FROM journey.claim('r1', at => '2026-03-10 16:00');
-SELECT n_events AS before FROM journey.send_times('2026-03-20') WHERE contact = '10' AND day_kind = 'weekday' \gset
-SELECT journey.track(10, 'visit', '{}', '2026-03-10 16:00'), journey.track(10, 'visit', '{}', '2026-03-10 16:29:59'), journey.track(10, 'visit', '{}', '2026-03-10 16:30') \g /dev/null
-SELECT n_events - :before AS more FROM journey.send_times('2026-03-20') WHERE contact = '10' AND day_kind = 'weekday';
+SELECT count(*) > 0 AS some FROM journey.claim('r1', at => '2026-04-10 16:00');
+SELECT n_events AS before FROM journey.send_times('2026-04-20') WHERE contact = '10' AND day_kind = 'weekday' \gset
+SELECT journey.track(10, 'visit', '{}', '2026-04-10 16:00'), journey.track(10, 'visit', '{}', '2026-04-10 16:29:59'), journey.track(10, 'visit', '{}', '2026-04-10 16:30') \g /dev/null
+SELECT n_events - :before AS more FROM journey.send_times('2026-04-20') WHERE contact = '10' AND day_kind = 'weekday';
