@@ -311,7 +311,7 @@ sub check_drained
 	is(sql("SELECT count(*) FROM journey_state.message WHERE status NOT IN ('sent', 'withheld')"), '0', 'every message is final, and none failed');
 	is(sql('SELECT (SELECT count(*) FROM shop.orders) - (SELECT count(*) FROM journey_state.event WHERE name = \'order_placed\')'), '0', 'every order that committed is an event');
 	is(sql("SELECT count(*) FROM (SELECT e.event_id FROM journey_state.event e
-		CROSS JOIN (VALUES ('greet', 'signed_up'), ('thank', 'order_placed'), ('cart', 'checkout_started')) v (journey, event)
+		CROSS JOIN (VALUES ('greet', 'signed_up'), ('note', 'signed_up'), ('thank', 'order_placed'), ('cart', 'checkout_started')) v (journey, event)
 		JOIN journey.journey j ON j.name = v.journey
 		LEFT JOIN journey_state.enrollment n ON n.contact = e.contact AND n.event_id = e.event_id AND n.journey_id = j.journey_id
 		LEFT JOIN journey_state.refusal r ON r.contact = e.contact AND r.event_id = e.event_id AND r.journey_id = j.journey_id
@@ -319,6 +319,13 @@ sub check_drained
 		'every event started one run or was refused once');
 	is(sql("SELECT count(*) FROM journey_state.enrollment WHERE status = 'parked'"), '0', 'no run is parked');
 	is(sql('SELECT count(*) FROM journey_state.capture_error'), '0', 'no capture failed');
+	# A note that was put off is decided once, or its run was exited before.
+	is(sql("SELECT count(*) FROM journey_state.enrollment e JOIN journey.journey j ON j.journey_id = e.journey_id AND j.name = 'note'
+		LEFT JOIN (SELECT contact, enrollment_id, count(*) FILTER (WHERE step_no = 1) AS first, count(*) FILTER (WHERE step_no <> 1) AS second
+			FROM journey_state.verdict WHERE stage = 'decide' AND verdict <> 'deferred' GROUP BY 1, 2) v USING (contact, enrollment_id)
+		WHERE coalesce(v.first, 0) > 1 OR coalesce(v.second, 0) > 1 OR e.status = 'completed' AND coalesce(v.first, 0) <> 1"), '0',
+		'what was put off was decided once');
+	cmp_ok(sql("SELECT count(*) FROM journey_state.verdict WHERE verdict = 'deferred' AND stage = 'decide'"), '>', 0, 'some were put off');
 	is(broken_laws(), '', 'all laws of journey.check() hold, those of frequency caps included');
 	diag(sprintf('%s messages, %d accepted keys, %d withdrawals', scalar(keys %message), scalar(keys %$accepted), sql('SELECT count(*) FROM shop.withdrawal')));
 }

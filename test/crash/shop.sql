@@ -1,5 +1,5 @@
 -- The shop of the crash harness.  Contacts 1 to 40 are hot: they get far more
--- events than the cap lets messages through.  Consent, once withdrawn, is never
+-- events than the caps let messages through; notes are put off.  Consent, once withdrawn, is never
 -- given again, so that any later hand-over is a fault.  PORT is the mail server's.
 CREATE ROLE shop LOGIN;
 CREATE ROLE postman LOGIN;
@@ -19,7 +19,9 @@ SELECT journey.capture('order_placed', 'shop.orders', contact => 'customer_id', 
 	properties => $$ jsonb_build_object('id', new.id, 'total', new.total) $$);
 SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://127.0.0.1:PORT", "from": "Shop <hi@shop.example>"}');
 SELECT count(journey.set_consent(id, 'email', 'promotions', true, 'form')) FROM shop.customers;
-SELECT journey.create_cap('few', 2, '1 hour');
+SELECT journey.create_topic('notes', 'transactional', obeys_caps => true);
+SELECT journey.create_cap('few', 2, '1 hour', topics => '{promotions}');
+SELECT journey.create_gap('spaced', '800 milliseconds', topics => '{notes}');
 SELECT journey.create_template('hello', channel => 'email', subject => 'Hello {{ id }}', body => 'Hello {{ id }}');
 SELECT journey.create_journey('greet', $$
 	ON EVENT signed_up KEY event.properties->>'n'
@@ -46,7 +48,15 @@ SELECT journey.create_journey('cart', $$
 		SEND email hello;
 	END WAIT;
 $$);
-SELECT journey.activate('greet'), journey.activate('thank'), journey.activate('cart');
+SELECT journey.create_journey('note', $$
+	ON EVENT signed_up KEY event.properties->>'n'
+	EXIT ON order_placed
+	TOPIC notes
+	SEND email hello EXPIRES '4 seconds' WHEN CAPPED DEFER;
+	WAIT '100 milliseconds';
+	SEND email hello EXPIRES '2 seconds' WHEN CAPPED EXIT;
+$$);
+SELECT journey.activate('note'), journey.activate('greet'), journey.activate('thank'), journey.activate('cart');
 
 -- withdraw the consent of a contact who is about to be written to
 CREATE FUNCTION shop.withdraw() RETURNS bigint LANGUAGE plpgsql AS $$

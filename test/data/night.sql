@@ -8,8 +8,8 @@ SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://localhost:2525",
 SELECT journey.create_template('m', 'email', 'Hello', 'Hello') \g /dev/null
 UPDATE shop.customers SET tz = (ARRAY['Europe/London', 'America/New_York', 'Asia/Kathmandu', 'Australia/Lord_Howe', 'no/where'])[1 + id % 5];
 SELECT journey.set_consent(id, 'email', 'promotions', id % 7 <> 0, 'form', '2025-12-01') FROM shop.customers \g /dev/null
-INSERT INTO journey.quiet_hours VALUES ('night', '20:00', '09:00', '{mon,tue,wed,thu,fri,sat,sun}', NULL, NULL, NULL, 'defer', '0', '2025-12-01'),
-	('lunch', '12:00', '13:30', '{mon,wed}', NULL, NULL, NULL, 'defer', '0', '2025-12-01');
+SELECT journey.create_quiet_hours('night', '20:00', '09:00', at => '2025-12-01') \g /dev/null
+SELECT journey.create_quiet_hours('lunch', '12:00', '13:30', days => '{mon,wed}', at => '2025-12-01') \g /dev/null
 SELECT journey.create_journey('promo', $$ ON EVENT go KEY event.properties->>'n' TOPIC promotions
 	EXIT ON order_placed GOAL order_placed WITHIN '3 days'
 	SEND email m EXPIRES '2 days'; WAIT '3 hours'; SEND email m EXPIRES '6 hours'; WAIT FOR order_placed TIMEOUT '1 day' ELSE SEND email m; END WAIT; $$, '2026-01-01') \g /dev/null

@@ -13,7 +13,7 @@ SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://localhost:2525",
 SELECT journey.create_template('m', 'email', 'Hello', 'Hello');
 SELECT count(journey.set_consent(id, 'email', 'promotions', true, 'form', '2025-12-01')) FROM shop.customers;
 -- from eight in the evening to nine in the morning, by the contact's clock
-INSERT INTO journey.quiet_hours VALUES ('night', '20:00', '09:00', '{mon,tue,wed,thu,fri,sat,sun}', NULL, NULL, NULL, 'defer', '0', '2025-12-01');
+SELECT journey.create_quiet_hours('night', '20:00', '09:00', at => '2025-12-01');
 SELECT journey.create_journey('promo', $$ ON CALL TOPIC promotions
 	EXIT ON order_placed EXIT ON broken WHERE 1 / (event.properties->>'by')::int > 0
 	SEND email m EXPIRES '2 days'; WAIT '1 hour'; SEND email m EXPIRES '6 hours'; $$, '2026-01-01');
@@ -150,7 +150,7 @@ SELECT * FROM shop.broken();
 --
 -- Frequency caps: WHEN CAPPED DEFER and EXIT, when it is decided and when it is claimed
 --
-DELETE FROM journey.quiet_hours;
+SELECT journey.drop_quiet_hours('night');
 SELECT journey.drop_journey(name) FROM journey.journey WHERE status = 'active';
 SELECT count(*) FROM journey.claim('r', 1000, at => '2026-01-31 12:00');
 SELECT journey.create_cap('daily', 1, '1 day', at => '2026-01-31');
