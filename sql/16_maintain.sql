@@ -107,6 +107,14 @@ BEGIN
 			USING passed;
 	END LOOP;
 
+	-- what a claim is at work on is for the next time
+	IF pg_catalog.current_setting('pg_journey.same_address_window') OPERATOR(pg_catalog.<>) '0' THEN
+		DELETE FROM journey_state.address_message AS a WHERE a.ctid OPERATOR(pg_catalog.=) ANY (ARRAY(
+			SELECT b.ctid FROM journey_state.address_message AS b
+			WHERE b.at OPERATOR(pg_catalog.<=) (_maintain.at OPERATOR(pg_catalog.-) pg_catalog.current_setting('pg_journey.same_address_window')::interval)
+			FOR UPDATE SKIP LOCKED));
+	END IF;
+
 	DELETE FROM journey_state.progress p
 		WHERE p.seq OPERATOR(pg_catalog.<) (SELECT pg_catalog.max(q.seq) FROM journey_state.progress q
 			WHERE q.slice OPERATOR(pg_catalog.=) p.slice AND q.lane OPERATOR(pg_catalog.=) p.lane);
