@@ -65,15 +65,6 @@ CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE 
 -- the longest expiry of any step is looked up with every decision
 CREATE INDEX step_expiry_idx ON journey.step (duration) WHERE kind = 'send';
 
--- Rolling windows are of exact hours, whatever the session's time zone; months are those of UTC.
-CREATE FUNCTION journey._window_start(at timestamptz, per interval)
-RETURNS timestamptz
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$ SELECT (at AT TIME ZONE 'UTC' - per) AT TIME ZONE 'UTC' $$;
-REVOKE ALL ON FUNCTION journey._window_start(timestamptz, interval) FROM PUBLIC;
-COMMENT ON FUNCTION journey._window_start(timestamptz, interval) IS 'internal: what was handed over after this time counts at the time at';
-
 CREATE FUNCTION journey._check_list(what text, given text[], known text[], hint text)
 RETURNS void
 LANGUAGE plpgsql STABLE
@@ -180,7 +171,8 @@ BEGIN
 	IF cardinality(overrides) > 0 THEN
 		PERFORM journey._check_list('overrides', overrides, ARRAY(SELECT k.name FROM journey.cap AS k WHERE k.name <> _make_cap.name), 'The other caps are in journey.cap.');
 	END IF;
-	made := ROW(name, max_messages, per, calendar, channels, topics, classes, journeys, countries,
+	made := ROW(name, max_messages, per, calendar, channels, topics, classes, journeys,
+		CASE WHEN countries IS NOT NULL THEN ARRAY(SELECT upper(btrim(c)) FROM unnest(countries) AS c) END,
 		journey._counted(counts_channels, channels), journey._counted(counts_topics, topics), journey._counted(counts_classes, classes), journey._counted(counts_journeys, journeys),
 		engagement, coalesce(overrides, '{}'), look_ahead, at);
 	RETURN made;
@@ -353,3 +345,135 @@ END
 $$;
 REVOKE ALL ON FUNCTION journey.drop_entry_cap(text) FROM PUBLIC;
 COMMENT ON FUNCTION journey.drop_entry_cap(text) IS 'removes an entry cap';
+
+CREATE FUNCTION journey._contact_zones(contacts text[])
+RETURNS TABLE (contact text, zone text)
+LANGUAGE C STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_contact_zones';
+REVOKE ALL ON FUNCTION journey._contact_zones(text[]) FROM PUBLIC;
+COMMENT ON FUNCTION journey._contact_zones(text[]) IS 'internal: the time zones in which contacts may be';
+
+CREATE FUNCTION journey._contacts_of(countries text[])
+RETURNS text[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	site journey.site;
+	found text[];
+BEGIN
+	IF EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname IN (session_user, current_user) AND r.rolsuper) THEN
+		RAISE EXCEPTION 'a superuser session must not read the contact table'
+			USING ERRCODE = 'PJ005',
+			HINT = 'Connect as a member of the journey owner, or use SET SESSION AUTHORIZATION.';
+	END IF;
+	SELECT * INTO site FROM journey.site;
+	IF site.country_column IS NULL THEN
+		RETURN NULL;
+	END IF;
+	EXECUTE format('SELECT array_agg(c.%1$I::text) FROM %2$s AS c WHERE c.%3$I IS NULL OR EXISTS (SELECT FROM unnest($1) AS l (country) '
+		'WHERE upper(btrim(c.%3$I::text)) IN (l.country, substring(l.country FROM ''^([A-Z]{2})-''), '''') OR upper(btrim(c.%3$I::text)) ~ ''^[A-Z]{2}-'' AND left(upper(btrim(c.%3$I::text)), 2) = l.country)',
+		site.key_column, site.contact_table, site.country_column)
+	INTO found USING countries;
+	RETURN coalesce(found, '{}');
+END
+$$;
+REVOKE ALL ON FUNCTION journey._contacts_of(text[]) FROM PUBLIC;
+COMMENT ON FUNCTION journey._contacts_of(text[]) IS 'internal: contacts who may be in one of these countries; null: all';
+
+/*
+ * What was handed over is gone through in its order, as if the cap had been there:
+ * a message that would have found it full is taken out, and uses up nothing for
+ * those after it.
+ */
+CREATE FUNCTION journey.preview_cap(name text, max_messages integer, per interval DEFAULT NULL, calendar text DEFAULT NULL,
+	channels text[] DEFAULT NULL, topics text[] DEFAULT NULL, classes text[] DEFAULT NULL, journeys text[] DEFAULT NULL, countries text[] DEFAULT NULL,
+	counts_channels text[] DEFAULT NULL, counts_topics text[] DEFAULT NULL, counts_classes text[] DEFAULT NULL, counts_journeys text[] DEFAULT NULL,
+	engagement text DEFAULT NULL, overrides text[] DEFAULT NULL, look_ahead interval DEFAULT '0', back interval DEFAULT '7 days', at timestamptz DEFAULT clock_timestamp())
+RETURNS TABLE (contact text, messages bigint, over bigint, first_over timestamptz, last_over timestamptz)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	cap CONSTANT journey.cap := journey._make_cap(name, max_messages, per, calendar, channels, topics, classes, journeys, countries,
+		counts_channels, counts_topics, counts_classes, counts_journeys, engagement, overrides, look_ahead, at);
+	since timestamptz := at - back;
+	oldest timestamptz := coalesce((since AT TIME ZONE 'UTC' - cap.per) AT TIME ZONE 'UTC', since - interval '33 days');
+	living text[];
+	zones text[];
+	kept timestamptz[];
+	start timestamptz;
+	m record;
+BEGIN
+	IF back IS NULL OR back <= interval '0' THEN
+		RAISE EXCEPTION 'back must be longer than nothing'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF cap.engagement IS NOT NULL THEN
+		RAISE EXCEPTION 'a cap by engagement has no preview'
+			USING ERRCODE = 'feature_not_supported',
+			DETAIL = 'In which class a contact was is not kept.',
+			HINT = 'Leave engagement out to see whom the cap would have touched at most.';
+	END IF;
+	PERFORM journey._require_plain_state();
+	IF cap.countries IS NOT NULL THEN
+		living := journey._contacts_of(cap.countries);
+	END IF;
+
+	FOR m IN
+		SELECT x.contact::text AS contact, x.claimed_at,
+			x.claimed_at > since AND coalesce(t.obeys_caps, true) AND (cap.channels IS NULL OR x.channel = ANY (cap.channels)) AND (cap.topics IS NULL OR x.topic = ANY (cap.topics))
+			AND (cap.classes IS NULL OR x.class = ANY (cap.classes)) AND (cap.journeys IS NULL OR j.name = ANY (cap.journeys)) AS obeys,
+			x.counts AND (cap.counts_channels IS NULL OR x.channel = ANY (cap.counts_channels)) AND (cap.counts_topics IS NULL OR x.topic = ANY (cap.counts_topics))
+			AND (cap.counts_classes IS NULL OR x.class = ANY (cap.counts_classes)) AND (cap.counts_journeys IS NULL OR j.name = ANY (cap.counts_journeys)) AS counts
+		FROM journey_state.message AS x
+		LEFT JOIN journey.journey AS j ON j.journey_id = x.journey_id
+		LEFT JOIN journey.topic AS t ON t.name = x.topic
+		WHERE x.claimed_at > oldest AND x.claimed_at <= at AND (living IS NULL OR x.contact::text = ANY (living))
+		ORDER BY x.contact, x.claimed_at, x.message_id
+	LOOP
+		IF contact IS DISTINCT FROM m.contact THEN
+			IF over > 0 THEN
+				RETURN NEXT;
+			END IF;
+			contact := m.contact;
+			messages := 0;
+			over := 0;
+			first_over := NULL;
+			last_over := NULL;
+			kept := '{}';
+			IF cap.calendar IS NOT NULL THEN
+				zones := ARRAY(SELECT z.zone FROM journey._contact_zones(ARRAY[m.contact]) AS z);
+			END IF;
+		END IF;
+		IF m.obeys THEN
+			messages := messages + 1;
+			start := (m.claimed_at AT TIME ZONE 'UTC' - cap.per) AT TIME ZONE 'UTC';
+			IF cap.max_messages <= (
+				SELECT coalesce(max(w.n), 0)
+				FROM (
+					SELECT count(*) FROM unnest(kept) AS k WHERE k > start
+					UNION ALL
+					SELECT count(*) FROM unnest(zones) AS z, unnest(kept) AS k
+					WHERE cap.calendar IS NOT NULL AND date_trunc(cap.calendar, k AT TIME ZONE z) = date_trunc(cap.calendar, m.claimed_at AT TIME ZONE z) GROUP BY z
+				) AS w (n))
+			THEN
+				over := over + 1;
+				first_over := coalesce(first_over, m.claimed_at);
+				last_over := m.claimed_at;
+				CONTINUE;
+			END IF;
+		END IF;
+		IF m.counts THEN
+			kept := kept || m.claimed_at;
+		END IF;
+	END LOOP;
+	IF over > 0 THEN
+		RETURN NEXT;
+	END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION journey.preview_cap(text, integer, interval, text, text[], text[], text[], text[], text[], text[], text[], text[], text[], text, text[], interval, interval, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.preview_cap(text, integer, interval, text, text[], text[], text[], text[], text[], text[], text[], text[], text[], text, text[], interval, interval, timestamptz) IS 'whom a cap with these arguments would have touched in the time back before at: how many messages were handed over to the contact, and how many of them would not have been';

@@ -8,8 +8,11 @@ SET timezone = 'UTC';
 SET datestyle = 'ISO, MDY';
 RESET SESSION AUTHORIZATION;
 SELECT journey.issue_site_token() AS token \gset
+UPDATE journey.site SET country_column = 'country';
 SET SESSION AUTHORIZATION shop;
 UPDATE shop.customers SET tz = 'America/New_York' WHERE id > 10;
+UPDATE shop.customers SET country = NULL WHERE id = 17;
+UPDATE shop.customers SET country = 'FR-75' WHERE id = 18;
 SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://localhost:2525", "from": "Shop <hi@shop.example>"}');
 SELECT journey.create_channel('mail', 'smtp', '{"url": "smtp://localhost:2525", "from": "Shop <hi@shop.example>"}');
 SELECT journey.create_template('news', 'email', 'News', 'Hello'), journey.create_template('news', 'mail', 'News', 'Hello');
@@ -158,6 +161,35 @@ CALL shop.go(9, 'parcel', '2028-02-05 10:01', NULL);
 CALL shop.go(9, 'promo', '2028-02-05 10:02', NULL);
 CALL shop.go(9, 'promo', '2028-02-05 10:03', NULL);
 
+--
+-- a country's cap is for those who are or may be there: 15 and 18 are, 16 is not, of 17 nobody knows
+--
+SELECT journey.drop_cap('two');
+SELECT journey.create_cap('french', 1, '1 day', countries => '{fr}', at => '2028-03-01');
+CALL shop.go(15, 'promo', '2028-03-05 10:00', NULL);
+CALL shop.go(15, 'promo', '2028-03-05 10:01', NULL);
+CALL shop.go(16, 'promo', '2028-03-05 10:02', NULL);
+CALL shop.go(16, 'promo', '2028-03-05 10:03', NULL);
+CALL shop.go(17, 'promo', '2028-03-05 10:04', NULL);
+CALL shop.go(17, 'promo', '2028-03-05 10:05', NULL);
+CALL shop.go(18, 'promo', '2028-03-05 10:06', NULL);
+CALL shop.go(18, 'promo', '2028-03-05 10:07', NULL);
+SELECT journey.create_cap('two', 2, '1 day', at => '2028-02-01');
+
+--
+-- whom a cap would have touched: messages that it takes out use nothing up
+--
+SELECT contact, to_char(claimed_at AT TIME ZONE 'UTC', 'MM-DD HH24:MI') AS at, channel, topic FROM journey_state.message WHERE claimed_at BETWEEN '2027-09-30' AND '2028-01-31' ORDER BY contact, claimed_at;
+SELECT * FROM journey.preview_cap('two', 2, '1 day', back => '90 days', at => '2027-12-31');
+SELECT * FROM journey.preview_cap('two', 1, '1 day', back => '90 days', at => '2027-12-31');
+SELECT * FROM journey.preview_cap('two', 1, '2 days', back => '30 days', at => '2028-01-20');
+SELECT * FROM journey.preview_cap('two', 1, calendar => 'week', back => '30 days', at => '2028-01-20');
+SELECT * FROM journey.preview_cap('two', 1, '2 days', channels => '{mail}', counts_channels => '{*}', back => '30 days', at => '2028-01-20');
+SELECT * FROM journey.preview_cap('two', 1, '1 hour', countries => '{fr}', back => '6 months', at => '2028-01-20');
+SELECT contact FROM journey.preview_cap('two', 0, '1 hour', countries => '{fr-75}', back => '1 year', at => '2028-01-20');
+SELECT * FROM journey.preview_cap('two', 0, '2 days', back => '36 hours', at => '2028-01-04 10:00');
+SELECT name FROM journey.cap;
+
 SELECT law, violations, example FROM journey.check() WHERE violations > 0;
 
 \set VERBOSITY terse
@@ -177,6 +209,9 @@ SELECT journey.create_cap('x', 1, '1 day', counts_journeys => '{nowhere}');
 SELECT journey.create_cap('x', 1, '1 day', overrides => '{x}');
 SELECT journey.create_cap('x', 1, '1 day', at => NULL);
 SELECT journey.create_gap('x', NULL);
+SELECT journey.preview_cap('x', 1, '1 day', back => '-1 day');
+SELECT journey.preview_cap('x', 1, '1 day', engagement => 'low');
+SELECT journey.preview_cap('x', 1, '-1 day');
 SELECT journey.create_quota('x', 'promotional', share => 0.5);
 SELECT journey.create_quota('two', 'promotional', share => 1);
 SELECT journey.create_quota('two', 'promotional', 'education', 0.5);
