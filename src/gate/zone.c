@@ -66,11 +66,14 @@ copy_name(char *to, const char *from)
 
 /*
  * pg_tzset() also takes offsets in the manner of POSIX, whatever letters they
- * begin with.  Those it names in capitals, while a city has small letters.
+ * begin with.  Those it names in capitals, with the offset, while a city that has
+ * a digit or a sign has small letters, too.
  */
 pg_tz *
 pgj_zone(const char *name)
 {
+	static const char lower[] = "abcdefghijklmnopqrstuvwxyz";
+	static const char of_offset[] = "0123456789+-";
 	pg_tz *zone;
 	const char *canonical;
 	const char *city;
@@ -88,10 +91,9 @@ pgj_zone(const char *name)
 		strncmp(canonical, "right/", 6) == 0)
 		return NULL;
 	city = strchr(canonical, '/');
-	for (city = city + 1; *city != '\0'; city++)
-		if (*city >= 'a' && *city <= 'z')
-			return zone;
-	return NULL;
+	if (strpbrk(city, of_offset) != NULL && strpbrk(city, lower) == NULL)
+		return NULL;
+	return zone;
 }
 
 char *

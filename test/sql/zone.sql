@@ -8,8 +8,8 @@ SET datestyle = 'ISO, MDY';
 
 -- a zone is Area/City or UTC
 \pset format unaligned
-SELECT z AS name, journey._is_timezone(z) AS ok FROM unnest(ARRAY['Europe/London', 'europe/LONDON', 'America/Argentina/Buenos_Aires', 'America/Port-au-Prince', 'US/Eastern', 'UTC', 'utc', 'Etc/UTC',
-	'', ' ', ' Europe/London', 'EST', 'EST5EDT', 'CET', 'GMT', 'GB', 'UTC+3', 'UTC-3', '+03:00', '3', 'Mars/X', 'Mars/X3', 'mars/olympus+3', 'Europe/London3', 'Europe/', '/London', 'Europe', 'Etc/GMT+3', 'posix/Europe/London', 'right/Europe/London',
+SELECT z AS name, journey._is_timezone(z) AS ok FROM unnest(ARRAY['Europe/London', 'europe/LONDON', 'America/Argentina/Buenos_Aires', 'America/Port-au-Prince', 'US/Eastern', 'Australia/LHI', 'UTC', 'utc', 'Etc/UTC',
+	'', ' ', ' Europe/London', 'EST', 'EST5EDT', 'CET', 'GMT', 'GB', 'UTC+3', 'UTC-3', '+03:00', '3', 'Mars/X', 'Mars/X3', 'Mars/X-3', 'Mars/X+3:30', 'mars/olympus+3', 'Europe/London3', 'Europe/', '/London', 'Europe', 'Etc/GMT+3', 'posix/Europe/London', 'right/Europe/London',
 	'../../etc/passwd', 'Europe/../Europe/London', 'America/New_York,M3.2.0,M11.1.0', 'Факты/Город', 'Factory', 'localtime', 'posixrules']) AS z;
 SELECT journey._is_timezone(repeat('a', 10000)) AS long, journey._is_timezone('Europe/' || repeat('x', 10000)) AS long_city;
 \pset format aligned
