@@ -9,9 +9,9 @@
  * so nothing that was committed before the locks is missed.  What each check
  * looked at is written to the evidence, also when it let the message pass.
  *
- * The order: exit · definitions · consent · the contact's row · suppression ·
- * holds · address · duplicates · expiry · quiet hours · send time · frequency
- * caps with priority.  GATE_ENTRY asks for consent, the row, suppression and
+ * The order: exit · channel · definitions · consent · the contact's row ·
+ * suppression · holds · address · duplicates · expiry · quiet hours · send time ·
+ * frequency caps with priority.  GATE_ENTRY asks for consent, the row, suppression and
  * address only.  What can be cured by waiting comes after what cannot, so that
  * nothing waits that will never go.
  *

@@ -19,7 +19,6 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "nodes/value.h"
@@ -34,6 +33,7 @@
 #include "gate/argument.h"
 #include "gate/check.h"
 #include "gate/zone.h"
+#include "measure/fraction.h"
 #include "plan.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_quiet_until);
@@ -41,9 +41,6 @@ PG_FUNCTION_INFO_V1(pgj_sql_check_quiet_week);
 
 /* All rules repeat by the week; the clock may change in one of them. */
 #define MAX_SEARCH (INT64CONST(15) * USECS_PER_DAY)
-
-/* What the fraction of the jitter is drawn from, apart from other hashes. */
-#define JITTER_SEED UINT64CONST(0x51e7a3c90d24b86f)
 
 typedef enum QuietAction
 {
@@ -283,15 +280,13 @@ pgj_quiet_free(const Check *check, TimestampTz at)
 static double
 jitter_fraction(const Site *site, const GateRequest *request)
 {
-	char *text =
-		psprintf("%s %d %d %s", pgj_key_to_text(site, request->contact),
+	return pgj_fraction(
+		"journey.quiet_hours",
+		psprintf("%s\x1F%d\x1F%d\x1F%s",
+				 pgj_key_to_text(site, request->contact),
 				 request->send != NULL ? request->send->journey_id : 0,
 				 request->send != NULL ? request->send->step_no : 0,
-				 request->key != NULL ? request->key : "");
-	uint64 hash =
-		hash_bytes_extended((unsigned char *) text, strlen(text), JITTER_SEED);
-
-	return (double) (hash >> 11) / (double) (UINT64CONST(1) << 53);
+				 request->key != NULL ? request->key : ""));
 }
 
 /*
