@@ -140,7 +140,7 @@ pgj_batch_end(Batch *batch)
 	pgj_batch_write_runs(batch);
 	pgj_rows_flush(batch->site, &batch->exposures);
 	pgj_rows_flush(batch->site, &batch->conversions);
-	pgj_batch_write_transitions(batch);
+	pgj_rows_flush(batch->site, &batch->transitions);
 	pgj_rows_flush(batch->site, &batch->timers);
 	pgj_rows_flush(batch->site, &batch->held);
 	pgj_rows_flush(batch->site, &batch->refusals);

@@ -114,7 +114,6 @@ typedef struct Batch
 	struct worktable_hash *table;
 	int64 created;		/* items created here, for their order */
 	int64 ntransitions; /* made here */
-	int64 ntransitions_written;
 
 	RowBuffer timers;
 	RowBuffer transitions;
@@ -154,7 +153,6 @@ extern void pgj_runs_begin(Batch *batch);
 extern void pgj_batch_load_runs(Batch *batch);
 extern Run *pgj_batch_run(Work *work, int64 enrollment_id);
 extern void pgj_batch_write_runs(Batch *batch);
-extern void pgj_batch_write_transitions(Batch *batch);
 
 /* What happens to runs. */
 extern void pgj_run_arrived(Batch *batch, Run *run, TimestampTz at, int step,

@@ -172,14 +172,6 @@ add_transition(Batch *batch, Run *run, TimestampTz at, int step,
 	MemoryContextSwitchTo(old);
 }
 
-/* What reads the log of transitions must find those of this batch. */
-void
-pgj_batch_write_transitions(Batch *batch)
-{
-	batch->ntransitions_written += batch->transitions.rows.nrows;
-	pgj_rows_flush(batch->site, &batch->transitions);
-}
-
 void
 pgj_run_arrived(Batch *batch, Run *run, TimestampTz at, int step,
 				const char *cause)
@@ -194,12 +186,13 @@ pgj_run_arrived(Batch *batch, Run *run, TimestampTz at, int step,
 void
 pgj_run_waits(Batch *batch, Run *run, TimestampTz due_at, int step)
 {
-	int64 row = run->arrival - batch->ntransitions_written;
+	AppendRows *rows = &batch->transitions.rows;
+	int64 row = run->arrival - (batch->ntransitions - rows->nrows);
 
 	if (run->arrival >= 0 && row >= 0)
 	{
-		batch->transitions.rows.values[7][row] = TimestampTzGetDatum(due_at);
-		batch->transitions.rows.nulls[7][row] = false;
+		rows->values[7][row] = TimestampTzGetDatum(due_at);
+		rows->nulls[7][row] = false;
 	}
 	pgj_batch_timer(batch, run, due_at, step);
 }

@@ -241,19 +241,13 @@ pgj_step_send(Batch *batch, Version *version, Step *step, Work **works, int n)
 	{
 		/* the gate looks at other runs of the contacts, and where they stand */
 		pgj_batch_write_runs(batch);
-		pgj_batch_write_transitions(batch);
+		pgj_rows_flush(batch->site, &batch->transitions);
 	}
 	pgj_gate_send(version, step, &s.send);
 	s.requests = palloc0_array(GateRequest, n);
 	s.errors = palloc0_array(char *, n);
 	for (int i = 0; i < n; i++)
 		fill_request(&s, works[i], &s.requests[i]);
-	if (pgj_gate_arbitrates(batch->site))
-	{
-		/* so that the gate finds the rivals as they are now */
-		pgj_batch_write_runs(batch);
-		pgj_rows_flush(batch->site, &batch->transitions);
-	}
 	pgj_guard_range(decide_range, decide_failed, &s, n);
 
 	write_messages(&s, n, ids);
