@@ -181,7 +181,7 @@ pgj_run_arrived(Batch *batch, Run *run, TimestampTz at, int step,
 
 /*
  * The run waits at a step until due_at.  Its arrival says so, too, for those who
- * look ahead, unless it is written already: then the wait has been prolonged.
+ * look ahead, unless it said something else: then the wait has been prolonged.
  */
 void
 pgj_run_waits(Batch *batch, Run *run, TimestampTz due_at, int step)
@@ -189,7 +189,7 @@ pgj_run_waits(Batch *batch, Run *run, TimestampTz due_at, int step)
 	AppendRows *rows = &batch->transitions.rows;
 	int64 row = run->arrival - (batch->ntransitions - rows->nrows);
 
-	if (run->arrival >= 0 && row >= 0)
+	if (run->arrival >= 0 && row >= 0 && rows->nulls[7][row])
 	{
 		rows->values[7][row] = TimestampTzGetDatum(due_at);
 		rows->nulls[7][row] = false;
