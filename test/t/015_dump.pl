@@ -38,6 +38,8 @@ $as->($node, 'shop', <<'EOC');
 SELECT journey.capture('order', 'shop.orders', 'customer_id', 'created_at');
 SELECT journey.create_journey('j', 'ON EVENT "order" REENTRY ALWAYS TOPIC service WAIT ''1 day''; EXIT;');
 SELECT journey.activate('j');
+SELECT journey.set_timezone('{Europe/London}', at => '2026-01-01');
+SELECT journey.create_quiet_hours('night', '21:00', '08:00', countries => '{US-FL}', at => '2026-01-01');
 EOC
 
 # segments: a table with a dropped column, a view, a link, a literal, one that needs another, renames
