@@ -15,6 +15,9 @@ SELECT journey.create_journey('promo', $$ ON EVENT go KEY event.properties->>'n'
 	SEND email m EXPIRES '2 days'; WAIT '3 hours'; SEND email m EXPIRES '6 hours'; WAIT FOR order_placed TIMEOUT '1 day' ELSE SEND email m; END WAIT; $$, '2026-01-01') \g /dev/null
 SELECT journey.create_journey('tested', $$ ON EVENT go KEY event.properties->>'n' TOPIC promotions HOLDOUT 50% GOAL order_placed WITHIN '7 days'
 	SEND email m EXPIRES '12 hours'; WAIT '1 day'; IF c.id % 2 = 0 THEN SEND email m; END IF; $$, '2026-01-01') \g /dev/null
+SELECT journey.create_journey('keen', $$ ON EVENT go KEY event.properties->>'n' TOPIC promotions PRIORITY 60
+	WAIT '3 hours' SINCE LAST order_placed; SEND email m EXPIRES '2 days' WHEN CAPPED DEFER; WAIT '2 hours'; SEND email m PRIORITY 40 WHEN CAPPED EXIT; $$, '2026-01-01') \g /dev/null
+SELECT journey.create_cap('some', 1, '1 day', journeys => '{promo,keen}', look_ahead => '4 hours', at => '2025-12-01') \g /dev/null
 SELECT journey.create_journey('receipt', $$ ON EVENT go TOPIC service REENTRY ALWAYS SEND email m; $$, '2026-01-01') \g /dev/null
 SELECT journey.activate(name) FROM journey.journey ORDER BY name \g /dev/null
 SELECT journey.track(i, 'go', jsonb_build_object('n', n), timestamptz '2026-01-05 00:00' + (i * 137 + n * 391) % 192 * interval '15 minutes')

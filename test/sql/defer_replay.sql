@@ -12,7 +12,7 @@
 SELECT format('SELECT journey.tick(%L)', at) FROM generate_series(timestamptz '2026-01-05 00:00', '2026-01-09 00:00', interval '15 minutes') at \gexec
 \o
 \set ECHO all
-SELECT count(*) FILTER (WHERE verdict = 'sent') > 50 AS sent, count(*) FILTER (WHERE verdict = 'deferred') > 50 AS deferred, count(*) FILTER (WHERE verdict = 'withheld') > 0 AS withheld FROM journey_state.verdict;
+SELECT count(*) FILTER (WHERE verdict = 'sent') > 50 AS sent, count(*) FILTER (WHERE verdict = 'deferred') > 50 AS deferred, count(*) FILTER (WHERE verdict = 'withheld') > 0 AS withheld, count(*) FILTER (WHERE reason = 'capped') > 50 AS capped, count(*) FILTER (WHERE reason = 'capped' AND verdict = 'deferred') > 10 AS capped_deferred FROM journey_state.verdict;
 SELECT * FROM journey.check('-infinity') WHERE violations > 0;
 RESET SESSION AUTHORIZATION;
 CREATE TABLE ticked_verdict AS :what;
@@ -34,5 +34,5 @@ WHERE verdict = 'sent' AND journey <> 'receipt' AND (local::time >= '20:00' OR l
 SELECT count(*), count(*) FILTER (WHERE v.until = w.free) AS right FROM ticked_verdict v JOIN shop.customers c ON c.id = v.contact
 CROSS JOIN LATERAL (SELECT min(m) FROM generate_series(v.at, v.at + interval '1 day', interval '15 minutes') m CROSS JOIN LATERAL (SELECT m AT TIME ZONE CASE c.tz WHEN 'no/where' THEN 'UTC' ELSE c.tz END) l (local)
 	WHERE NOT (local::time >= '20:00' OR local::time < '09:00' OR extract(dow FROM local) IN (1, 3) AND local::time >= '12:00' AND local::time < '13:30')) w (free)
-WHERE verdict = 'deferred';
+WHERE verdict = 'deferred' AND reason = 'quiet_hours';
 DROP TABLE ticked_verdict, ticked_run, ticked_step;
