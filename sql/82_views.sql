@@ -12,7 +12,7 @@ SET client_min_messages = warning		-- DROP IF EXISTS need not tell of it
 AS $create$
 DECLARE
 	view_names CONSTANT text[] := ARRAY['funnel', 'journey_performance', 'lifts', 'message_reasons', 'enrollments', 'messages', 'segments', 'segment_member',
-		'segment_history', 'segment_progress', 'consents', 'health', 'engagement', 'send_times'];
+		'segment_history', 'segment_progress', 'consents', 'health', 'engagement', 'send_times', 'suppression_share', 'cap_use', 'upcoming_sends'];
 	key_type CONSTANT regtype := (SELECT t.atttypid FROM pg_catalog.pg_attribute AS t
 		WHERE t.attrelid = 'journey_state.membership'::pg_catalog.regclass AND t.attname = 'contact');
 	grants text[];
@@ -121,6 +121,55 @@ BEGIN
 	GROUP BY 1, 2, 3, 4, 5
 	ORDER BY 1, 2 DESC, 3 DESC, 4, 5;
 	COMMENT ON VIEW journey.message_reasons IS 'The gate''s verdicts by journey and arm: sent, deferred, or withheld and why. The holdout''s are what would have been. stage claim: the second look, when a relay asks.';
+
+	CREATE VIEW journey.suppression_share WITH (security_invoker = true) AS
+	WITH final AS (
+		SELECT v.version_id, v.ghost, v.verdict, v.reason, v.stage FROM journey_state.verdict AS v WHERE v.verdict <> 'deferred'
+	), named AS (
+		SELECT j.name AS journey, CASE WHEN f.ghost THEN 'holdout' ELSE 'treatment' END AS arm, f.verdict, f.reason, f.stage
+		FROM final AS f JOIN journey.version AS v ON v.version_id = f.version_id JOIN journey.journey AS j ON j.journey_id = v.journey_id
+	), asked AS (
+		SELECT n.journey, n.arm, count(*) AS messages FROM named AS n WHERE n.stage = 'decide' GROUP BY 1, 2
+	)
+	SELECT n.journey, n.arm, n.reason, count(*) AS withheld, a.messages, count(*) / a.messages::float8 AS share
+	FROM named AS n JOIN asked AS a ON a.journey = n.journey AND a.arm = n.arm
+	WHERE n.verdict = 'withheld'
+	GROUP BY n.journey, n.arm, n.reason, a.messages
+	ORDER BY n.journey, n.arm DESC, count(*) DESC, n.reason;
+	COMMENT ON VIEW journey.suppression_share IS 'Of the messages that runs came to send, by journey, arm and reason: how many were withheld, when they were decided or when a relay asked. What was put off and then sent is not among them.';
+
+	CREATE VIEW journey.cap_use WITH (security_invoker = true) AS
+	SELECT u.* FROM journey.cap_usage() AS u;
+	COMMENT ON VIEW journey.cap_use IS 'Frequency caps now: who is at the limit, and what they withheld and put off in 7 days. journey.cap_usage(at) gives it as of another time.';
+
+	/* what is known to be coming: an exit, a cap or a consent may still stop it */
+	CREATE VIEW journey.upcoming_sends WITH (security_invoker = true) AS
+	SELECT date_trunc('hour', u.due) AS hour, j.name AS journey, u.channel, u.state, count(*) AS messages
+	FROM (
+		SELECT o.due, m.journey_id, m.channel, 'pending' AS state
+		FROM journey_state.message AS m
+		CROSS JOIN LATERAL (SELECT max(b.available_at) AS due FROM journey_state.outbox AS b WHERE b.slice = m.slice AND b.message_id = m.message_id AND b.attempt = m.attempt) AS o
+		WHERE m.status = 'pending'
+		UNION ALL
+		SELECT e.send_due, e.journey_id, coalesce(s.channel, array_to_string(s.channels, ' or ')), 'deferred'
+		FROM journey_state.enrollment AS e
+		JOIN journey.step AS s ON s.version_id = e.version_id AND s.step_no = e.send_step
+		WHERE e.status = 'active' AND NOT e.ghost AND e.send_step IS NOT NULL
+		UNION ALL
+		SELECT t.due_at, e.journey_id, coalesce(s.channel, array_to_string(s.channels, ' or ')), 'waiting'
+		FROM journey_state.enrollment AS e
+		CROSS JOIN LATERAL (
+			SELECT k.step_no, k.due_at FROM journey_state.transition AS k
+			WHERE k.contact = e.contact AND k.enrollment_id = e.enrollment_id AND k.at >= e.entered_at
+			ORDER BY k.at DESC, k.transition_id DESC LIMIT 1) AS t
+		JOIN journey.step AS w ON w.version_id = e.version_id AND w.step_no = t.step_no AND w.kind IN ('wait', 'wait_until')
+		JOIN journey.step AS s ON s.version_id = e.version_id AND s.step_no = w.next_step AND s.kind = 'send'
+		WHERE e.status = 'active' AND NOT e.ghost AND e.send_step IS NULL AND t.due_at IS NOT NULL
+	) AS u
+	JOIN journey.journey AS j ON j.journey_id = u.journey_id
+	GROUP BY 1, 2, 3, 4
+	ORDER BY 1, 2, 3, 4;
+	COMMENT ON VIEW journey.upcoming_sends IS 'Messages by the hour at which they are to go: pending (decided, waiting for a relay), deferred (put off by the gate), waiting (a run''s wait ends in a SEND). journey.forecast() also asks the gate.';
 
 	CREATE VIEW journey.enrollments WITH (security_invoker = true) AS
 	SELECT j.name AS journey, v.version, e.contact, e.enrollment_id, nullif(e.key, '') AS key, e.ordinal,

@@ -221,10 +221,11 @@ pgj_cap_slot(const Capped *capped, List *bounds, GateStage stage)
 
 		CHECK_FOR_INTERRUPTS();
 		foreach (cell, bounds)
+		{
 			slot = Max(slot, bound_slot(lfirst(cell), capped, stage, slot));
-		if (TIMESTAMP_IS_NOEND(slot) ||
-			slot >= capped->check->request->expires_at)
-			return slot;
+			if (slot >= capped->check->request->expires_at)
+				return slot;
+		}
 		slot = pgj_quiet_free(capped->check, slot);
 		if (slot == before)
 			return slot;

@@ -34,7 +34,7 @@ my $node = PostgreSQL::Test::Cluster->new('gate');
 $node->init;
 $node->append_conf('postgresql.conf', "timezone = 'UTC'\nfsync = off\nautovacuum = off\nlog_statement = none\n");
 $node->start;
-$node->safe_psql('postgres', 'CREATE ROLE shop LOGIN');
+$node->safe_psql('postgres', q{CREATE ROLE shop LOGIN; ALTER ROLE shop SET statement_timeout = '60s'});
 
 my $contacts = 6;
 my ($sql, @log, $now, $how, @journeys, %feature, %names, $keys, %total);
@@ -112,7 +112,7 @@ sub journey
 		my $channel = pick('email', 'email', 'sms');
 		my $expires = pick('2 hours', '1 day', '5 days');
 		my $capped = does('create_gap') ? pick('skip', 'defer', 'defer', 'exit') : 'skip';
-		my $within = $capped eq 'defer' && chance(0.3) ? '12 hours' : undef;
+		my $within = $capped eq 'defer' && $expires ne '2 hours' && chance(0.3) ? '12 hours' : undef;
 		my $own = does('create_gap') && chance(0.3) ? pick(40, 60) : undef;
 		$script .= " WAIT '$wait';" if $wait;
 		$script .= " SEND $channel t_$channel" . (defined $own ? " PRIORITY $own" : '') . " EXPIRES '$expires'";
@@ -177,17 +177,53 @@ sub cap
 	{
 		run("SELECT journey.drop_cap('$name')");
 		run("DELETE FROM model.cap WHERE name = '$name'");
+		run("UPDATE model.cap SET overrides = array_remove(overrides, '$name')");
 		delete $names{$name};
 		return;
 	}
 	my $most = pick(0, 1, 1, 2, 2, 3);
 	my $per = pick('3 hours', '1 day', '7 days', '1 month');
-	my $channel = pick(undef, undef, 'email', 'sms');
-	my @scope = defined $channel ? ($channel) : ();
-	run("SELECT journey.create_cap('$name', $most, '$per'" . ($channel ? ", channels => '{$channel}'" : '') . ", at => '$now')") if does('create_gap');
-	run("SELECT journey.create_cap('$name', $most, '$per', " . quoted($channel) . ", '$now')") if !does('create_gap');
-	run("INSERT INTO model.cap (name, most, per, channels, counts_channels) VALUES ('$name', $most, '$per', " . list(@scope) . ', ' . list(@scope) . ")
-		ON CONFLICT (name) DO UPDATE SET most = excluded.most, per = excluded.per, channels = excluded.channels, counts_channels = excluded.counts_channels");
+	if (!does('create_gap'))
+	{
+		my $channel = pick(undef, undef, 'email', 'sms');
+		my $scope = defined $channel ? list($channel) : 'NULL';
+		run("SELECT journey.create_cap('$name', $most, '$per', " . quoted($channel) . ", '$now')");
+		run("DELETE FROM model.cap WHERE name = '$name'");
+		run("INSERT INTO model.cap (name, most, per, channels, counts_channels) VALUES ('$name', $most, '$per', $scope, $scope)");
+		$names{$name} = 1;
+		return;
+	}
+
+	# scopes: of the obeying and of the counted; what is not said to be counted is what obeys
+	my %scope = (channels => [ 'email', 'sms' ], topics => [ 'promotions', 'news', 'service' ], classes => [ 'promotional', 'educational' ], journeys => \@journeys, countries => [ 'US', 'GB', 'US-FL' ]);
+	my (@given, %column);
+	foreach my $what (sort keys %scope)
+	{
+		my $obeys = chance(0.2) ? list(pick(@{ $scope{$what} })) : 'NULL';
+		$column{$what} = $obeys;
+		push @given, "$what => $obeys" if $obeys ne 'NULL';
+		next if $what eq 'countries';
+		my $counts = chance(0.15) ? pick("'{*}'", list(pick(@{ $scope{$what} }))) : 'NULL';
+		$column{"counts_$what"} = $counts eq 'NULL' ? $obeys : $counts eq "'{*}'" ? 'NULL' : $counts;
+		push @given, "counts_$what => $counts" if $counts ne 'NULL';
+	}
+	$column{look_ahead} = quoted(pick('0', '0', '2 hours', '1 day'));
+	my @others = grep { /^cap/ && $_ lt $name } sort keys %names;
+	$column{overrides} = @others && chance(0.2) ? list(pick(@others)) : "'{}'";
+	push @given, map { "$_ => $column{$_}" } qw(look_ahead overrides);
+	my $calendar = chance(0.4) ? pick(qw(day week month)) : undef;
+	push @given, defined $calendar ? "calendar => '$calendar'" : "per => '$per'";
+	run("SELECT journey.create_cap('$name', $most, " . join(', ', @given) . ", at => '$now')");
+	run("DELETE FROM model.cap WHERE name = '$name'");
+	run("INSERT INTO model.cap (name, most, per, calendar, " . join(', ', sort keys %column) . ") VALUES ('$name', $most, " . (defined $calendar ? "NULL, '$calendar'" : "'$per', NULL") . ', ' . join(', ', map { $column{$_} } sort keys %column) . ')');
+	run("DELETE FROM model.quota WHERE cap = '$name'") if !$names{$name};
+	if (chance(0.2))
+	{
+		my ($class, $share) = (pick('promotional', 'educational'), pick(0, 0.34, 0.5));
+		run("SELECT journey.create_quota('$name', class => '$class', share => $share, at => '$now')");
+		run("DELETE FROM model.quota WHERE cap = '$name' AND class = '$class'");
+		run("INSERT INTO model.quota VALUES ('$name', '$class', $share)");
+	}
 	$names{$name} = 1;
 	return;
 }
@@ -209,7 +245,7 @@ sub quiet
 	my $topics = chance(0.2) ? list('promotions') : 'NULL';
 	my $countries = chance(0.3) ? list(pick('US', 'US-FL', 'GB')) : 'NULL';
 	my $action = weighted(6 => 'defer', 1 => 'skip', 2 => 'send');
-	my $jitter = pick('0', '0', '20 minutes');
+	my $jitter = $action eq 'defer' ? pick('0', '0', '20 minutes') : '0';
 	run("SELECT journey.drop_quiet_hours('$name')") if $names{$name};
 	run("SELECT journey.create_quiet_hours('$name', '$starts', '$ends', $days, $channels, $topics, $countries, '$action', '$jitter', at => '$now')");
 	run("DELETE FROM model.quiet WHERE name = '$name'");
@@ -273,6 +309,7 @@ sub cycle
 		$total{ $_->[0] } += $_->[1] foreach @counts;
 		push @mismatches, map { "law broken: $_->[0]" } $sql->rows("SELECT law || ': ' || example FROM journey.check() WHERE violations > 0 AND law <> 'no window of a frequency cap holds more than it allows'");
 	}
+	kill 'TERM', $sql->{pid} if $died;
 	$sql->end;
 	ok(!@mismatches, "cycle $cycle, by $how");
 	if (@mismatches)

@@ -11,10 +11,13 @@ CREATE TABLE model.consent (contact bigint, channel text, topic text, granted bo
 CREATE TABLE model.suppressed (channel text, address text, scope text NOT NULL, PRIMARY KEY (channel, address));
 CREATE TABLE model.suppressed_contact (contact bigint, channel text, scope text NOT NULL, PRIMARY KEY (contact, channel));
 CREATE TABLE model.bad_address (address text PRIMARY KEY, transactional boolean NOT NULL);	-- bad also for a transactional message?
+CREATE TABLE model.timezone AS SELECT name FROM pg_timezone_names;
 CREATE TABLE model.zone (country text PRIMARY KEY, zones text[] NOT NULL);
 CREATE TABLE model.quiet (name text PRIMARY KEY, starts time, ends time, days text[], channels text[], topics text[], countries text[], action text, jitter interval);
 CREATE TABLE model.cap (name text PRIMARY KEY, most integer, per interval, calendar text, channels text[], topics text[], classes text[], journeys text[], countries text[],
-	counts_channels text[], counts_topics text[], counts_classes text[], counts_journeys text[], overrides text[], look_ahead interval NOT NULL DEFAULT '0');
+	counts_channels text[], counts_topics text[], counts_classes text[], counts_journeys text[], overrides text[], look_ahead interval NOT NULL DEFAULT '0',
+	zone text, only_class text);	-- of a bound that comes of it: the calendar's zone, and whom a quota is about
+CREATE TABLE model.quota (cap text, class text, share numeric NOT NULL, PRIMARY KEY (cap, class));
 CREATE TABLE model.frequency (contact bigint, channel text, topic text, calendar text NOT NULL, PRIMARY KEY (contact, channel, topic));
 CREATE TABLE model.hold (name text PRIMARY KEY, journey text, lasting interval, action text, channels text[], topics text[], classes text[], except_journeys text[]);
 
@@ -55,7 +58,7 @@ $$;
 
 -- ---- local time ----
 CREATE FUNCTION model.zones(who bigint) RETURNS text[] LANGUAGE sql STABLE AS $$
-	SELECT coalesce((SELECT ARRAY[z.name] FROM pg_timezone_names z WHERE z.name = c.tz AND (c.tz = 'UTC' OR c.tz LIKE '%/%')),
+	SELECT coalesce((SELECT ARRAY[z.name] FROM model.timezone z WHERE z.name = c.tz AND (c.tz = 'UTC' OR c.tz LIKE '%/%')),
 		(SELECT z.zones FROM model.zone z WHERE z.country IN (c.country, split_part(c.country, '-', 1), '*') ORDER BY z.country = '*', length(z.country) DESC LIMIT 1),
 		'{UTC}')
 	FROM shop.customers c WHERE c.id = who
@@ -78,8 +81,9 @@ CREATE FUNCTION model.quiet_at(who bigint, over text, about text, t timestamptz)
 		GROUP BY z HAVING NOT bool_or(q.action = 'send')) z (action)
 $$;
 CREATE FUNCTION model.next_loud(who bigint, over text, about text, t timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
-	SELECT m FROM (SELECT t UNION ALL SELECT generate_series(date_trunc('minute', t) + interval '1 minute', t + interval '9 days', '1 minute')) g (m)
-	WHERE m >= t AND model.quiet_at(who, over, about, m) IS NULL ORDER BY m LIMIT 1
+	-- windows begin and end at quarters of an hour
+	SELECT m FROM (SELECT t UNION ALL SELECT generate_series(date_bin('15 minutes', t, '2000-01-01') + interval '15 minutes', t + interval '9 days', '15 minutes')) g (m)
+	WHERE NOT EXISTS (SELECT FROM model.quiet) OR model.quiet_at(who, over, about, m) IS NULL ORDER BY m LIMIT 1
 $$;
 
 -- ---- caps ----
@@ -89,35 +93,63 @@ CREATE FUNCTION model.weight(s model.sending, now timestamptz) RETURNS integer L
 $$;
 CREATE FUNCTION model.obeys(k model.cap, s model.sending) RETURNS boolean LANGUAGE sql STABLE AS $$
 	SELECT t.obeys AND model.has(k.channels, p.channel) AND model.has(k.topics, p.topic) AND model.has(k.classes, t.class) AND model.has(k.journeys, p.journey)
-		AND model.there(s.contact, k.countries, true)
+		AND (k.only_class IS NULL OR k.only_class = t.class) AND model.there(s.contact, k.countries, true)
 	FROM model.step p JOIN model.topic t USING (topic) WHERE p.journey = s.journey AND p.no = s.no
 $$;
 CREATE FUNCTION model.counts(k model.cap, s model.sending) RETURNS boolean LANGUAGE sql STABLE AS $$
 	SELECT t.counts AND model.has(k.counts_channels, p.channel) AND model.has(k.counts_topics, p.topic) AND model.has(k.counts_classes, t.class) AND model.has(k.counts_journeys, p.journey)
+		AND (k.only_class IS NULL OR k.only_class = t.class)
 	FROM model.step p JOIN model.topic t USING (topic) WHERE p.journey = s.journey AND p.no = s.no
 $$;
-CREATE FUNCTION model.in_window(k model.cap, who bigint, handed timestamptz, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT CASE WHEN k.calendar IS NULL THEN handed > now - k.per
-		ELSE (SELECT bool_or(date_trunc(k.calendar, handed AT TIME ZONE z) = date_trunc(k.calendar, now AT TIME ZONE z)) FROM unnest(model.zones(who)) z) END
+CREATE FUNCTION model.in_window(k model.cap, handed timestamptz, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT CASE WHEN k.calendar IS NULL THEN handed > now - k.per ELSE date_trunc(k.calendar, handed AT TIME ZONE k.zone) = date_trunc(k.calendar, now AT TIME ZONE k.zone) END
 $$;
--- does another message of the contact take a place from s under a cap?
-CREATE FUNCTION model.takes_place(k model.cap, s model.sending, o model.sending, stage text, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+-- Does another message of the contact compete for the places of a cap with s?  Handed over it does, and before that if it goes first.
+CREATE FUNCTION model.competes(k model.cap, s model.sending, o model.sending, stage text, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
 	SELECT o.id <> s.id AND NOT o.ghost AND model.counts(k, o) AND CASE o.state
-		WHEN 'handed' THEN model.in_window(k, s.contact, o.handed_at, now)
-		WHEN 'pending' THEN o.expires_at > now AND (model.weight(o, now) > model.weight(s, now) OR model.weight(o, now) = model.weight(s, now) AND (stage = 'decide' OR (o.since, o.id) < (s.since, s.id)))
-		WHEN 'deferred' THEN o.due <= now + k.look_ahead AND model.obeys(k, o) AND (model.weight(o, now) > model.weight(s, now) OR model.weight(o, now) = model.weight(s, now) AND (o.since, o.id) < (s.since, s.id))
-		WHEN 'waiting' THEN k.look_ahead > '0' AND o.due > now AND o.due <= now + k.look_ahead AND model.obeys(k, o) AND model.weight(o, now) > model.weight(s, now)
+		WHEN 'handed' THEN true
+		WHEN 'pending' THEN o.expires_at > now AND (mine < its OR mine = its AND (stage = 'decide' OR (o.since, o.id) < (s.since, s.id)))
+		WHEN 'deferred' THEN o.due <= now + k.look_ahead AND model.obeys(k, o) AND (mine < its OR mine = its AND (o.since, o.id) < (s.since, s.id))
+		WHEN 'waiting' THEN o.due > now AND o.due <= now + k.look_ahead AND model.obeys(k, o) AND mine < its
 		ELSE false END
+	FROM model.weight(s, now) mine, model.weight(o, now) its
 $$;
-CREATE FUNCTION model.exceeded(s model.sending, stage text, now timestamptz) RETURNS SETOF model.cap LANGUAGE sql STABLE AS $$
-	WITH k AS MATERIALIZED (
-		SELECT c AS cap FROM model.cap c WHERE model.obeys(c, s)
+-- Does it still take a place at t, if what waits goes now, or at its time, or not at all?
+CREATE FUNCTION model.takes_place(k model.cap, o model.sending, now timestamptz, t timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT CASE o.state WHEN 'handed' THEN model.in_window(k, o.handed_at, t) WHEN 'pending' THEN model.in_window(k, now, t) AND t < o.expires_at
+		ELSE t < greatest(now, o.due) + interval '1 minute' END
+$$;
+-- The bounds for a message: each cap it obeys, for each of the zones if it goes by the calendar, its quota, and what the contact wants himself.
+CREATE FUNCTION model.bounds(s model.sending) RETURNS SETOF model.cap LANGUAGE sql STABLE AS $$
+	WITH obeyed AS MATERIALIZED (SELECT c.* FROM model.cap c WHERE model.obeys(c, s)), held AS (
+		SELECT c.* FROM obeyed c WHERE NOT EXISTS (SELECT FROM obeyed r WHERE c.name = ANY (r.overrides))
 		UNION ALL
-		SELECT (format('%s/%s', f.channel, f.topic), 1, NULL, f.calendar, nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, NULL, nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, NULL, '0')::model.cap
+		SELECT c.name, floor(q.share * c.most)::integer, c.per, c.calendar, c.channels, c.topics, c.classes, c.journeys, c.countries, c.counts_channels, c.counts_topics, c.counts_classes, c.counts_journeys,
+			c.overrides, c.look_ahead, NULL, q.class
+		FROM obeyed c JOIN model.quota q ON q.cap = c.name WHERE NOT EXISTS (SELECT FROM obeyed r WHERE c.name = ANY (r.overrides))
+		UNION ALL
+		SELECT 'own', 1, NULL, f.calendar, nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, NULL, nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, NULL, '0', NULL, NULL
 		FROM model.frequency f WHERE f.contact = s.contact
 	)
-	SELECT (k.cap).* FROM k WHERE model.obeys(k.cap, s) AND NOT EXISTS (SELECT FROM k r WHERE (k.cap).name = ANY ((r.cap).overrides))
-		AND (SELECT count(*) FROM model.sending o WHERE o.contact = s.contact AND model.takes_place(k.cap, s, o, stage, now)) >= (k.cap).most
+	SELECT h.name, h.most, h.per, h.calendar, h.channels, h.topics, h.classes, h.journeys, h.countries, h.counts_channels, h.counts_topics, h.counts_classes, h.counts_journeys, h.overrides, h.look_ahead, z, h.only_class
+	FROM held h, unnest(CASE WHEN h.calendar IS NULL THEN '{UTC}' ELSE model.zones(s.contact) END) z
+	WHERE model.obeys((h.name, h.most, h.per, h.calendar, h.channels, h.topics, h.classes, h.journeys, h.countries, h.counts_channels, h.counts_topics, h.counts_classes, h.counts_journeys, h.overrides, h.look_ahead, z, h.only_class)::model.cap, s)
+$$;
+CREATE FUNCTION model.full_at(s model.sending, stage text, now timestamptz, t timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT EXISTS (SELECT FROM model.bounds(s) k WHERE k.most <= (
+		SELECT count(*) FROM model.sending o WHERE o.contact = s.contact AND model.competes(k, s, o, stage, now) AND model.takes_place(k, o, now, t)))
+$$;
+-- The first instant at which all of them have a place.  It is one at which something ends.
+CREATE FUNCTION model.next_place(s model.sending, stage text, now timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+	WITH used AS (SELECT k, CASE o.state WHEN 'handed' THEN o.handed_at ELSE now END AS at, o
+		FROM model.bounds(s) k, model.sending o WHERE o.contact = s.contact AND model.competes(k, s, o, stage, now)),
+	candidate AS (
+		SELECT CASE WHEN (k).calendar IS NULL THEN at + (k).per ELSE (date_trunc((k).calendar, at AT TIME ZONE (k).zone) + ('1 ' || (k).calendar)::interval) AT TIME ZONE (k).zone END AS t FROM used
+		UNION SELECT date_trunc('day', at + (k).per) + d * interval '1 day' FROM used, generate_series(1, 4) d WHERE (k).calendar IS NULL
+		UNION SELECT (o).expires_at FROM used
+		UNION SELECT greatest(now, (o).due) + interval '1 minute' FROM used
+	)
+	SELECT min(t) FROM candidate WHERE t > now AND NOT model.full_at(s, stage, now, t)
 $$;
 
 -- ---- the whole gate, in its order ----
@@ -146,11 +178,12 @@ BEGIN
 	IF t.class <> 'transactional' AND quiet IS NOT NULL THEN
 		reason := 'quiet_hours';
 		until := model.next_loud(s.contact, p.channel, p.topic, now);
-	ELSIF EXISTS (SELECT FROM model.exceeded(s, stage, now)) THEN
+	ELSIF model.full_at(s, stage, now, now) THEN
 		reason := 'capped';
 		quiet := p.capped;
 		IF p.capped = 'defer' THEN
-			until := model.next_place(s, stage, now);
+			until := model.next_loud(s.contact, p.channel, p.topic, model.next_place(s, stage, now));
+			until := CASE WHEN until > s.since + p.within THEN NULL ELSE until END;
 		END IF;
 	ELSE
 		verdict := 'sent';
@@ -347,9 +380,4 @@ BEGIN
 	END IF;
 	COMMIT;
 END
-$$;
--- The places of an exceeded cap become free by time alone: a message leaves its
--- window, a calendar's period ends, one that waits expires.
-CREATE FUNCTION model.next_place(s model.sending, stage text, now timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
-	SELECT NULL::timestamptz
 $$;
