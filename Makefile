@@ -27,7 +27,7 @@ help:
 	@echo 'make segments-sabotage prove that it notices faults planted on purpose'
 	@echo 'make fuzz             run the fuzz targets for SECONDS=60 each'
 	@echo 'make bench            all figures; BENCH_SHORT=1 for a quick look'
-	@echo 'make bench-NAME       one: tick churn latency relay capture segment'
+	@echo 'make bench-NAME       one: tick churn latency relay capture gate segment'
 	@echo
 	@echo 'make format           format C sources (clang-format 14)'
 	@echo 'make format-check     fail if formatting would change something'

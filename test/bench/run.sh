@@ -9,6 +9,8 @@
 #				BENCH_RATE (200) events/s for BENCH_SECONDS, the worker running
 #	relay		messages/s through the relay to a local SMTP sink
 #	capture		what capture costs the shop's INSERT
+#	gate		decisions/s under 0, 1, 3 and 10 caps beside the same inserts without a
+#				gate; one decision with 10, 10^3 and 10^5 earlier messages
 #	segment		segments beside the bare SQL of their predicates: first build, flips by
 #				the clock, changed contacts, growth from 10^5 to 10^6 contacts
 #	segment_insert	what 1, 10 and 47 segments cost the shop's writes
@@ -29,7 +31,7 @@ set -euo pipefail
 . "$(dirname "$0")/../../tools/sandbox.sh"
 
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(tick churn latency relay capture segment segment_insert segment_peers segment_lag)
+[ ${#names[@]} -gt 0 ] || names=(tick churn latency relay capture gate segment segment_insert segment_peers segment_lag)
 
 started=
 finish() {
