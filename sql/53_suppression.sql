@@ -240,3 +240,76 @@ END
 $$;
 REVOKE ALL ON FUNCTION journey.drop_hold(text) FROM PUBLIC;
 COMMENT ON FUNCTION journey.drop_hold(text) IS 'removes a hold; what it put off goes when it is next looked at';
+
+CREATE FUNCTION journey.create_sunset(name text DEFAULT 'sunset', after interval DEFAULT '180 days', messages integer DEFAULT 5,
+	channels text[] DEFAULT NULL, topics text[] DEFAULT NULL, classes text[] DEFAULT '{promotional}', except_journeys text[] DEFAULT '{}',
+	at timestamptz DEFAULT clock_timestamp())
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	contact_key name;
+	events text;
+	unanswered text;
+	predicate text;
+	is_there boolean;
+BEGIN
+	PERFORM journey._check_name('sunset', name);
+	IF COALESCE(after OPERATOR(pg_catalog.<=) interval '0' OR after OPERATOR(pg_catalog.>) interval '10 years', true) THEN
+		RAISE EXCEPTION 'after must be longer than nothing and at most 10 years'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF COALESCE(messages OPERATOR(pg_catalog.<) 1, true) THEN
+		RAISE EXCEPTION 'messages must be at least 1'
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'Who was sent nothing could not respond.';
+	END IF;
+	PERFORM journey._check_hold_scope(channels, topics, classes, except_journeys);
+	SELECT s.key_column INTO contact_key FROM journey.site AS s;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no table of contacts is attached'
+			USING ERRCODE = 'PJ004', HINT = 'Attach one with journey.attach().';
+	END IF;
+	SELECT pg_catalog.string_agg(pg_catalog.quote_literal(g.event), ', ' ORDER BY g.event) INTO events FROM journey.engagement_event AS g;
+	unanswered := pg_catalog.format(
+		'FROM journey_state.event AS s WHERE s.contact = c.%1$I AND s.name = ''sent'' AND s.at > COALESCE((SELECT max(e.at) FROM journey_state.event AS e'
+		' WHERE e.contact = c.%1$I AND e.name IN (%2$s) AND e.properties ->> ''machine'' IS DISTINCT FROM ''true''), ''-infinity'')',
+		contact_key, COALESCE(events, 'NULL'));
+	predicate := pg_catalog.format('(SELECT min(s.at) %1$s) <= now() - interval %2$L AND (SELECT count(*) %1$s) >= %3$s', unanswered, after, messages);
+
+	is_there := EXISTS (SELECT FROM journey.hold AS h WHERE h.name OPERATOR(pg_catalog.=) create_sunset.name AND h.sunset);
+	IF NOT is_there AND EXISTS (SELECT FROM journey.hold AS h WHERE h.name OPERATOR(pg_catalog.=) create_sunset.name) THEN
+		RAISE EXCEPTION 'there is a hold "%" that is no sunset', name
+			USING ERRCODE = 'duplicate_object', HINT = 'Choose another name.';
+	END IF;
+	IF is_there THEN
+		PERFORM journey.alter_segment(name, predicate => predicate, timezone => 'UTC', at => create_sunset.at);
+	ELSE
+		PERFORM journey.create_segment(name, predicate, timezone => 'UTC', at => create_sunset.at);
+	END IF;
+	INSERT INTO journey.hold AS h (name, segment, action, channels, topics, classes, except_journeys, sunset, created_at)
+	VALUES (create_sunset.name, create_sunset.name, 'skip', create_sunset.channels, create_sunset.topics, create_sunset.classes,
+		COALESCE(create_sunset.except_journeys, '{}'), true, create_sunset.at)
+	ON CONFLICT ON CONSTRAINT hold_pkey DO UPDATE SET channels = EXCLUDED.channels, topics = EXCLUDED.topics, classes = EXCLUDED.classes,
+		except_journeys = EXCLUDED.except_journeys;
+END
+$$;
+REVOKE ALL ON FUNCTION journey.create_sunset(text, interval, integer, text[], text[], text[], text[], timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.create_sunset(text, interval, integer, text[], text[], text[], text[], timestamptz) IS 'makes a segment of those who have responded to nothing (journey.engagement_event as it is now) since a message that was sent so long ago or longer, and to at least so many messages; and suppresses what is sent to them until they respond, but for except_journeys. Replaces a sunset of that name.';
+
+CREATE FUNCTION journey.drop_sunset(name text DEFAULT 'sunset')
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DELETE FROM journey.hold AS h WHERE h.name OPERATOR(pg_catalog.=) drop_sunset.name AND h.sunset;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'sunset "%" does not exist', name
+			USING ERRCODE = 'undefined_object', HINT = 'They are in journey.hold, with sunset = true.';
+	END IF;
+	PERFORM journey.drop_segment(name);
+END
+$$;
+REVOKE ALL ON FUNCTION journey.drop_sunset(text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.drop_sunset(text) IS 'removes a sunset and its segment';

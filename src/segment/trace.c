@@ -22,6 +22,24 @@ same_list(List *one, List *other)
 	return equal(one, other);
 }
 
+static void
+add_names(List **into, List *names)
+{
+	ListCell *lc;
+
+	foreach (lc, names)
+	{
+		char *name = lfirst(lc);
+		bool known = false;
+		ListCell *known_cell;
+
+		foreach (known_cell, *into)
+			known = known || strcmp(lfirst(known_cell), name) == 0;
+		if (!known)
+			*into = lappend(*into, name);
+	}
+}
+
 /*
  * A segment watches a table once for each key.  If two ways lead on from the
  * same key, both are gone.
@@ -39,8 +57,7 @@ merge(Watch *into, const Watch *watch)
 	if (into->event_names == NIL || watch->event_names == NIL)
 		into->event_names = NIL;
 	else
-		into->event_names =
-			list_concat_unique(into->event_names, watch->event_names);
+		add_names(&into->event_names, watch->event_names);
 	if (into->find && !equal(into->find, watch->find))
 		into->find = pgj_trace_find_either(into->find, watch->find,
 										   list_length(into->key));

@@ -7,8 +7,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $transactions = $ENV{PGJ_ADDRESS_TRANSACTIONS} // 60;
-my $keys = $ENV{PGJ_ADDRESS_KEYS} // 15;
+my $transactions = $ENV{PGJ_ADDRESS_TRANSACTIONS} // 40;
+my $keys = $ENV{PGJ_ADDRESS_KEYS} // 6;
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 # a deadlock would show at once
