@@ -4,7 +4,7 @@
 # make installcheck, with PG_CONFIG naming the server.  The targets of the first
 # half make their own throw-away installation and need no PostgreSQL yet.
 
-SANDBOX_TARGETS = help check check-% demo bench bench-% crash crash-sabotage gate-model segments segments-sabotage fuzz format format-check lint
+SANDBOX_TARGETS = help check check-% demo bench bench-% crash crash-sabotage gate-model segments segments-sabotage consent-race fuzz format format-check lint
 
 GOALS = $(or $(MAKECMDGOALS),all)
 ifeq ($(filter-out $(SANDBOX_TARGETS),$(GOALS)),)
@@ -23,6 +23,7 @@ help:
 	@echo 'make crash            kill and recover for CYCLES=200 cycles'
 	@echo 'make crash-sabotage   prove that it notices faults planted on purpose'
 	@echo 'make gate-model       random histories against a model of the gate for CYCLES=300 cycles; SEED=n'
+	@echo 'make consent-race     withdrawals of consent against claims, RACES=100000 times'
 	@echo 'make segments         random segments against plain SQL for CYCLES=500 cycles; SEED=n'
 	@echo 'make segments-sabotage prove that it notices faults planted on purpose'
 	@echo 'make fuzz             run the fuzz targets for SECONDS=60 each'
@@ -44,6 +45,9 @@ demo:
 
 crash:
 	@CRASH_CYCLES=$(or $(CYCLES),200) test/run.sh crash
+
+consent-race:
+	@CONSENT_RACES=$(or $(RACES),100000) test/run.sh consent-race
 
 crash-sabotage:
 	@test/crash/sabotage.sh $(CYCLES)

@@ -253,7 +253,7 @@ BEGIN
 		UNION ALL
 		SELECT format('preference: %s, channel %s, topic %s', f.frequency, f.channel, f.topic), 1, NULL, CASE f.frequency WHEN 'daily' THEN 'day' WHEN 'weekly' THEN 'week' ELSE 'month' END,
 			nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, NULL, NULL, f.at, f.contact::text, true
-		FROM journey_state.frequency AS f
+		FROM journey_state.frequency AS f WHERE f.frequency <> 'all'
 	), bound AS MATERIALIZED (
 		SELECT a.*, row_number() OVER () AS bound_no FROM all_bounds AS a
 	), message AS MATERIALIZED (

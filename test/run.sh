@@ -12,6 +12,7 @@
 #	crash		CRASH_CYCLES (20)
 #	sabotage	faults planted on purpose, which the crash suite must find
 #	segments-sabotage	the same for the segments suite
+#	consent-race	CONSENT_RACES (100000) of withdrawals against claims; a short run is in tap
 #
 # Prints "N passed, N failed" last; exits 1 when anything failed.  PGJ_TEST_DATA
 # names the directory of test data that may not be shipped (../shared/data if
@@ -22,10 +23,11 @@ set -uo pipefail
 . "$(dirname "$0")/../tools/sandbox.sh"
 
 all=(house unit regress isolation tap fuzz segments gate-model crash sabotage segments-sabotage)
+more=(consent-race)	# only by name
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=("${all[@]}")
 for suite in "${suites[@]}"; do
-	[[ " ${all[*]} " == *" $suite "* ]] || { echo "no suite \"$suite\"; there are: ${all[*]}" >&2; exit 2; }
+	[[ " ${all[*]} ${more[*]} " == *" $suite "* ]] || { echo "no suite \"$suite\"; there are: ${all[*]} ${more[*]}" >&2; exit 2; }
 done
 
 if [ -z "${PGJ_TEST_DATA:-}" ] && [ -d "$root/../shared/data" ]; then
@@ -98,6 +100,11 @@ suite_gate-model() {
 	tap_suite as_user env ${seed:+SEED="$seed"} "$sandbox/src/test/gate/run.sh" "${GATE_CYCLES:-12}"
 }
 suite_crash() { tap_suite as_user "$sandbox/src/test/crash/run.sh" "${CRASH_CYCLES:-20}"; }
+
+suite_consent-race() {
+	tap_suite as_user env PGJ_CONSENT_RACES="${CONSENT_RACES:-100000}" make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" \
+		installcheck REGRESS= ISOLATION= PROVE_FLAGS=-v PROVE_TESTS=test/t/048_consent_race.pl
+}
 
 suite_sabotage() { tap_suite "$root/test/crash/sabotage.sh"; }
 suite_segments-sabotage() { tap_suite "$root/test/segment/sabotage.sh"; }

@@ -129,6 +129,26 @@ SELECT channel, topic, state, at FROM journey.consents WHERE contact = 10 ORDER 
 SELECT count(*), count(*) FILTER (WHERE allowed) FROM journey.preferences(20::bigint);
 SELECT * FROM journey.preferences(NULL::bigint);
 
+-- a frequency is a cap of that contact: one in each of his weeks, from Monday on; 'all' ends it
+SELECT journey.open_relay('r', journey.issue_site_token()) > 0 AS opened;
+SELECT journey.set_consent(c::bigint, 'email', '*', true, 'form', '2026-01-01') FROM generate_series(13, 14) c;
+SELECT journey.set_frequency(13, 'email', '*', 'weekly', 'form', '2026-01-01');
+CREATE FUNCTION pg_temp.go(at timestamptz) RETURNS TABLE (contact bigint, decided text) LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM journey.tick($1);
+	PERFORM count(*) FROM journey.claim('r', at => $1);
+	RETURN QUERY SELECT v.contact, v.verdict || coalesce(' ' || v.reason, '') FROM journey_state.verdict v WHERE v.contact >= 13 AND v.at = $1 AND v.stage = 'decide' ORDER BY 1;
+END
+$$;
+SELECT count(journey.track(c::bigint, 'go', at => t)) FROM generate_series(13, 14) c, unnest('{2026-03-02 10:00, 2026-03-08 23:59:59.999999, 2026-03-09 00:00, 2026-03-09 10:00, 2026-03-09 12:00}'::timestamptz[]) t;
+SELECT * FROM pg_temp.go('2026-03-02 10:00');
+SELECT * FROM pg_temp.go('2026-03-08 23:59:59.999999');
+SELECT * FROM pg_temp.go('2026-03-09 00:00');
+SELECT * FROM pg_temp.go('2026-03-09 10:00');
+SELECT journey.set_frequency(13, 'email', '*', 'all', 'form', '2026-03-09 11:00');
+SELECT * FROM pg_temp.go('2026-03-09 12:00');
+SELECT law, violations, example FROM journey.check() WHERE violations > 0;
+
 -- a front end needs EXECUTE and nothing else
 RESET SESSION AUTHORIZATION;
 CREATE ROLE regress_front;
