@@ -118,6 +118,10 @@ BEGIN
 	DELETE FROM journey_state.progress p
 		WHERE p.seq OPERATOR(pg_catalog.<) (SELECT pg_catalog.max(q.seq) FROM journey_state.progress q
 			WHERE q.slice OPERATOR(pg_catalog.=) p.slice AND q.lane OPERATOR(pg_catalog.=) p.lane);
+
+	-- who never confirmed did not ask to be kept; what was confirmed is proof
+	DELETE FROM journey_state.consent_request r
+		WHERE r.confirmed_at IS NULL AND r.expires_at OPERATOR(pg_catalog.<) (_maintain.at OPERATOR(pg_catalog.-) interval '1 month');
 END
 $$;
 REVOKE ALL ON FUNCTION journey._maintain(timestamptz, interval) FROM PUBLIC;
@@ -129,4 +133,4 @@ LANGUAGE c STRICT
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_maintain';
 REVOKE ALL ON FUNCTION journey.maintain(timestamptz, interval) FROM PUBLIC;
-COMMENT ON FUNCTION journey.maintain(timestamptz, interval) IS 'Makes the logs'' monthly partitions ahead of time, drops timer and outbox partitions that every slice has passed, trims old progress; harmless at any time';
+COMMENT ON FUNCTION journey.maintain(timestamptz, interval) IS 'Makes the logs'' monthly partitions ahead of time, drops timer and outbox partitions that every slice has passed, trims old progress, forgets consent that was asked for and not confirmed within a month after it expired; harmless at any time';

@@ -149,6 +149,12 @@ SELECT journey.set_frequency(13, 'email', '*', 'all', 'form', '2026-03-09 11:00'
 SELECT * FROM pg_temp.go('2026-03-09 12:00');
 SELECT law, violations, example FROM journey.check() WHERE violations > 0;
 
+-- what was not confirmed is forgotten a month after it expired
+SELECT contact, expires_at FROM journey_state.consent_request WHERE confirmed_at IS NULL ORDER BY 1;
+SELECT journey.maintain('2026-02-10');
+SELECT contact, expires_at FROM journey_state.consent_request WHERE confirmed_at IS NULL ORDER BY 1;
+SELECT count(*) FROM journey_state.consent_request WHERE confirmed_at IS NOT NULL;
+
 -- a front end needs EXECUTE and nothing else
 RESET SESSION AUTHORIZATION;
 CREATE ROLE regress_front;
