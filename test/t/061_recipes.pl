@@ -167,6 +167,24 @@ my %expect = (
 			'4 day_digest 01-05 09:30', '4 day_cart 01-06 07:00', '5 day_cart 01-05 10:00', '5 day_cart 01-06 07:00', '5 day_digest 01-07 07:00'),
 			'one_a_day: the cart takes the place, the digest waits for a day with room');
 	},
+	holds => sub {
+		# 1 just buys; 2 has an open case for a while, 3 for too long; 4 is being woken up; 5 just got thanks, 6 two days ago
+		shop($_[0], q{
+			SELECT journey.tick(clock_timestamp());
+			SELECT journey.tick(clock_timestamp());
+			SELECT journey.track(i, 'case_opened', '{}', '2037-01-05 09:00') FROM unnest('{2,3}'::bigint[]) i;
+			SELECT journey.track(2, 'case_closed', '{}', '2037-01-05 14:30');
+			SELECT journey.track(4, 'lapsed', '{}', '2037-01-01 09:00');
+			INSERT INTO shop.orders SELECT 'o' || i, i, 50, at FROM (VALUES (1, '2037-01-05 12:00'::timestamptz), (5, '2037-01-04 12:00'), (6, '2037-01-03 13:00')) AS o (i, at);
+			INSERT INTO shop.carts SELECT i, i, 30, '2037-01-05 12:00' FROM generate_series(2, 6) i;
+			INSERT INTO shop.carts VALUES (44, 4, 30, '2037-02-01 12:00');
+			SELECT journey.replay('2037-02-10', assume_sent => true);
+		});
+		is(shop($_[0], $sent), join("\n", '1 hold_thanks 01-05 12:00', '2 hold_cart 01-05 15:00', '4 hold_wake_up 01-01 09:00', '4 hold_wake_up 01-11 09:00', '4 hold_cart 02-01 13:00',
+			'5 hold_thanks 01-04 12:00', '6 hold_thanks 01-03 13:00', '6 hold_cart 01-05 13:00'), 'holds: what goes');
+		is(shop($_[0], q{SELECT contact, verdict, reason, count(*) FROM journey_state.verdict WHERE verdict <> 'sent' GROUP BY 1, 2, 3 ORDER BY 1, 2}), join("\n", '2|deferred|held|2', '3|deferred|held|11',
+			'3|withheld|held|1', '4|withheld|held|1', '5|withheld|capped|1'), 'holds: and what does not');
+	},
 	second_purchase => sub {
 		# customer 1 orders once, customer 2 again after ten days
 		shop($_[0], q{
