@@ -99,6 +99,10 @@ extern void pgj_script_number_steps(Script *script);
 extern StepRow *pgj_script_graph(Compilation *c);
 extern void pgj_script_check_reachable(Compilation *c);
 
+/* script_insert.c: the rows of a version; its number */
+extern int pgj_script_insert(Compilation *c, int journey_id, int version,
+							 TimestampTz at);
+
 /* script_names.c */
 extern void pgj_script_check_names(Compilation *c);
 extern char *pgj_script_hint(const char *word, List *names);
