@@ -88,19 +88,24 @@ enum
 	MESSAGE_PRIORITY,
 	MESSAGE_SINCE,
 	MESSAGE_EXPIRES_AT,
-	MESSAGE_CLAIMED_AT
+	MESSAGE_CLAIMED_AT,
+	MESSAGE_LEASE_UNTIL
 };
 
-/* A message whose run has exited will not go: it holds no place. */
+/*
+ * A message whose run has exited will not go, and one of a paused journey not
+ * now: they hold no place.
+ */
 static KeptPlan read_messages_plan = {
 	.sql =
-		"SELECT r.n, m.message_id, m.enrollment_id, m.step_no, m.channel, m.topic, m.class, m.journey_id, m.counts, m.priority, m.since, m.expires_at, m.claimed_at "
+		"SELECT r.n, m.message_id, m.enrollment_id, m.step_no, m.channel, m.topic, m.class, m.journey_id, m.counts, m.priority, m.since, m.expires_at, m.claimed_at, m.lease_until "
 		"FROM unnest($1, $2, $3, $4, $5) AS r (n, contact, message_id, since, at) "
 		"JOIN journey_state.message AS m ON m.contact = r.contact "
 		"AND m.decided_at OPERATOR(pg_catalog.>) r.since "
 		"WHERE (m.counts OR m.message_id OPERATOR(pg_catalog.=) r.message_id) "
 		"AND (m.claimed_at IS NOT NULL OR "
 		"m.status OPERATOR(pg_catalog.=) 'pending' AND m.expires_at OPERATOR(pg_catalog.>) r.at "
+		"AND NOT EXISTS (SELECT FROM journey.journey AS j WHERE j.journey_id OPERATOR(pg_catalog.=) m.journey_id AND j.status OPERATOR(pg_catalog.=) 'paused') "
 		"AND NOT EXISTS (SELECT FROM journey_state.enrollment AS e WHERE e.contact = m.contact "
 		"AND e.enrollment_id OPERATOR(pg_catalog.=) m.enrollment_id AND e.status OPERATOR(pg_catalog.=) 'exited'))"
 };
@@ -126,6 +131,8 @@ read_place(uint64 row, MemoryContext context)
 	place->expires_at = pgj_row_int8(row, MESSAGE_EXPIRES_AT, 0);
 	place->handed_over = !pgj_row_null(row, MESSAGE_CLAIMED_AT);
 	place->claimed_at = pgj_row_int8(row, MESSAGE_CLAIMED_AT, 0);
+	/* put off when a relay asked */
+	place->due = pgj_row_int8(row, MESSAGE_LEASE_UNTIL, DT_NOBEGIN);
 	MemoryContextSwitchTo(old);
 	return place;
 }

@@ -77,7 +77,7 @@ typedef struct Place
 	bool counts;
 	int priority;
 	TimestampTz since;		/* when its run came to the SEND */
-	TimestampTz due;		/* of a SEND without a message: when it is asked */
+	TimestampTz due;		/* when it is asked again */
 	TimestampTz expires_at; /* of a message */
 	bool handed_over;
 	TimestampTz claimed_at; /* if handed over */

@@ -5,8 +5,8 @@
  *
  * The rivals of a message are the pending messages of its contact, the SENDs at
  * which his runs were put off, and the SENDs that his runs will come to straight
- * from a wait; of the latter two those due within the cap's look-ahead.  Each of
- * them that goes before the message takes a place from it.
+ * from a wait; of those that wait for a time the ones due within the cap's
+ * look-ahead.  Each of them that goes before the message takes a place from it.
  *
  * What goes first: the higher effective priority, which is the SEND's and one
  * more for each pg_journey.priority_step that its run has stood there, so that
@@ -17,7 +17,7 @@
  * and as a claim counts nothing but hand-overs, under the slice's lock, no order
  * of events takes a contact over his cap.
  *
- * Ghosts are nobody's rivals, and a paused journey's runs wait for its end.
+ * Ghosts are nobody's rivals, nor is what belongs to a paused journey.
  *
  *-------------------------------------------------------------------------
  */
@@ -91,7 +91,7 @@ pgj_takes_place(const Bound *bound, GateStage stage, const Check *check,
 		return false;
 	if (place->handed_over)
 		return true;
-	if (place->message_id == 0 && place->due > request->at &&
+	if (place->due > request->at &&
 		(bound->cap->look_ahead == NULL ||
 		 place->due > pgj_exactly_plus(request->at, bound->cap->look_ahead)))
 		return false;

@@ -151,7 +151,7 @@ out_again(const Bound *bound, TimestampTz handed_over)
 
 /*
  * When a place may be free again that is taken now.  What waits for its relay is
- * taken to be handed over now, but frees its place at the latest when it
+ * taken to be handed over now, or when its time has come, but frees its place at the latest when it
  * expires.  What is not decided yet may never be: look again when it is.
  */
 static TimestampTz
@@ -160,7 +160,7 @@ released(const Bound *bound, TimestampTz now, const Place *place)
 	if (place->handed_over)
 		return out_again(bound, place->claimed_at);
 	if (place->message_id != 0)
-		return Min(out_again(bound, now), place->expires_at);
+		return Min(out_again(bound, Max(now, place->due)), place->expires_at);
 	return Max(now, place->due) + RIVAL_PATIENCE;
 }
 

@@ -188,3 +188,36 @@ SELECT count(*) FROM journey.claim('r', at => '2026-02-02 11:29:59.999999');
 SELECT m.contact FROM journey.claim('r', at => '2026-02-02 11:30') c JOIN journey_state.message m USING (message_id) ORDER BY contact;
 SELECT contact, journey, status, end_reason FROM shop.runs WHERE journey IN ('defers', 'exits', 'briefly') ORDER BY contact;
 SELECT * FROM shop.broken();
+
+--
+-- What is put off until the morning, or belongs to a paused journey, keeps no place from what may go now
+--
+SELECT journey.create_channel('sms', 'smtp', '{"url": "smtp://localhost:2525", "from": "hi@shop.example", "address": "phone"}');
+SELECT journey.create_template('x', 'sms', '', 'Hello');
+SELECT count(journey.set_consent(id, 'sms', 'promotions', true, 'form', '2025-12-01')) FROM shop.customers;
+SELECT journey.create_quiet_hours('texts', '20:00', '09:00', channels => '{sms}', at => '2026-02-01');
+SET client_min_messages = warning;
+SELECT journey.create_journey('text', $$ ON CALL TOPIC promotions SEND sms x PRIORITY 90 EXPIRES '3 days'; $$, '2026-02-01');
+SELECT journey.create_journey('mail', $$ ON CALL TOPIC promotions SEND email m PRIORITY 10 EXPIRES '3 days'; $$, '2026-02-01');
+SELECT journey.activate(name) FROM unnest('{text,mail}'::text[]) name;
+RESET client_min_messages;
+SELECT count(journey.enroll('text', i, at => '2026-02-10 19:00')) FROM generate_series(11, 13) i;
+SELECT messages FROM journey.tick('2026-02-10 19:00');
+SELECT count(*) FROM journey.claim('r', 1000, at => '2026-02-10 20:30') c WHERE channel = 'sms';
+SELECT count(journey.enroll('mail', 11, at => '2026-02-10 20:31'));
+SELECT messages FROM journey.tick('2026-02-10 20:31');
+SELECT m.contact, channel FROM journey.claim('r', at => '2026-02-10 20:32') c JOIN journey_state.message m USING (message_id, channel) WHERE m.decided_at > '2026-02-10' ORDER BY contact;
+-- in the morning there is no place for the text to 11; 12's goes before his mail
+SELECT count(journey.enroll('mail', 12, at => '2026-02-11 08:59'));
+SELECT messages FROM journey.tick('2026-02-11 08:59');
+SELECT m.contact, channel FROM journey.claim('r', at => '2026-02-11 09:00') c JOIN journey_state.message m USING (message_id, channel) WHERE m.decided_at > '2026-02-10' AND m.attempt = 1 ORDER BY contact;
+SELECT count(journey.enroll('text', 14, at => '2026-02-12 10:00'));
+SELECT messages FROM journey.tick('2026-02-12 10:00');
+SELECT journey.pause('text');
+SELECT count(journey.enroll('mail', 14, at => '2026-02-12 10:01'));
+SELECT messages FROM journey.tick('2026-02-12 10:01');
+SELECT m.contact, channel FROM journey.claim('r', at => '2026-02-12 10:02') c JOIN journey_state.message m USING (message_id, channel) WHERE m.decided_at > '2026-02-12' ORDER BY contact;
+SELECT journey.resume('text');
+SELECT count(*) FROM journey.claim('r', at => '2026-02-12 10:02:30') c JOIN journey_state.message m USING (message_id, channel) WHERE m.decided_at > '2026-02-12';
+SELECT contact, journey, status, lease_until, reason FROM shop.mail WHERE decided_at > '2026-02-10' ORDER BY contact, journey;
+SELECT * FROM shop.broken();
