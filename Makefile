@@ -116,7 +116,7 @@ OBJS = \
        src/engine/report.o src/engine/report_write.o src/engine/report_address.o src/engine/launcher.o src/engine/workers.o \
        src/engine/worker.o \
        src/gate/gate.o \
-       src/gate/consented.o src/gate/contacted.o src/gate/zone.o src/gate/local.o src/gate/quiet.o \
+       src/gate/consented.o src/gate/contacted.o src/gate/zone.o src/gate/local.o src/gate/quiet_rule.o src/gate/quiet.o \
        src/gate/choose.o src/gate/engagement.o src/gate/send_hours.o src/gate/send_time.o src/gate/send_times.o \
        src/gate/cap.o src/gate/cap_definition.o src/gate/cap_preview.o src/gate/slot.o src/gate/rival.o \
        src/gate/consent.o src/gate/consent_request.o src/gate/consent_import.o src/gate/preference.o src/gate/unsettled.o \

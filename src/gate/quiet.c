@@ -3,278 +3,29 @@
  * quiet.c
  *	  Quiet hours: times of the contact's day at which nothing is sent.
  *
- * A rule is about what the contact's clock shows: it is in force at an instant
- * when the time of day lies in [starts, ends), or in [starts, 24:00) or [00:00,
- * ends) where that crosses midnight, and the day on which the window starts is
- * one of its days.  So where the clock goes back, both hours it shows twice are
- * quiet, and where it jumps over the end, quiet hours end with the jump.  An
- * exception (action send) lifts all others while it is in force.
- *
- * Somebody who may be in several zones is spared in all of them, and a rule for
- * a country is kept for everybody who may be there; an exception is used only
- * by those who are certainly there.
+ * Nothing is remembered but the rules (quiet_rule.c): they are asked at the
+ * decision, when a deferral ends, and at the claim.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "nodes/value.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
 #include "gate/argument.h"
-#include "gate/check.h"
+#include "gate/quiet.h"
 #include "gate/zone.h"
 #include "measure/fraction.h"
-#include "plan.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_quiet_until);
 PG_FUNCTION_INFO_V1(pgj_sql_check_quiet_week);
-
-/* All rules repeat by the week; the clock may change in one of them. */
-#define MAX_SEARCH (INT64CONST(15) * USECS_PER_DAY)
-
-typedef enum QuietAction
-{
-	QUIET_DEFER,
-	QUIET_SKIP,
-	QUIET_SEND
-} QuietAction;
-
-typedef struct Names
-{
-	int n; /* -1: all */
-	char **name;
-} Names;
-
-typedef struct QuietRule
-{
-	char *name;
-	TimeADT starts;
-	TimeADT ends; /* not after starts: on the next day */
-	int days;	  /* bit 0: Monday */
-	Names channels;
-	Names topics;
-	Names countries;
-	QuietAction action;
-	Interval *jitter;
-} QuietRule;
-
-static Names
-read_names(MemoryContext context, uint64 row, int column)
-{
-	Names names = { -1, NULL };
-	MemoryContext old;
-	Datum *values;
-
-	if (pgj_row_null(row, column))
-		return names;
-	old = MemoryContextSwitchTo(context);
-	deconstruct_array(DatumGetArrayTypeP(pgj_row_value(row, column)), TEXTOID,
-					  -1, false, TYPALIGN_INT, &values, NULL, &names.n);
-	names.name = palloc_array(char *, names.n);
-	for (int i = 0; i < names.n; i++)
-		names.name[i] = TextDatumGetCString(values[i]);
-	MemoryContextSwitchTo(old);
-	return names;
-}
-
-static QuietAction
-action_of(const char *word)
-{
-	if (strcmp(word, "skip") == 0)
-		return QUIET_SKIP;
-	return strcmp(word, "send") == 0 ? QUIET_SEND : QUIET_DEFER;
-}
-
-/* Read the rules; outside SPI's memory. */
-static List *
-read_rules(const Site *site)
-{
-	static KeptPlan plan = {
-		.sql =
-			"SELECT q.name, q.starts, q.ends, "
-			"(SELECT pg_catalog.sum(1 OPERATOR(pg_catalog.<<) (d.n OPERATOR(pg_catalog.-) 1)::pg_catalog.int4)::pg_catalog.int4 "
-			"FROM unnest(ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun']) WITH ORDINALITY AS d (day, n) "
-			"WHERE d.day OPERATOR(pg_catalog.=) ANY (q.days)), "
-			"q.channels, q.topics, q.countries, q.action, q.jitter "
-			"FROM journey.quiet_hours AS q ORDER BY q.name"
-	};
-	MemoryContext context = CurrentMemoryContext;
-	List *rules = NIL;
-	Params params;
-	uint64 nrows;
-
-	SPI_connect();
-	pgj_params_init(&params, site, 0);
-	nrows = pgj_plan_execute(&plan, &params);
-	for (uint64 row = 0; row < nrows; row++)
-	{
-		QuietRule *rule = MemoryContextAlloc(context, sizeof(QuietRule));
-		MemoryContext old;
-
-		rule->name = pgj_row_text(context, row, 1);
-		rule->starts = DatumGetTimeADT(pgj_row_value(row, 2));
-		rule->ends = DatumGetTimeADT(pgj_row_value(row, 3));
-		rule->days = pgj_row_int4(row, 4, 0);
-		rule->channels = read_names(context, row, 5);
-		rule->topics = read_names(context, row, 6);
-		rule->countries = read_names(context, row, 7);
-		rule->action = action_of(pgj_row_text(context, row, 8));
-		rule->jitter = DatumGetIntervalP(pgj_row_copy(context, row, 9));
-		old = MemoryContextSwitchTo(context);
-		rules = lappend(rules, rule);
-		MemoryContextSwitchTo(old);
-	}
-	SPI_finish();
-	return rules;
-}
-
-static bool
-is_among(const Names *names, const char *name)
-{
-	for (int i = 0; i < names->n; i++)
-		if (strcmp(names->name[i], name) == 0)
-			return true;
-	return names->n < 0;
-}
-
-static bool
-applies(const QuietRule *rule, const Check *check)
-{
-	const Names *countries = &rule->countries;
-
-	if (!is_among(&rule->channels, check->request->channel) ||
-		!is_among(&rule->topics, check->request->topic))
-		return false;
-	if (countries->n < 0)
-		return true;
-	return rule->action == QUIET_SEND
-			   ? pgj_country_certainly(check->country, countries->n,
-									   countries->name)
-			   : pgj_country_possibly(check->country, countries->n,
-									  countries->name);
-}
-
-static List *
-applying(const List *rules, const Check *check)
-{
-	List *mine = NIL;
-	const ListCell *cell;
-
-	foreach (cell, rules)
-		if (applies(lfirst(cell), check))
-			mine = lappend(mine, lfirst(cell));
-	return mine;
-}
-
-static TimeADT
-time_of_day(Timestamp local)
-{
-	TimeADT time = local % USECS_PER_DAY;
-
-	return time < 0 ? time + USECS_PER_DAY : time;
-}
-
-static bool
-in_force(const QuietRule *rule, Timestamp local)
-{
-	TimeADT time = time_of_day(local);
-	int today = pgj_weekday(local);
-	int yesterday = (today + 6) % 7;
-
-	if (rule->starts < rule->ends)
-		return (rule->days & (1 << today)) != 0 && time >= rule->starts &&
-			   time < rule->ends;
-	return ((rule->days & (1 << today)) != 0 && time >= rule->starts) ||
-		   ((rule->days & (1 << yesterday)) != 0 && time < rule->ends);
-}
-
-/* The rules that forbid a message when a clock shows this; none if one lifts them. */
-static List *
-forbidding(const Check *check, Timestamp local)
-{
-	List *rules = NIL;
-	ListCell *cell;
-
-	foreach (cell, check->quiet)
-	{
-		QuietRule *rule = lfirst(cell);
-
-		if (!in_force(rule, local))
-			continue;
-		if (rule->action == QUIET_SEND)
-			return NIL;
-		rules = lappend(rules, rule);
-	}
-	return rules;
-}
-
-static bool
-is_quiet_in(const Check *check, pg_tz *zone, TimestampTz at)
-{
-	List *rules = forbidding(check, pgj_zone_local(zone, at));
-	bool quiet = rules != NIL;
-
-	list_free(rules);
-	return quiet;
-}
-
-/* The first zone in which it is quiet, or NULL. */
-static pg_tz *
-quiet_zone(const Check *check, TimestampTz at)
-{
-	for (int i = 0; i < check->zones->n; i++)
-		if (is_quiet_in(check, check->zones->zone[i], at))
-			return check->zones->zone[i];
-	return NULL;
-}
-
-/* When a rule next starts or ends in a zone, or its clock changes. */
-static TimestampTz
-next_boundary(const Check *check, pg_tz *zone, TimestampTz at)
-{
-	TimeADT time = time_of_day(pgj_zone_local(zone, at));
-	int64 least = USECS_PER_DAY - time; /* midnight: another weekday */
-	ListCell *cell;
-
-	foreach (cell, check->quiet)
-	{
-		QuietRule *rule = lfirst(cell);
-
-		if (rule->starts > time)
-			least = Min(least, rule->starts - time);
-		if (rule->ends > time)
-			least = Min(least, rule->ends - time);
-	}
-	return Min(at + least, pgj_zone_next_change(zone, at));
-}
-
-TimestampTz
-pgj_quiet_free(const Check *check, TimestampTz at)
-{
-	TimestampTz give_up = at + MAX_SEARCH;
-
-	if (check->quiet == NIL)
-		return at;
-	while (at <= give_up)
-	{
-		pg_tz *zone = quiet_zone(check, at);
-
-		if (zone == NULL)
-			return at;
-		at = next_boundary(check, zone, at);
-	}
-	return DT_NOEND;
-}
 
 /* In [0, 1), the same for a run's step whenever it is asked. */
 static double
@@ -312,39 +63,6 @@ add_jitter(const Site *site, const Check *check, TimestampTz at,
 	return at;
 }
 
-void
-pgj_check_zones(Check *check)
-{
-	static const char *const words[] = { "contact", "country", "shop",
-										 "default" };
-	const Zones *zones = check->zones;
-	StringInfo out;
-
-	if (check->zones_in_evidence)
-		return;
-	check->zones_in_evidence = true;
-	out = pgj_check_evidence(check, "time_zone");
-	appendStringInfo(out, "{\"from\": \"%s\", \"names\": [",
-					 words[zones->source]);
-	for (int i = 0; i < zones->n; i++)
-	{
-		appendStringInfoString(out, i == 0 ? "" : ", ");
-		escape_json(out, pg_get_timezone_name(zones->zone[i]));
-	}
-	appendStringInfoChar(out, ']');
-	if (check->country != NULL)
-	{
-		appendStringInfoString(out, ", \"country\": ");
-		escape_json(out, check->country);
-	}
-	if (zones->ignored != NULL)
-	{
-		appendStringInfoString(out, ", \"ignored\": ");
-		escape_json(out, zones->ignored);
-	}
-	appendStringInfoChar(out, '}');
-}
-
 /* The rules in force in any zone, without repetition, in the order of names. */
 static List *
 forbidding_anywhere(const Check *check)
@@ -353,8 +71,9 @@ forbidding_anywhere(const Check *check)
 
 	for (int i = 0; i < check->zones->n; i++)
 		rules = list_concat_unique_ptr(
-			rules, forbidding(check, pgj_zone_local(check->zones->zone[i],
-													check->request->at)));
+			rules,
+			pgj_quiet_forbidding(check, pgj_zone_local(check->zones->zone[i],
+													   check->request->at)));
 	return rules;
 }
 
@@ -427,12 +146,12 @@ pgj_quiet_check(const Site *site, GateStage stage, Check *checks, int n)
 
 	if (pgj_check_count_open(checks, n) == 0)
 		return;
-	rules = read_rules(site);
+	rules = pgj_quiet_read(site);
 	for (int i = 0; rules != NIL && i < n; i++)
 	{
 		if (!checks[i].open || checks[i].transactional)
 			continue;
-		checks[i].quiet = applying(rules, &checks[i]);
+		checks[i].quiet = pgj_quiet_applying(rules, &checks[i]);
 		if (checks[i].quiet != NIL)
 			judge(site, &checks[i]);
 	}
@@ -513,7 +232,7 @@ refuse_if_always(const List *rules, const char *channel, const char *topic,
 	Check check = { .request = &request, .zones = &zones };
 
 	check.country = country[0] == '\0' ? NULL : country;
-	check.quiet = applying(rules, &check);
+	check.quiet = pgj_quiet_applying(rules, &check);
 	if (!TIMESTAMP_IS_NOEND(pgj_quiet_free(&check, 0)))
 		return;
 	ereport(
@@ -535,7 +254,7 @@ refuse_if_always(const List *rules, const char *channel, const char *topic,
 Datum
 pgj_sql_check_quiet_week(PG_FUNCTION_ARGS)
 {
-	List *rules = read_rules(pgj_site());
+	List *rules = pgj_quiet_read(pgj_site());
 	List *channels = mentioned(rules, offsetof(QuietRule, channels));
 	List *topics = mentioned(rules, offsetof(QuietRule, topics));
 	List *countries = mentioned(rules, offsetof(QuietRule, countries));

@@ -23,6 +23,7 @@
 #include "utils/builtins.h"
 #include "utils/formatting.h"
 #include "utils/hsearch.h"
+#include "utils/json.h"
 
 #include "box.h"
 #include "gate/check.h"
@@ -387,6 +388,39 @@ pgj_zones_of_contacts(const Site *site, const Datum *contacts,
 	pgj_zones_find(site, read.requests, n);
 	for (int i = 0; i < n; i++)
 		zones[i] = read.requests[i].zones;
+}
+
+void
+pgj_check_zones(Check *check)
+{
+	static const char *const words[] = { "contact", "country", "shop",
+										 "default" };
+	const Zones *zones = check->zones;
+	StringInfo out;
+
+	if (check->zones_in_evidence)
+		return;
+	check->zones_in_evidence = true;
+	out = pgj_check_evidence(check, "time_zone");
+	appendStringInfo(out, "{\"from\": \"%s\", \"names\": [",
+					 words[zones->source]);
+	for (int i = 0; i < zones->n; i++)
+	{
+		appendStringInfoString(out, i == 0 ? "" : ", ");
+		escape_json(out, pg_get_timezone_name(zones->zone[i]));
+	}
+	appendStringInfoChar(out, ']');
+	if (check->country != NULL)
+	{
+		appendStringInfoString(out, ", \"country\": ");
+		escape_json(out, check->country);
+	}
+	if (zones->ignored != NULL)
+	{
+		appendStringInfoString(out, ", \"ignored\": ");
+		escape_json(out, zones->ignored);
+	}
+	appendStringInfoChar(out, '}');
 }
 
 /* journey._is_timezone(name text) returns boolean */
