@@ -180,14 +180,15 @@ write_prior(const Site *site, const HourCounts *sum, TimestampTz at)
 static void
 refresh(const Site *site, TimestampTz at)
 {
-	static KeptPlan rates = { .sql = "SELECT journey._refresh_engagement($1)" };
+	Oid types[1] = { TIMESTAMPTZOID };
+	Datum values[1] = { TimestampTzGetDatum(at) };
 	HourCounts sum;
-	Params params;
 
+	/* about all contacts, so not a matter for plan.c; locks out another refresh */
 	SPI_connect();
-	pgj_params_init(&params, site, 0);
-	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(at));
-	(void) pgj_plan_execute(&rates, &params); /* locks out another refresh */
+	if (SPI_execute_with_args("SELECT journey._refresh_engagement($1)", 1,
+							  types, values, NULL, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not learn how contacts respond");
 	SPI_finish();
 
 	memset(&sum, 0, sizeof(sum));
