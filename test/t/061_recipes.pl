@@ -133,6 +133,21 @@ my %expect = (
 		is(shop($_[0], q{SELECT count(*), bool_and(decided_at BETWEEN '2026-05-26 09:00' AND '2026-05-27 09:00') FROM journey_state.message WHERE template = 'news'}),
 			'40|t', 'best_channel: everybody gets one within a day');
 	},
+	as_often_as_wanted => sub {
+		# 1 to 10 click nine of ten; 11 to 20 did so in April and have stopped; 21 to 30 click one of four; of 31 nothing is known
+		shop($_[0], $got . q{
+			SELECT shop.got(i, 'email', start + d * interval '1 day', CASE WHEN (i <= 10 AND d < 9) OR (i BETWEEN 11 AND 20 AND start < '2026-05-01' AND d < 9) OR (i > 20 AND d % 4 = 0)
+					THEN interval '2 hours' END)
+			FROM generate_series(1, 30) i, generate_series(0, 9) d, unnest('{2026-04-05 08:00, 2026-05-08 08:00}'::timestamptz[]) start;
+			SELECT journey.tick('2026-05-31');
+			SELECT journey.refresh_engagement('2026-05-31');
+			SELECT journey.track(i, 'news_ready', '{}', '2026-06-01 09:00'::timestamptz + d * interval '1 day') FROM generate_series(1, 31) i, generate_series(0, 6) d;
+			SELECT journey.replay('2026-06-08', assume_sent => true);
+		});
+		is(shop($_[0], q{SELECT string_agg(DISTINCT format('%s-%s %s', (contact - 1) / 10 * 10 + 1, (contact - 1) / 10 * 10 + 10, n), E'\n')
+			FROM (SELECT contact, count(*) AS n FROM journey_state.message WHERE template = 'daily_news' GROUP BY 1) m}), "1-10 5\n11-20 1\n21-30 3\n31-40 3",
+			'as_often_as_wanted: five to those who click, one to those who stopped, three to others');
+	},
 	win_back_capped => sub {
 		# a segment looks at who is in it when it is made, which is now; sixty days after January 1, 2037, it is March 2, a Monday
 		shop($_[0], $got . q{
