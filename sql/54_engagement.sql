@@ -66,6 +66,9 @@ BEGIN
 		SELECT m.contact, m.channel, m.message_id, m.claimed_at
 		FROM journey_state.message AS m
 		WHERE m.claimed_at > $1 - interval '60 days' AND m.claimed_at <= $1 AND m.slice < $2 AND m.status IN ('claimed', 'sent')
+			-- nothing is handed over once it has expired
+			AND m.decided_at <= $1 AND m.decided_at > $1 - interval '60 days' - greatest(interval '31 days',
+				current_setting('pg_journey.message_expiry', true)::interval, (SELECT max(t.duration) FROM journey.step AS t WHERE t.kind = 'send'))
 	), clicked AS (
 		SELECT s.contact, s.message_id FROM sent AS s
 		JOIN response AS a ON a.contact = s.contact AND a.message_id = s.message_id::text AND a.at >= s.claimed_at
@@ -108,7 +111,7 @@ DECLARE
 	in_first bigint;
 BEGIN
 	SELECT count(DISTINCT m.contact) INTO in_first FROM journey_state.message AS m
-		WHERE m.slice = 0 AND m.claimed_at > _refresh_engagement.at - interval '60 days' AND m.claimed_at <= _refresh_engagement.at;
+		WHERE m.slice = 0 AND m.decided_at > _refresh_engagement.at - interval '60 days' AND m.decided_at <= _refresh_engagement.at;
 	IF in_first * slices > 10000 THEN
 		slices := ceil(10000.0 / in_first);
 	END IF;
