@@ -115,7 +115,7 @@ AS $body$
 		WHEN 'expired' THEN format('it was of use until %s', ($2 ->> 'expires_at')::timestamptz)
 		WHEN 'capped' THEN (
 			SELECT string_agg(
-				format('cap %s allows %s%s', k.cap ->> 'name', k.cap ->> 'limit', coalesce(' in ' || d.per, ' in a ' || d.calendar, ''))
+				format('cap %s allows %s%s', (k.cap ->> 'name') || coalesce(' for class ' || (k.cap ->> 'class'), ' for topic ' || (k.cap ->> 'topic'), ''), k.cap ->> 'limit', coalesce(' in ' || d.per, ' in a ' || d.calendar, ''))
 				|| coalesce((
 					SELECT ', ' || string_agg(
 						CASE WHEN $6 ? m.id THEN

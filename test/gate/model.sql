@@ -223,7 +223,7 @@ $$;
 CREATE FUNCTION model.go_on(who bigint, about text, run_key text, step_no integer, now timestamptz) RETURNS void LANGUAGE sql AS $$
 	INSERT INTO model.sending (contact, journey, key, no, ghost, state, due, since, expires_at)
 	SELECT r.contact, r.journey, r.key, p.no, r.ghost, 'waiting', now + p.wait, now + p.wait, now + p.wait + p.expires
-	FROM model.run r JOIN model.step p USING (journey) WHERE r.contact = who AND r.journey = about AND r.key = run_key AND p.no = step_no
+	FROM model.run r JOIN model.step p USING (journey) WHERE NOT r.exited AND r.contact = who AND r.journey = about AND r.key = run_key AND p.no = step_no
 $$;
 CREATE FUNCTION model.leave(who bigint, about text, now timestamptz) RETURNS void LANGUAGE sql AS $$
 	-- a run that is over is exited only for a message that could still go
@@ -295,7 +295,7 @@ CREATE FUNCTION model.wrong_until(s model.sending, expected timestamptz, found t
 $$;
 -- What is due and was not asked.
 CREATE FUNCTION model.missed(now timestamptz) RETURNS void LANGUAGE sql AS $$
-	SELECT model.complain(format('not asked by %s: %s', now, to_jsonb(s))) FROM model.sending s
+	SELECT model.complain(format(E'not asked by %s: %s\n%s', now, to_jsonb(s), (SELECT string_agg(format('  %s %s %s', x.at, x.what, x.detail), E'\n') FROM journey.explain(s.contact) x))) FROM model.sending s
 	WHERE s.due <= now AND s.state IN ('waiting', 'deferred')
 $$;
 

@@ -96,7 +96,7 @@ shop(
 	)
 	SELECT * FROM went WHERE at IS NOT NULL});
 my $n = shop('follow', 'SELECT count(*) FROM shop.raw');
-is($n, $ENV{PGJ_RETAIL_FULL} ? 18532 : 4588, "$n orders");
+is($n, $ENV{PGJ_RETAIL_FULL} ? 18532 : 4330, "$n orders");
 my $followed = same('follow', 'follow-up');
 is(shop('follow', q{SELECT verdict, reason, count(*) FROM journey_state.verdict GROUP BY 1, 2 ORDER BY 1}),
 	"sent||$followed\nwithheld|capped|" . ($n - $followed), 'every order was asked about once, and the others were capped');
