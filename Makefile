@@ -136,7 +136,7 @@ SQL_PARTS = \
              sql/00_header.sql sql/10_contact.sql sql/15_state.sql sql/16_maintain.sql sql/20_capture.sql \
              sql/24_flip.sql sql/25_segment.sql sql/26_membership.sql sql/26_rfm.sql sql/27_segment_site.sql sql/28_segment_read.sql \
              sql/30_script.sql sql/40_engine.sql sql/42_worker.sql sql/50_gate.sql sql/51_cap.sql \
-             sql/52_quiet.sql \
+             sql/52_quiet.sql sql/52_country_zone.sql \
              sql/53_suppression.sql \
              sql/54_engagement.sql \
              sql/60_outbox.sql \

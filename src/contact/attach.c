@@ -232,7 +232,7 @@ grant_to_owner(Oid owner)
 		"GRANT USAGE ON SCHEMA journey TO %s;"
 		"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA journey TO %s;"
 		"REVOKE INSERT, UPDATE, DELETE ON journey.site FROM %s;"
-		"REVOKE INSERT, UPDATE, DELETE ON journey.statute FROM %s;"
+		"REVOKE INSERT, UPDATE, DELETE ON journey.statute, journey.country_zone FROM %s;"
 		"REVOKE ALL ON journey.site_token FROM %s;"
 		"GRANT SELECT (issued_at) ON journey.site_token TO %s;"
 		"GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA journey TO %s;"

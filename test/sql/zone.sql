@@ -76,3 +76,9 @@ SELECT journey.set_timezone('{Europe/London,NULL}', 'US');
 SELECT journey.set_timezone('{Europe/London}', '');
 SELECT journey.set_timezone('{Europe/London}', NULL);
 SELECT journey.set_timezone('{Europe/London}', repeat('x', 61));
+
+-- those of the tz database, where none are set
+SELECT count(*) FROM journey.country_zone, unnest(zones) AS z WHERE NOT journey._is_timezone(z);
+SELECT journey.set_country_timezones('2026-01-02') AS added, journey.set_country_timezones('2026-01-02') AS again;
+SELECT country, zones, set_at FROM journey.timezone WHERE country IN ('*', 'US', 'US-FL', 'GB', 'ES', 'JP', 'UA') ORDER BY country;
+DELETE FROM journey.country_zone;
