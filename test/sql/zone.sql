@@ -78,7 +78,7 @@ SELECT journey.set_timezone('{Europe/London}', NULL);
 SELECT journey.set_timezone('{Europe/London}', repeat('x', 61));
 
 -- those of the tz database, where none are set
-SELECT count(*) FROM journey.country_zone, unnest(zones) AS z WHERE NOT journey._is_timezone(z);
+SELECT count(*) < 20 AS server_knows_nearly_all FROM journey.country_zone, unnest(zones) AS z WHERE NOT journey._is_timezone(z);
 SELECT journey.set_country_timezones('2026-01-02') AS added, journey.set_country_timezones('2026-01-02') AS again;
 SELECT country, zones, set_at FROM journey.timezone WHERE country IN ('*', 'US', 'US-FL', 'GB', 'ES', 'JP', 'UA') ORDER BY country;
 DELETE FROM journey.country_zone;
