@@ -5,6 +5,7 @@
 \set QUIET on
 RESET SESSION AUTHORIZATION;
 SELECT journey.detach() \g /dev/null
+SELECT journey.attach('shop.customers', country => 'land', owner => 'shop');
 SELECT journey.attach('shop.customers', key => 'id', email => 'email', phone => 'phone', timezone => 'tz', country => 'country', owner => 'shop') \g /dev/null
 SET SESSION AUTHORIZATION shop;
 \set QUIET off
