@@ -45,8 +45,8 @@ SELECT journey.activate(name) FROM unnest(ARRAY['hold_thanks', 'hold_cart', 'hol
 
 -- a case was opened, and not closed since
 SELECT journey.create_segment('open_case', $$
-  (SELECT max(o.at) FROM journey_state.event o WHERE o.contact = c.id AND o.name = 'case_opened')
-  > COALESCE((SELECT max(d.at) FROM journey_state.event d WHERE d.contact = c.id AND d.name = 'case_closed'), '-infinity')
+  (SELECT max(o.at) FROM journey_state.event o WHERE o.contact = c.id AND o.name = 'case_opened' AND o.at <= now())
+  > COALESCE((SELECT max(d.at) FROM journey_state.event d WHERE d.contact = c.id AND d.name = 'case_closed' AND d.at <= now()), '-infinity')
 $$);
 SELECT journey.create_hold('open_case', segment => 'open_case');
 SELECT journey.create_hold('wake_up', journey => 'hold_wake_up', lasting => '30 days', action => 'skip', classes => '{promotional}');

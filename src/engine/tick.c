@@ -30,6 +30,7 @@
 #include "engine/batch.h"
 #include "engine/engine.h"
 #include "engine/source.h"
+#include "gate/gate.h"
 #include "pg_journey.h"
 #include "wakeup.h"
 
@@ -165,8 +166,8 @@ replay_timers(const Site *site, int slice, TimestampTz until, bool assume_sent,
 
 /*
  * Who enters and leaves segments is found out beforehand for the whole time,
- * many contacts at once; unless an expression asks who is in one, which must
- * find the memberships of its moment.
+ * many contacts at once; unless an expression or the gate asks who is in one,
+ * which must find the memberships of its moment.
  */
 void
 pgj_slice_replay(const Site *site, int slice, TimestampTz until,
@@ -176,7 +177,7 @@ pgj_slice_replay(const Site *site, int slice, TimestampTz until,
 
 	pgj_progress_load(site, slice, &progress);
 	pgj_events_to_timers(site, slice, &progress);
-	if (pgj_definitions(site)->asks_segments)
+	if (pgj_definitions(site)->asks_segments || pgj_gate_asks_segments(site))
 	{
 		TimestampTz last = DT_NOBEGIN;
 		TimestampTz at;

@@ -99,6 +99,9 @@ extern void pgj_gate_decide(const Site *site, GateStage stage,
  */
 extern bool pgj_gate_arbitrates(const Site *site);
 
+/* Does the gate ask who is in a segment? */
+extern bool pgj_gate_asks_segments(const Site *site);
+
 /* Append verdict rows for requests already decided. */
 typedef struct VerdictRow
 {

@@ -329,3 +329,21 @@ pgj_hold_check(const Site *site, GateStage stage, Check *checks, int n)
 		if (holdings[i] != NIL)
 			judge_holdings(&checks[i], holdings[i]);
 }
+
+bool
+pgj_gate_asks_segments(const Site *site)
+{
+	static KeptPlan plan = {
+		.sql =
+			"SELECT EXISTS (SELECT FROM journey.hold AS h WHERE h.segment IS NOT NULL)"
+	};
+	Params params;
+	bool asks;
+
+	SPI_connect();
+	pgj_params_init(&params, site, 0);
+	(void) pgj_plan_execute(&plan, &params);
+	asks = DatumGetBool(pgj_row_value(0, 1));
+	SPI_finish();
+	return asks;
+}
