@@ -275,7 +275,7 @@ BEGIN
 		'FROM journey_state.event AS s WHERE s.contact = c.%1$I AND s.name = ''sent'' AND s.at > COALESCE((SELECT max(e.at) FROM journey_state.event AS e'
 		' WHERE e.contact = c.%1$I AND e.name IN (%2$s) AND e.properties ->> ''machine'' IS DISTINCT FROM ''true''), ''-infinity'')',
 		contact_key, COALESCE(events, 'NULL'));
-	predicate := pg_catalog.format('(SELECT min(s.at) %1$s) <= now() - interval %2$L AND (SELECT count(*) %1$s) >= %3$s', unanswered, after, messages);
+	predicate := pg_catalog.format('(SELECT min(s.at) %1$s) <= %4$s - interval %2$L AND (SELECT count(*) %1$s) >= %3$s', unanswered, after, messages, 'now()');
 
 	is_there := EXISTS (SELECT FROM journey.hold AS h WHERE h.name OPERATOR(pg_catalog.=) create_sunset.name AND h.sunset);
 	IF NOT is_there AND EXISTS (SELECT FROM journey.hold AS h WHERE h.name OPERATOR(pg_catalog.=) create_sunset.name) THEN
