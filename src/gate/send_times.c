@@ -21,11 +21,13 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "append.h"
 #include "clock.h"
 #include "gate/check.h"
 #include "gate/refresh.h"
@@ -262,6 +264,11 @@ pgj_engagement_maintain(const Site *site, TimestampTz at)
 	SavedUser saved;
 
 	if (superuser_arg(GetSessionUserId()) || superuser())
+		return;
+
+	/* the worker must not wait for a session that is at it, or left it open */
+	if (!ConditionalLockRelationOid(pgj_state_relation("engagement_prior"),
+									ShareRowExclusiveLock))
 		return;
 	saved = pgj_become_owner(site);
 	if (!is_fresh(site, at))

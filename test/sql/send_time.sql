@@ -37,7 +37,7 @@ SELECT count(journey.track(c.id, CASE shop.dice('name' || c.id || '-' || i, 9) W
 		+ CASE WHEN shop.dice('usual' || c.id || '-' || i, 3) = 0 THEN shop.dice('any' || c.id || '-' || i, 24) ELSE shop.dice('own' || c.id, 24) END * interval '1 hour') AT TIME ZONE c.tz))
 	FROM shop.customers c, generate_series(1, 30) i WHERE i <= c.id % 31;
 SELECT journey.refresh_engagement('2026-03-01');
-INSERT INTO journey.quiet_hours VALUES ('night', '21:30', '08:00', '{mon,tue,wed,thu,fri,sat,sun}', NULL, NULL, NULL, 'defer', '0', '2026-01-01');
+SELECT journey.create_quiet_hours('night', '21:30', '08:00');
 
 -- the same in plain SQL: visits by local hour
 CREATE VIEW shop.visit AS
