@@ -4,7 +4,7 @@
 # make installcheck, with PG_CONFIG naming the server.  The targets of the first
 # half make their own throw-away installation and need no PostgreSQL yet.
 
-SANDBOX_TARGETS = help check check-% demo bench bench-% crash crash-sabotage gate-model segments segments-sabotage consent-race fuzz format format-check lint
+SANDBOX_TARGETS = help check check-% demo bench bench-% crash crash-sabotage gate-model gate-sabotage segments segments-sabotage consent-race fuzz format format-check lint
 
 GOALS = $(or $(MAKECMDGOALS),all)
 ifeq ($(filter-out $(SANDBOX_TARGETS),$(GOALS)),)
@@ -19,11 +19,12 @@ help:
 	@echo 'On Debian 12, installing packages as needed, in a throw-away installation:'
 	@echo 'make demo             a year of a real shop in a minute'
 	@echo 'make check            every test'
-	@echo 'make check-SUITE      one suite: house unit regress isolation tap fuzz segments gate-model crash sabotage segments-sabotage'
+	@echo 'make check-SUITE      one suite: house unit regress isolation tap fuzz segments gate-model crash sabotage segments-sabotage gate-sabotage'
 	@echo 'make crash            kill and recover for CYCLES=200 cycles'
 	@echo 'make crash-sabotage   prove that it notices faults planted on purpose'
 	@echo 'make gate-model       random histories against a model of the gate for CYCLES=300 cycles; SEED=n'
 	@echo 'make consent-race     withdrawals of consent against claims, RACES=100000 times'
+	@echo 'make gate-sabotage    prove that the tests of the gate notice faults planted on purpose'
 	@echo 'make segments         random segments against plain SQL for CYCLES=500 cycles; SEED=n'
 	@echo 'make segments-sabotage prove that it notices faults planted on purpose'
 	@echo 'make fuzz             run the fuzz targets for SECONDS=60 each'
@@ -54,6 +55,9 @@ crash-sabotage:
 
 gate-model:
 	@GATE_CYCLES=$(or $(CYCLES),300) test/run.sh gate-model
+
+gate-sabotage:
+	@test/gate/sabotage.sh $(CYCLES)
 
 segments:
 	@SEGMENT_CYCLES=$(or $(CYCLES),500) test/run.sh segments

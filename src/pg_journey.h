@@ -49,7 +49,9 @@
 /*
  * Faults planted on purpose, for the tests to prove that they would notice.  1, 2:
  * gate.c.  3: a predicate's last condition on time is forgotten (boundary.c).
- * 4: its last watch is (trace.c).  5: updates mark no old rows (mark.c).
+ * 4: its last watch is (trace.c).  5: updates mark no old rows (mark.c).  6: caps
+ * are counted without the slice's lock (intake.c).  7: reports lock slices in no order
+ * (report.c).
  */
 #ifndef PGJ_SABOTAGE
 #define PGJ_SABOTAGE 0

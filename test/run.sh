@@ -12,6 +12,7 @@
 #	crash		CRASH_CYCLES (20)
 #	sabotage	faults planted on purpose, which the crash suite must find
 #	segments-sabotage	the same for the segments suite
+#	gate-sabotage	the same for the model and the load test of the gate
 #	consent-race	CONSENT_RACES (100000) of withdrawals against claims; a short run is in tap
 #
 # Prints "N passed, N failed" last; exits 1 when anything failed.  PGJ_TEST_DATA
@@ -22,7 +23,7 @@ set -uo pipefail
 # shellcheck source=tools/sandbox.sh
 . "$(dirname "$0")/../tools/sandbox.sh"
 
-all=(house unit regress isolation tap fuzz segments gate-model crash sabotage segments-sabotage)
+all=(house unit regress isolation tap fuzz segments gate-model crash sabotage segments-sabotage gate-sabotage)
 more=(consent-race)	# only by name
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=("${all[@]}")
@@ -107,6 +108,7 @@ suite_consent-race() {
 }
 
 suite_sabotage() { tap_suite "$root/test/crash/sabotage.sh"; }
+suite_gate-sabotage() { tap_suite "$root/test/gate/sabotage.sh"; }
 suite_segments-sabotage() { tap_suite "$root/test/segment/sabotage.sh"; }
 
 finish() {

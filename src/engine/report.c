@@ -209,7 +209,10 @@ lock_slices(const ReportSession *session)
 	for (int row = 0; row < n; row++)
 		slices[row] = DatumGetInt16(pgj_row_value(row, 1));
 	for (int i = 0; i < n; i++)
-		(void) pgj_slice_lock(session->site, slices[i], false);
+		(void) pgj_slice_lock(
+			session->site,
+			slices[PGJ_SABOTAGE == 7 && MyProcPid % 2 == 0 ? n - 1 - i : i],
+			false);
 	SPI_finish();
 }
 

@@ -22,7 +22,7 @@ CREATE TABLE model.frequency (contact bigint, channel text, topic text, calendar
 CREATE TABLE model.hold (name text PRIMARY KEY, journey text, lasting interval, action text, channels text[], topics text[], classes text[], except_journeys text[]);
 
 -- runs, and each message of theirs that a run has come to or will come to next
-CREATE TABLE model.run (contact bigint, journey text, key text, entered_at timestamptz NOT NULL, ghost boolean, exited boolean NOT NULL DEFAULT false,
+CREATE TABLE model.run (contact bigint, journey text, key text, entered_at timestamptz NOT NULL, ghost boolean, exited boolean NOT NULL DEFAULT false, capped boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (contact, journey, key));
 CREATE TABLE model.sending (id bigint GENERATED ALWAYS AS IDENTITY, contact bigint, journey text, key text, no integer, ghost boolean NOT NULL,
 	state text NOT NULL,		-- waiting, deferred, pending, handed, over
@@ -108,7 +108,7 @@ $$;
 CREATE FUNCTION model.competes(k model.cap, s model.sending, o model.sending, stage text, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
 	SELECT o.id <> s.id AND NOT o.ghost AND model.counts(k, o) AND CASE o.state
 		WHEN 'handed' THEN true
-		WHEN 'pending' THEN o.expires_at > now AND (mine < its OR mine = its AND (stage = 'decide' OR (o.since, o.id) < (s.since, s.id)))
+		WHEN 'pending' THEN o.expires_at > now AND o.due <= now + k.look_ahead AND NOT (SELECT r.exited FROM model.run r WHERE (r.contact, r.journey, r.key) = (o.contact, o.journey, o.key)) AND (mine < its OR mine = its AND (stage = 'decide' OR (o.since, o.id) < (s.since, s.id)))
 		WHEN 'deferred' THEN o.due <= now + k.look_ahead AND model.obeys(k, o) AND (mine < its OR mine = its AND (o.since, o.id) < (s.since, s.id))
 		WHEN 'waiting' THEN o.due > now AND o.due <= now + k.look_ahead AND model.obeys(k, o) AND mine < its
 		ELSE false END
@@ -223,7 +223,7 @@ $$;
 CREATE FUNCTION model.go_on(who bigint, about text, run_key text, step_no integer, now timestamptz) RETURNS void LANGUAGE sql AS $$
 	INSERT INTO model.sending (contact, journey, key, no, ghost, state, due, since, expires_at)
 	SELECT r.contact, r.journey, r.key, p.no, r.ghost, 'waiting', now + p.wait, now + p.wait, now + p.wait + p.expires
-	FROM model.run r JOIN model.step p USING (journey) WHERE NOT r.exited AND r.contact = who AND r.journey = about AND r.key = run_key AND p.no = step_no
+	FROM model.run r JOIN model.step p USING (journey) WHERE NOT r.exited AND NOT r.capped AND r.contact = who AND r.journey = about AND r.key = run_key AND p.no = step_no
 $$;
 CREATE FUNCTION model.leave(who bigint, about text, now timestamptz) RETURNS void LANGUAGE sql AS $$
 	-- a run that is over is exited only for a message that could still go
@@ -249,7 +249,8 @@ BEGIN
 		handed_at = CASE WHEN stage = 'claim' AND compare.verdict = 'sent' THEN now END
 	WHERE m.id = s.id;
 	IF compare.reason = 'capped' AND compare.verdict = 'withheld' AND (SELECT capped = 'exit' FROM model.step p WHERE p.journey = s.journey AND p.no = s.no) THEN
-		UPDATE model.run r SET exited = true WHERE (r.contact, r.journey, r.key) = (s.contact, s.journey, s.key);
+		-- it goes no further; what it has sent before may still go
+		UPDATE model.run r SET capped = true WHERE (r.contact, r.journey, r.key) = (s.contact, s.journey, s.key);
 		UPDATE model.sending m SET state = 'over' WHERE (m.contact, m.journey, m.key) = (s.contact, s.journey, s.key) AND m.state IN ('waiting', 'deferred');
 	END IF;
 END

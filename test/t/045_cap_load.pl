@@ -1,7 +1,9 @@
 # Frequency caps under load: 8 callers track events, tick and claim at once, on
 # 50 hot contacts and three journeys.  A cap that is counted without a lock
 # passes on cold contacts and fails on hot ones, so the test also asserts that
-# they were hot: most messages must have been withheld by the cap.
+# they were hot: most messages must have been withheld by the cap.  What relays take
+# they report, many slices at a time, so that locks in no order would deadlock.
+# PGJ_CAP_TRANSACTIONS=n for each caller; 125000 make a million decisions.
 use strict;
 use warnings;
 use PostgreSQL::Test::Cluster;
@@ -51,7 +53,15 @@ SELECT * FROM journey.tick();
 },
 		'045_claim@2' => qq{
 SELECT journey.open_relay('r' || :client_id, '$token');
-SELECT count(*) FROM journey.claim('r' || :client_id, 100);
+SELECT coalesce(array_agg(message_id), '{}')::text AS ids, coalesce(array_agg(attempt), '{}')::text AS attempts FROM journey.claim('r' || :client_id, 100) \\gset
+SELECT journey.report('r' || :client_id, ids, attempts, array_fill('sent'::text, ARRAY[cardinality(ids)]), array_fill('250'::text, ARRAY[cardinality(ids)]), array_fill(''::text, ARRAY[cardinality(ids)]))
+	FROM (SELECT ':ids'::bigint[] AS ids, ':attempts'::integer[] AS attempts) AS g WHERE ids <> '{}';
+},
+		# receipts of many slices at once
+		'045_receipt@2' => qq{
+SELECT journey.open_relay('r' || :client_id, '$token');
+SELECT journey.report('r' || :client_id, array_agg(m.message_id), array_agg(m.attempt), array_agg('delivered'::text), array_agg(''::text), array_agg(''::text))
+	FROM (SELECT message_id, attempt FROM journey_state.message WHERE claimed_at IS NOT NULL LIMIT 40) AS m HAVING count(*) > 0;
 },
 	});
 shop('SELECT * FROM journey.tick()') while shop('SELECT count(*) FROM journey._due(clock_timestamp()) WHERE due') > 0;
@@ -65,6 +75,7 @@ is(shop('SELECT count(DISTINCT contact) FROM journey_state.message WHERE claimed
 	'50', 'every contact got something');
 cmp_ok(shop("SELECT count(*) FROM journey_state.verdict WHERE reason = 'capped'"), '>',
 	shop("SELECT 3 * count(*) FROM journey_state.message"), 'the contacts were hot: the cap withheld most messages');
+diag(shop("SELECT count(*) || ' decisions' FROM journey_state.verdict WHERE stage = 'decide'"));
 is(shop('SELECT law || violations FROM journey.check() WHERE violations > 0'), '', 'every law holds');
 
 done_testing();

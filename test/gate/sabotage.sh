@@ -1,0 +1,44 @@
+#!/bin/bash
+# The tests of the gate must fail on builds with a fault planted on purpose: no
+# second look at consent, caps that count nothing (the model finds both), caps counted
+# without a lock, locks in no order (the load test does).
+# Usage: test/gate/sabotage.sh [CYCLES]; TAP output.
+set -uo pipefail
+# shellcheck source=tools/sandbox.sh
+. "$(dirname "$0")/../../tools/sandbox.sh"
+
+cycles=${1:-12}
+failed=0
+n=0
+echo 1..4
+sandbox_make gate
+trap sandbox_remove EXIT
+if ! sandbox_build >"$sandbox/build.log" 2>&1; then
+	cat "$sandbox/build.log"
+	exit 1
+fi
+for fault in 1 2 6 7; do
+	n=$((n + 1))
+	rm -f "$sandbox"/src/pg_journey.so "$sandbox"/src/src/{gate,engine}/*.o
+	if ! sandbox_build COPT="-DPGJ_SABOTAGE=$fault" >"$sandbox/build.log" 2>&1; then
+		cat "$sandbox/build.log"
+		echo "not ok $n - the sabotaged build $fault does not build"
+		failed=1
+		continue
+	fi
+	if [ "$fault" -le 2 ]; then
+		as_user env PG_CONFIG="$PG_CONFIG" TESTDIR="$sandbox/model" SEED="${SEED:-1}" "$sandbox/src/test/gate/run.sh" "$cycles" >"$sandbox/gate.log" 2>&1
+		found=$(grep -c '^# MISMATCH: contact' "$sandbox/gate.log")
+	else
+		as_user make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck REGRESS= ISOLATION= PROVE_FLAGS=-v PROVE_TESTS=test/t/045_cap_load.pl >"$sandbox/gate.log" 2>&1
+		found=$(cat "$sandbox/gate.log" "$sandbox"/src/tmp_check*/log/regress_log_045_cap_load 2>/dev/null | grep -cE '^not ok|deadlock detected|duplicate key')
+	fi
+	if [ "$found" -gt 0 ]; then
+		echo "ok $n - sabotage $fault is caught"
+	else
+		tail -n 40 "$sandbox/gate.log"
+		echo "not ok $n - sabotage $fault is not caught"
+		failed=1
+	fi
+done
+exit $failed
