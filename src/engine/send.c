@@ -83,6 +83,7 @@ fill_request(const Sending *s, const Work *work, GateRequest *request)
 	request->key = run->key;
 	request->entered_at = run->entered_at;
 	request->ghost = run->ghost;
+	request->assume_sent = s->batch->assume_sent;
 	request->since = was_put_off ? run->send_since : request->at;
 	request->timed = was_put_off && run->send_timed;
 	request->expires_at = expiry_of(s->step, request->since);

@@ -101,10 +101,11 @@ extern void pgj_duplicate_check(const Site *site, GateStage stage,
 								Check *checks, int n);
 
 /*
- * At the end of GATE_CLAIM: enter what goes into the ledger of addresses, or
+ * At the end: enter what is handed over into the ledger of addresses, or
  * withhold it as pgj_duplicate_check does, or make it busy.
  */
-extern void pgj_ledger_take(const Site *site, Check *checks, int n);
+extern void pgj_ledger_take(const Site *site, GateStage stage, Check *checks,
+							int n);
 
 /* Defer or withhold, with reason "quiet_hours", what comes in quiet hours. */
 extern void pgj_quiet_check(const Site *site, GateStage stage, Check *checks,

@@ -216,8 +216,8 @@ pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 		if (PGJ_SABOTAGE != 2)
 			pgj_cap_check(site, stage, checks, n);
 	}
-	if (stage == GATE_CLAIM)
-		pgj_ledger_take(site, checks, n);
+	if (stage != GATE_ENTRY)
+		pgj_ledger_take(site, stage, checks, n);
 
 	for (int i = 0; i < n; i++)
 	{

@@ -67,6 +67,7 @@ typedef struct GateRequest
 	const char *key;		/* of the run */
 	TimestampTz entered_at; /* beginning of the run; not at GATE_CLAIM */
 	bool ghost;				/* asked only to know: leaves nothing behind */
+	bool assume_sent;		/* a replay: handed over when it is decided */
 	const char *exited;		/* by what the run was ended; NULL: it was not */
 	TimestampTz since;		/* when the run came to the SEND */
 	bool timed;				/* its best time has been chosen before */

@@ -24,6 +24,8 @@
  * others have inserted and not committed, so his insert has no conflict to wait
  * for.  The lock is let go at once, not at the end of the transaction.
  *
+ * A replay that assumes every message sent takes the row at GATE_DECIDE.
+ *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
@@ -192,8 +194,16 @@ content_of(const GateRequest *request)
 					request->send->template, request->key);
 }
 
+/* Is it handed over now, if it is let go? */
+static bool
+takes_address(GateStage stage, const Check *check)
+{
+	return stage == GATE_CLAIM ||
+		   (check->request->assume_sent && !check->request->ghost);
+}
+
 static int
-collect(Check *checks, int n, Entry **entries)
+collect(GateStage stage, bool take, Check *checks, int n, Entry **entries)
 {
 	int nentries = 0;
 
@@ -204,7 +214,8 @@ collect(Check *checks, int n, Entry **entries)
 	{
 		Entry *entry = &(*entries)[nentries];
 
-		if (!asks_address(&checks[i]))
+		if (!asks_address(&checks[i]) ||
+			(take && !takes_address(stage, &checks[i])))
 			continue;
 		entry->check = &checks[i];
 		entry->address =
@@ -310,10 +321,10 @@ pointers_to(Entry *entries, int n)
 }
 
 static void
-check_address(const Site *site, Check *checks, int n)
+check_address(const Site *site, GateStage stage, Check *checks, int n)
 {
 	Entry *entries;
-	int nentries = collect(checks, n, &entries);
+	int nentries = collect(stage, false, checks, n, &entries);
 
 	if (nentries == 0)
 		return;
@@ -329,7 +340,7 @@ void
 pgj_duplicate_check(const Site *site, GateStage stage, Check *checks, int n)
 {
 	check_other_channel(site, checks, n);
-	check_address(site, checks, n);
+	check_address(site, stage, checks, n);
 }
 
 /* -------- taking a row of the ledger -------- */
@@ -505,10 +516,10 @@ take_entries(const Site *site, Entry **entries, int n)
 }
 
 void
-pgj_ledger_take(const Site *site, Check *checks, int n)
+pgj_ledger_take(const Site *site, GateStage stage, Check *checks, int n)
 {
 	Entry *entries;
-	int nleft = collect(checks, n, &entries);
+	int nleft = collect(stage, true, checks, n, &entries);
 	Entry **left = pointers_to(entries, nleft);
 	Entry **firsts = palloc_array(Entry *, Max(nleft, 1));
 	Entry **first_of = palloc_array(Entry *, Max(nleft, 1));

@@ -112,3 +112,9 @@ SET SESSION AUTHORIZATION shop;
 SELECT count(*) FROM journey_state.address_message;
 SELECT journey.maintain('2026-03-31 10:02:30');
 SELECT address, at FROM journey_state.address_message ORDER BY at, address;
+-- a replay that assumes messages sent takes the address as well
+UPDATE shop.customers SET email = 'three@shop.example' WHERE id IN (7, 8, 9);
+SELECT count(journey.track(c, 'news', '{"k": "r"}', '2026-04-01 10:00')) FROM unnest('{7,8,9}'::bigint[]) c;
+SELECT messages FROM journey.replay('2026-04-01 12:00', assume_sent => true);
+SELECT name, verdict, reason, count(*) FROM shop.verdicts WHERE contact IN (7, 8, 9) GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+SELECT content LIKE 'news%' AS news, contact IN (7, 8, 9) AS contact FROM journey_state.address_message WHERE address = 'three@shop.example' ORDER BY content;
