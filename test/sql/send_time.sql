@@ -155,3 +155,4 @@ SELECT count(*) > 0 AS some FROM journey.claim('r1', at => '2026-04-10 16:00');
 SELECT n_events AS before FROM journey.send_times('2026-04-20') WHERE contact = '10' AND day_kind = 'weekday' \gset
 SELECT journey.track(10, 'visit', '{}', '2026-04-10 16:00'), journey.track(10, 'visit', '{}', '2026-04-10 16:29:59'), journey.track(10, 'visit', '{}', '2026-04-10 16:30') \g /dev/null
 SELECT n_events - :before AS more FROM journey.send_times('2026-04-20') WHERE contact = '10' AND day_kind = 'weekday';
+SELECT law, violations, example FROM journey.check('2026-04-10 17:00') WHERE violations > 0;
