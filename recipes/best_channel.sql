@@ -4,8 +4,8 @@
  * Of the channels by which somebody can be reached, BEST OF takes the one on which
  * that customer is most likely to click: by the customer's own clicks of the last
  * month and, as long as there are few of those, by everybody's.  AT BEST TIME waits,
- * for at most a day, for the hour in which the customer usually responds; while
- * nothing is known of anybody's hours, the message goes at once.
+ * for at most a day, for the hour in which the customer usually responds; as long as
+ * nothing is known of anybody's hours, for ten in the morning.
  *
  * Both are learned once a day by journey.maintain(), or by journey.refresh_engagement().
  *

@@ -219,6 +219,8 @@ BEGIN
 			CASE t.step_no WHEN 0 THEN format('the run ended: %s', CASE WHEN t.cause LIKE 'event journey.%' THEN journey.event_words(substr(t.cause, length('event ') + 1)) ELSE t.cause END)
 				ELSE format('step %s: %s', t.step_no, replace(s.kind, '_', ' '))
 					|| CASE s.kind WHEN 'send' THEN format(' %s %s', coalesce(s.channel, array_to_string(s.channels, ' or ')), s.template)
+						WHEN 'wait_until' THEN coalesce(' ' || to_char(s.local_time, 'HH24:MI:SS') || coalesce(' on ' || (
+							SELECT string_agg((ARRAY['mon', 'tue', 'wed', 'thu', 'fri', 'sat', 'sun'])[n], ', ' ORDER BY n) FROM unnest(s.local_days) AS n), ''), '')
 						WHEN 'wait' THEN ' ' || s.duration || coalesce(' since last ' || journey.event_words(s.since_event), '')
 						WHEN 'wait_for' THEN coalesce(' ' || journey.event_words(s.event), '') || ' for at most ' || s.duration ELSE '' END
 					|| coalesce(' <<' || s.label || '>>', '') || format(' (%s)', t.cause) END

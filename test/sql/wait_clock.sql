@@ -58,6 +58,7 @@ SELECT events, steps FROM journey.tick('2027-01-01 09:00:01+00');
 SELECT due_at FROM journey_state.timer WHERE due_at > '2027-01-01';
 SELECT steps FROM journey.tick('2027-01-04 08:59:59+00');
 SELECT steps FROM journey.tick('2027-01-04 09:00:00+00');
+SELECT at, detail FROM journey.explain(8, 'clock2') WHERE what = 'step';
 
 -- a contact's zone counts as it is on arrival; one that is none, and no zone: UTC, or the shop's
 UPDATE shop.customers SET tz = 'CET' WHERE id = 9;
