@@ -116,7 +116,8 @@ CREATE FUNCTION model.competes(k model.cap, s model.sending, o model.sending, st
 $$;
 -- Does it still take a place at t, if what waits goes now, or at its time, or not at all?
 CREATE FUNCTION model.takes_place(k model.cap, o model.sending, now timestamptz, t timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT CASE o.state WHEN 'handed' THEN model.in_window(k, o.handed_at, t) WHEN 'pending' THEN model.in_window(k, now, t) AND t < o.expires_at
+	SELECT CASE o.state WHEN 'handed' THEN model.in_window(k, o.handed_at, t) WHEN 'pending' THEN t < o.expires_at AND CASE WHEN k.calendar IS NULL THEN model.in_window(k, greatest(now, o.due), t)
+			ELSE t AT TIME ZONE k.zone < date_trunc(k.calendar, greatest(now, o.due) AT TIME ZONE k.zone) + ('1 ' || k.calendar)::interval END
 		ELSE t < greatest(now, o.due) + interval '1 minute' END
 $$;
 -- The bounds for a message: each cap it obeys, for each of the zones if it goes by the calendar, its quota, and what the contact wants himself.
@@ -141,7 +142,7 @@ CREATE FUNCTION model.full_at(s model.sending, stage text, now timestamptz, t ti
 $$;
 -- The first instant at which all of them have a place.  It is one at which something ends.
 CREATE FUNCTION model.next_place(s model.sending, stage text, now timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
-	WITH used AS (SELECT k, CASE o.state WHEN 'handed' THEN o.handed_at ELSE now END AS at, o
+	WITH used AS (SELECT k, CASE o.state WHEN 'handed' THEN o.handed_at ELSE greatest(now, o.due) END AS at, o
 		FROM model.bounds(s) k, model.sending o WHERE o.contact = s.contact AND model.competes(k, s, o, stage, now)),
 	candidate AS (
 		SELECT CASE WHEN (k).calendar IS NULL THEN at + (k).per ELSE (date_trunc((k).calendar, at AT TIME ZONE (k).zone) + ('1 ' || (k).calendar)::interval) AT TIME ZONE (k).zone END AS t FROM used
