@@ -89,6 +89,12 @@ typedef struct Offer
 	char *recipient;
 } Offer;
 
+/*
+ * Read the next rows of the outbox after the progress, which moves on to the last
+ * of them.
+ */
+extern int pgj_claim_read(Claim *claim, Offer **offers, int limit);
+
 extern void pgj_offer_withhold(Offer *offer, const char *reason);
 extern void pgj_offer_park(Offer *offer, const char *reason, const char *error);
 
