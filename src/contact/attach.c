@@ -327,13 +327,16 @@ static void
 readopt_state(Attachment *a)
 {
 	static const char *const tables[] = {
-		"capture_error",  "consent",	  "consent_log", "consent_request",
-		"conversion",	  "frequency",	  "enrollment",	 "event",
-		"event_key",	  "exposure",	  "held",		 "mark",
-		"membership",	  "message",	  "outbox",		 "progress",
-		"segment_change", "segment_scan", "receipt",	 "refusal",
-		"relay",		  "slice",		  "suppression", "timer",
-		"transition",	  "verdict"
+		"address_message", "soft_bounce",	 "suppressed_contact",
+		"capture_error",   "consent",		 "consent_log",
+		"consent_request", "conversion",	 "frequency",
+		"enrollment",	   "event",			 "event_key",
+		"exposure",		   "held",			 "mark",
+		"membership",	   "message",		 "outbox",
+		"progress",		   "segment_change", "segment_scan",
+		"receipt",		   "refusal",		 "relay",
+		"slice",		   "suppression",	 "timer",
+		"transition",	   "verdict"
 	};
 	Oid namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
 	Oid existing = pgj_schema_owner(PGJ_STATE_SCHEMA);
