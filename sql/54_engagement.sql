@@ -55,6 +55,7 @@ SET search_path = pg_catalog, pg_temp
 AS $body$
 #variable_conflict use_column
 BEGIN
+	PERFORM journey._require_plain_state();
 	RETURN QUERY
 	WITH response AS (
 		SELECT e.contact, e.at, e.properties ->> 'message_id' AS message_id

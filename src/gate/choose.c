@@ -167,7 +167,10 @@ pgj_channel_check(const Site *site, GateStage stage, Check *checks, int n)
 	{
 		const GateSend *send = checks[i].request->send;
 
-		if (!checks[i].open || send == NULL || send->nchannels == 0)
+		if (send == NULL || send->nchannels == 0)
+			continue;
+		checks[i].request->channel = send->channels[0];
+		if (!checks[i].open)
 			continue;
 		choices[nchoices].check = &checks[i];
 		choices[nchoices].options = palloc0_array(Option, send->nchannels);

@@ -125,6 +125,18 @@ RESET SESSION AUTHORIZATION;
 SELECT journey.refresh_engagement('2026-06-25');
 SELECT count(*) FROM journey.send_times('2026-06-25');
 SELECT count(*) FROM journey.engagement('2026-06-25');
+-- what the owner could make run is not run by a superuser
+\set VERBOSITY terse
+SET SESSION AUTHORIZATION shop;
+ALTER TABLE journey_state.engagement_prior RENAME TO real_prior;
+CREATE VIEW journey_state.engagement_prior AS TABLE journey_state.real_prior;
+RESET SESSION AUTHORIZATION;
+SELECT count(*) FROM journey.engagement('2026-06-25');
+SELECT count(*) FROM journey.engagement_counts('2026-06-25');
+SELECT count(*) FROM journey.frequency_curve('email', '2026-06-25');
+DROP VIEW journey_state.engagement_prior;
+ALTER TABLE journey_state.real_prior RENAME TO engagement_prior;
+\set VERBOSITY default
 -- maintain() learns once a day, but not in a superuser's session
 SELECT journey.maintain('2026-06-26 12:00', '1 day');
 SELECT DISTINCT at FROM journey_state.engagement_prior;
