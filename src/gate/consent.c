@@ -80,10 +80,10 @@ pgj_consent_lock(const Site *site, Datum *contacts, Datum *channels, int n,
 {
 	static KeptPlan plan = {
 		.sql =
-			"SELECT FROM unnest($1, $2) AS r (contact, channel) "
-			"JOIN journey_state.consent AS k ON k.contact = r.contact "
+			"SELECT FROM unnest($1, $2) AS r (contact, channel) CROSS JOIN LATERAL ("
+			"SELECT FROM journey_state.consent AS k WHERE k.contact = r.contact "
 			"AND (r.channel OPERATOR(pg_catalog.=) '*' OR k.channel OPERATOR(pg_catalog.=) r.channel) "
-			"ORDER BY k.contact, k.channel, k.topic FOR UPDATE OF k"
+			"ORDER BY k.channel, k.topic OFFSET 0 FOR UPDATE OF k) AS l"
 	};
 	Params params;
 
