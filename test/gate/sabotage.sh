@@ -31,7 +31,7 @@ for fault in 1 2 6 7; do
 		found=$(grep -c '^# MISMATCH: contact' "$sandbox/gate.log")
 	else
 		as_user make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck REGRESS= ISOLATION= PROVE_FLAGS=-v PROVE_TESTS=test/t/045_cap_load.pl >"$sandbox/gate.log" 2>&1
-		found=$(cat "$sandbox/gate.log" "$sandbox"/src/tmp_check*/log/regress_log_045_cap_load 2>/dev/null | grep -cE '^not ok|deadlock detected|duplicate key')
+		found=$(cat "$sandbox/gate.log" "$sandbox"/src/tmp_check*/log/*045_cap_load* 2>/dev/null | grep -cE '^not ok|deadlock detected|duplicate key')
 	fi
 	if [ "$found" -gt 0 ]; then
 		echo "ok $n - sabotage $fault is caught"

@@ -26,7 +26,7 @@ CREATE TABLE shop.customers (id bigint PRIMARY KEY, email text);
 INSERT INTO shop.customers SELECT i, 'c' || i || '@shop.example' FROM generate_series(1, 50) i;
 RESET SESSION AUTHORIZATION;
 CREATE EXTENSION pg_journey;
-SELECT journey.attach('shop.customers', email => 'email', owner => 'shop', slices => 4);
+SELECT journey.attach('shop.customers', email => 'email', owner => 'shop', slices => 16);
 SQL
 my $token = shop('SELECT journey.issue_site_token()');
 shop(<<'SQL');
@@ -58,7 +58,7 @@ SELECT journey.report('r' || :client_id, ids, attempts, array_fill('sent'::text,
 	FROM (SELECT ':ids'::bigint[] AS ids, ':attempts'::integer[] AS attempts) AS g WHERE ids <> '{}';
 },
 		# receipts of many slices at once
-		'045_receipt@2' => qq{
+		'045_receipt@4' => qq{
 SELECT journey.open_relay('r' || :client_id, '$token');
 SELECT journey.report('r' || :client_id, array_agg(m.message_id), array_agg(m.attempt), array_agg('delivered'::text), array_agg(''::text), array_agg(''::text))
 	FROM (SELECT message_id, attempt FROM journey_state.message WHERE claimed_at IS NOT NULL LIMIT 40) AS m HAVING count(*) > 0;
