@@ -51,7 +51,8 @@
  * gate.c.  3: a predicate's last condition on time is forgotten (boundary.c).
  * 4: its last watch is (trace.c).  5: updates mark no old rows (mark.c).  6: caps
  * are counted without the slice's lock (intake.c).  7: reports lock slices in no order
- * (report.c).
+ * (report.c).  8: a claim does not look at what others enter into the ledger of
+ * addresses (ledger.c).
  */
 #ifndef PGJ_SABOTAGE
 #define PGJ_SABOTAGE 0

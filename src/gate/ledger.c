@@ -50,6 +50,7 @@
 #include "append.h"
 #include "gate/check.h"
 #include "guc.h"
+#include "pg_journey.h"
 #include "plan.h"
 
 /* the object of that name is the table itself; nobody else locks it so */
@@ -438,10 +439,12 @@ insert_entries(const Site *site, Entry **entries, int n)
 		index_open(RelationGetPrimaryKeyIndex(ledger), AccessShareLock);
 	int nfree = 0;
 
-	LockDatabaseObject(RelationRelationId, id, LEDGER_LOCK_PART, ExclusiveLock);
+	if (PGJ_SABOTAGE != 8)
+		LockDatabaseObject(RelationRelationId, id, LEDGER_LOCK_PART,
+						   ExclusiveLock);
 	for (int i = 0; i < n; i++)
 	{
-		if (is_there(ledger, index, entries[i]))
+		if (PGJ_SABOTAGE != 8 && is_there(ledger, index, entries[i]))
 			be_busy(entries[i]);
 		else
 			entries[nfree++] = entries[i];
@@ -454,8 +457,9 @@ insert_entries(const Site *site, Entry **entries, int n)
 		fill_taken(&params, entries, nfree);
 		(void) pgj_plan_execute(&plan, &params);
 	}
-	UnlockDatabaseObject(RelationRelationId, id, LEDGER_LOCK_PART,
-						 ExclusiveLock);
+	if (PGJ_SABOTAGE != 8)
+		UnlockDatabaseObject(RelationRelationId, id, LEDGER_LOCK_PART,
+							 ExclusiveLock);
 	index_close(index, NoLock);
 	table_close(ledger, NoLock);
 }

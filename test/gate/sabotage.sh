@@ -1,7 +1,8 @@
 #!/bin/bash
 # The tests of the gate must fail on builds with a fault planted on purpose: no
 # second look at consent, caps that count nothing (the model finds both), caps counted
-# without a lock, locks in no order (the load test does).
+# without a lock, locks in no order, addresses taken without a look at who else takes them
+# (the load tests do).
 # Usage: test/gate/sabotage.sh [CYCLES]; TAP output.
 set -uo pipefail
 # shellcheck source=tools/sandbox.sh
@@ -10,14 +11,14 @@ set -uo pipefail
 cycles=${1:-12}
 failed=0
 n=0
-echo 1..4
+echo 1..5
 sandbox_make gate
 trap sandbox_remove EXIT
 if ! sandbox_build >"$sandbox/build.log" 2>&1; then
 	cat "$sandbox/build.log"
 	exit 1
 fi
-for fault in 1 2 6 7; do
+for fault in 1 2 6 7 8; do
 	n=$((n + 1))
 	rm -f "$sandbox"/src/pg_journey.so "$sandbox"/src/src/{gate,engine}/*.o
 	if ! sandbox_build COPT="-DPGJ_SABOTAGE=$fault" >"$sandbox/build.log" 2>&1; then
@@ -30,8 +31,10 @@ for fault in 1 2 6 7; do
 		as_user env PG_CONFIG="$PG_CONFIG" TESTDIR="$sandbox/model" SEED="${SEED:-1}" "$sandbox/src/test/gate/run.sh" "$cycles" >"$sandbox/gate.log" 2>&1
 		found=$(grep -c '^# MISMATCH: contact' "$sandbox/gate.log")
 	else
-		as_user make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck REGRESS= ISOLATION= PROVE_FLAGS=-v PROVE_TESTS=test/t/045_cap_load.pl >"$sandbox/gate.log" 2>&1
-		found=$(cat "$sandbox/gate.log" "$sandbox"/src/tmp_check*/log/*045_cap_load* 2>/dev/null | grep -cE '^not ok|deadlock detected|duplicate key')
+		load=045_cap_load
+		[ "$fault" -eq 8 ] && load=047_shared_address_load
+		as_user make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" installcheck REGRESS= ISOLATION= PROVE_FLAGS=-v PROVE_TESTS="test/t/$load.pl" >"$sandbox/gate.log" 2>&1
+		found=$(cat "$sandbox/gate.log" "$sandbox"/src/tmp_check*/log/*"$load"* 2>/dev/null | grep -cE '^not ok|deadlock detected|duplicate key')
 	fi
 	if [ "$found" -gt 0 ]; then
 		echo "ok $n - sabotage $fault is caught"
