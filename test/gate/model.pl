@@ -170,6 +170,39 @@ sub suppress
 	return;
 }
 
+# By contact: of all messages or of those that are not transactional.
+sub suppress_contact
+{
+	my $id = between(1, $contacts);
+	my $channel = pick('*', 'email');
+	if (chance(0.5))
+	{
+		my $scope = pick('all', 'promotional');
+		run("SELECT journey.unsuppress_contact($id, '$channel')");
+		run("SELECT journey.suppress_contact($id, 'test', '$channel', scope => '$scope', at => '$now')");
+		run("INSERT INTO model.suppressed_contact VALUES ($id, '$channel', '$scope') ON CONFLICT (contact, channel) DO UPDATE SET scope = excluded.scope");
+	}
+	else
+	{
+		run("SELECT journey.unsuppress_contact($id, '$channel')");
+		run("DELETE FROM model.suppressed_contact WHERE contact = $id AND channel = '$channel'");
+	}
+	return;
+}
+
+# How often a contact wants to hear.
+sub frequency
+{
+	my $id = between(1, $contacts);
+	my ($channel, $topic) = (pick('*', 'email'), pick('*', 'promotions'));
+	my $frequency = pick('all', 'daily', 'weekly', 'monthly');
+	my %calendar = (daily => 'day', weekly => 'week', monthly => 'month');
+	run("SELECT journey.set_frequency($id, '$channel', '$topic', '$frequency', 'test', at => '$now')");
+	run("DELETE FROM model.frequency WHERE contact = $id AND channel = '$channel' AND topic = '$topic'");
+	run("INSERT INTO model.frequency VALUES ($id, '$channel', '$topic', '$calendar{$frequency}')") if $frequency ne 'all';
+	return;
+}
+
 sub cap
 {
 	my $name = 'cap' . between(1, 3);
@@ -273,10 +306,12 @@ sub step
 		4 => sub { run("CALL model.claim('$now')"); },
 		2 => \&cap,
 		1 => sub { run("CALL model.stop($id, '$journey', '$now', '$how')"); },
-		1 => sub { consent($id, pick('email', 'sms'), pick('*', 'promotions', 'news'), pick('true', 'true', 'false')); },
+		2 => sub { consent($id, pick('email', 'sms'), pick('*', 'promotions', 'news'), pick('true', 'false')); },
 		1 => \&suppress,
 		1 => sub { address($id); },
 		1 => sub { zone($id); },
+		(does('suppress_contact') ? (0.7 => \&suppress_contact) : ()),
+		(does('set_frequency') ? (1 => \&frequency) : ()),
 		(does('create_quiet_hours') ? (2 => \&quiet, 0.5 => \&zones_of) : ()),
 		0.2 => sub { run("DELETE FROM shop.customers WHERE id = $id"); },
 		0.5 => sub { run("INSERT INTO shop.customers VALUES ($id, 'c$id\@shop.example', '+44200000000$id') ON CONFLICT DO NOTHING"); },
