@@ -96,26 +96,26 @@ AS $$ SELECT CASE WHEN counts IS NULL THEN obeys WHEN '*' = ANY (counts) THEN NU
 REVOKE ALL ON FUNCTION journey._counted(text[], text[]) FROM PUBLIC;
 COMMENT ON FUNCTION journey._counted(text[], text[]) IS 'internal: the scope that a cap counts';
 
-CREATE FUNCTION journey._check_window(per interval, longest interval)
+CREATE FUNCTION journey._check_window(what text, per interval, longest interval)
 RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	IF per <= interval '0' OR per > longest THEN
-		RAISE EXCEPTION 'per must be longer than nothing and at most %', CASE WHEN longest = interval '10 years' THEN '10 years' ELSE longest::text END
+		RAISE EXCEPTION '% must be longer than nothing and at most %', what, CASE WHEN longest = interval '10 years' THEN '10 years' ELSE longest::text END
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 	-- an interval may be positive as a whole and lead back all the same
 	IF extract(year FROM per) < 0 OR extract(month FROM per) < 0 OR extract(day FROM per) < 0
 		OR extract(hour FROM per) < 0 OR extract(minute FROM per) < 0 OR extract(second FROM per) < 0 THEN
-		RAISE EXCEPTION 'per must not mix signs'
+		RAISE EXCEPTION '% must not mix signs', what
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION journey._check_window(interval, interval) FROM PUBLIC;
-COMMENT ON FUNCTION journey._check_window(interval, interval) IS 'internal: refuses the length of a window that is none';
+REVOKE ALL ON FUNCTION journey._check_window(text, interval, interval) FROM PUBLIC;
+COMMENT ON FUNCTION journey._check_window(text, interval, interval) IS 'internal: refuses the length of a window that is none';
 
 CREATE FUNCTION journey._make_cap(name text, max_messages integer, per interval, calendar text, channels text[], topics text[], classes text[], journeys text[], countries text[],
 	counts_channels text[], counts_topics text[], counts_classes text[], counts_journeys text[], engagement text, overrides text[], look_ahead interval, at timestamptz)
@@ -142,7 +142,7 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 	IF (per IS NULL) = (calendar IS NULL) THEN
-		RAISE EXCEPTION 'either per or calendar must be given'
+		RAISE EXCEPTION 'a cap needs per or calendar, and not both'
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'per => ''7 days'' is a window that rolls, calendar => ''week'' the week of the contact''s calendar.';
 	END IF;
@@ -150,7 +150,7 @@ BEGIN
 		RAISE EXCEPTION 'calendar must be day, week or month'
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	PERFORM journey._check_window(per, '10 years');
+	PERFORM journey._check_window('per', per, '10 years');
 	IF look_ahead < interval '0' OR look_ahead > interval '31 days' THEN
 		RAISE EXCEPTION 'look_ahead must not be negative and at most 31 days'
 			USING ERRCODE = 'invalid_parameter_value';
@@ -189,10 +189,11 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	made CONSTANT journey.cap := journey._make_cap(name, max_messages, per, calendar, channels, topics, classes, journeys, countries,
+		counts_channels, counts_topics, counts_classes, counts_journeys, engagement, overrides, look_ahead, at);
 BEGIN
-	INSERT INTO journey.cap AS k
-	SELECT (journey._make_cap(name, max_messages, per, calendar, channels, topics, classes, journeys, countries,
-		counts_channels, counts_topics, counts_classes, counts_journeys, engagement, overrides, look_ahead, at)).*
+	INSERT INTO journey.cap AS k VALUES (made.*)
 	ON CONFLICT ON CONSTRAINT cap_pkey DO UPDATE SET max_messages = EXCLUDED.max_messages, per = EXCLUDED.per, calendar = EXCLUDED.calendar,
 		channels = EXCLUDED.channels, topics = EXCLUDED.topics, classes = EXCLUDED.classes, journeys = EXCLUDED.journeys, countries = EXCLUDED.countries,
 		counts_channels = EXCLUDED.counts_channels, counts_topics = EXCLUDED.counts_topics, counts_classes = EXCLUDED.counts_classes, counts_journeys = EXCLUDED.counts_journeys,
@@ -226,6 +227,7 @@ BEGIN
 		RAISE EXCEPTION 'gap must not be null'
 			USING ERRCODE = 'null_value_not_allowed';
 	END IF;
+	PERFORM journey._check_window('gap', gap, '10 years');
 	PERFORM journey.create_cap(name, 1, gap, NULL, channels, topics, classes, journeys, countries,
 		counts_channels, counts_topics, counts_classes, counts_journeys, engagement, overrides, look_ahead, at);
 END
@@ -268,7 +270,8 @@ BEGIN
 	END IF;
 	IF NOT (share >= 0 AND share < 1) THEN
 		RAISE EXCEPTION 'share must be at least 0 and less than 1'
-			USING ERRCODE = 'invalid_parameter_value';
+			USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'It is a part of the cap''s places: 0.5 is half of them.';
 	END IF;
 	PERFORM FROM journey.cap AS k WHERE k.name = create_quota.cap FOR KEY SHARE;
 	IF NOT FOUND THEN
@@ -320,7 +323,7 @@ BEGIN
 		RAISE EXCEPTION 'max_entries must not be negative'
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	PERFORM journey._check_window(per, '10 years');
+	PERFORM journey._check_window('per', per, '10 years');
 	PERFORM journey._check_list('journeys', journeys, ARRAY(SELECT j.name FROM journey.journey AS j WHERE j.status <> 'dropped'), 'Create it with journey.create_journey() first; it need not be active.');
 	INSERT INTO journey.entry_cap AS k VALUES (create_entry_cap.name, create_entry_cap.max_entries, create_entry_cap.per, create_entry_cap.journeys, create_entry_cap.at)
 	ON CONFLICT ON CONSTRAINT entry_cap_pkey DO UPDATE SET max_entries = EXCLUDED.max_entries, per = EXCLUDED.per, journeys = EXCLUDED.journeys, created_at = EXCLUDED.created_at;

@@ -26,6 +26,7 @@
 #include "contact/site.h"
 #include "gate/argument.h"
 #include "gate/check.h"
+#include "outbox/address.h"
 #include "pg_journey.h"
 #include "plan.h"
 
@@ -134,6 +135,23 @@ check_time(TimestampTz at)
 }
 
 /*
+ * The gate asks about an address only if it can be sent to, so a suppression
+ * of anything else would be taken and never match.
+ */
+static void
+check_address(Datum value)
+{
+	char *address = TextDatumGetCString(value);
+
+	if (!pgj_address_is_email(address) && !pgj_address_is_phone(address))
+		ereport(
+			ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			errmsg("\"%s\" is not an address", address),
+			errhint(
+				"Write it as it is sent to, without name or blanks: ann@example.com, or +447700900003. journey.suppress_contact() is by contact."));
+}
+
+/*
  * journey.suppress(channel text, address text, reason text, at timestamptz,
  *					scope text)
  */
@@ -157,6 +175,7 @@ pgj_sql_suppress(PG_FUNCTION_ARGS)
 	pgj_refuse_superuser(site);
 	check_time(PG_GETARG_TIMESTAMPTZ(3));
 	check_scope(PG_GETARG_DATUM(4));
+	check_address(PG_GETARG_DATUM(1));
 	saved = pgj_become_owner(site);
 	SPI_connect();
 	pgj_require_channel(site, PG_GETARG_DATUM(0));

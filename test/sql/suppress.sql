@@ -82,6 +82,10 @@ SELECT v.contact, v.verdict, v.reason, v.evidence->'suppression' AS suppression 
 SELECT journey.suppress('email', 'x@shop.example', 'x', '2026-01-01', 'some');
 SELECT journey.suppress('email', 'x@shop.example', 'x', 'infinity');
 SELECT journey.suppress('email', NULL, 'x');
+-- what is never sent to would be suppressed in vain
+SELECT journey.suppress('email', ' c5@shop.example', 'x');
+SELECT journey.suppress('email', 'Cleo <c5@shop.example>', 'x');
+SELECT journey.suppress('sms', '07700 900003', 'x');
 SELECT journey.suppress_contact(NULL::bigint, 'x');
 SELECT journey.suppress_contact(1, 'x', 'pigeon');
 SELECT journey.suppress_contact(1, 'x', scope => 'none');
