@@ -134,18 +134,35 @@ go_ahead(const Forecast *f)
 	collect(f, behind, last_id);
 }
 
+/*
+ * Also an error, such as a cancel, must not leave the subtransaction open: the
+ * session could not leave it by any command.
+ */
 static void
 go_ahead_and_back(const Forecast *f)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	go_ahead(f);
+	PG_TRY();
+	{
+		go_ahead(f);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	if (error != NULL)
+		ReThrowError(error);
 }
 
 /*

@@ -68,5 +68,11 @@ CREATE VIEW shop.happened AS
 SELECT * FROM journey.forecast('0 hours', '2026-01-05');
 SELECT * FROM journey.forecast('2 years', '2026-01-05');
 SELECT * FROM journey.forecast('1 hour', 'infinity');
+
+-- an error on the way leaves the session as any error does
+CREATE FUNCTION shop.stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'stop'; END $$;
+CREATE TRIGGER stop BEFORE INSERT ON journey_state.progress EXECUTE FUNCTION shop.stop();
+SELECT * FROM journey.forecast('1 hour', '2026-01-08');
+DROP TRIGGER stop ON journey_state.progress;
 RESET SESSION AUTHORIZATION;
 SELECT * FROM journey.forecast('1 hour', '2026-01-08');
