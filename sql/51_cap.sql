@@ -351,7 +351,7 @@ COMMENT ON FUNCTION journey.drop_entry_cap(text) IS 'removes an entry cap';
 
 CREATE FUNCTION journey._contact_zones(contacts text[])
 RETURNS TABLE (contact text, zone text)
-LANGUAGE C STABLE PARALLEL UNSAFE
+LANGUAGE C STABLE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_contact_zones';
 REVOKE ALL ON FUNCTION journey._contact_zones(text[]) FROM PUBLIC;

@@ -417,7 +417,7 @@ is_there(Relation ledger, Relation index, const Entry *entry)
 							   InvalidOid, index->rd_indcollation[i], F_TEXTEQ,
 							   CStringGetTextDatum(values[i]));
 	InitDirtySnapshot(dirty);
-	scan = index_beginscan(ledger, index, &dirty, lengthof(key), 0);
+	scan = pgj_index_beginscan(ledger, index, &dirty, lengthof(key));
 	index_rescan(scan, key, lengthof(key), NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, slot);
 	index_endscan(scan);

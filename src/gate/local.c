@@ -20,6 +20,7 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
+#include "clock.h"
 #include "gate/zone.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_local_instant);
@@ -205,12 +206,23 @@ zone_argument(Datum name)
 	return zone;
 }
 
+/* Further out a time cannot be told from what comes after it. */
+static int64
+time_argument(int64 at)
+{
+	if (!pgj_time_in_range(at))
+		ereport(ERROR, errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				errmsg("time out of range"));
+	return at;
+}
+
 /* journey._local_instant(zone text, local timestamp) returns timestamptz */
 Datum
 pgj_sql_local_instant(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_TIMESTAMPTZ(pgj_zone_instant(zone_argument(PG_GETARG_DATUM(0)),
-										   PG_GETARG_TIMESTAMP(1)));
+	PG_RETURN_TIMESTAMPTZ(
+		pgj_zone_instant(zone_argument(PG_GETARG_DATUM(0)),
+						 time_argument(PG_GETARG_TIMESTAMP(1))));
 }
 
 /*
@@ -227,7 +239,8 @@ pgj_sql_local_next(PG_FUNCTION_ARGS)
 	if ((days & PGJ_ALL_DAYS) == 0)
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("no day is given"));
-	PG_RETURN_TIMESTAMPTZ(pgj_zone_next(&zones, PG_GETARG_TIMESTAMPTZ(1),
+	PG_RETURN_TIMESTAMPTZ(pgj_zone_next(&zones,
+										time_argument(PG_GETARG_TIMESTAMPTZ(1)),
 										PG_GETARG_TIMEADT(2), days));
 }
 
@@ -256,8 +269,8 @@ pgj_sql_local_period(PG_FUNCTION_ARGS)
 	if (zones.n == 0 || period == lengthof(words))
 		ereport(ERROR, errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				errmsg("no zone, or no period \"%s\"", word));
-	pgj_zone_period(&zones, PG_GETARG_TIMESTAMPTZ(2), (ZonePeriod) period,
-					&bounds[0], &bounds[1]);
+	pgj_zone_period(&zones, time_argument(PG_GETARG_TIMESTAMPTZ(2)),
+					(ZonePeriod) period, &bounds[0], &bounds[1]);
 	for (int i = 0; i < 2; i++)
 		values[i] = TimestampTzGetDatum(bounds[i]);
 	PG_RETURN_ARRAYTYPE_P(construct_array(values, 2, TIMESTAMPTZOID, 8,

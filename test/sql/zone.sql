@@ -60,6 +60,11 @@ FROM (VALUES
 ) AS v (z, p, a), journey._local_period(z::text[], p, a::timestamptz) AS b;
 SELECT journey._local_period('{UTC}', 'year', '2026-01-01');
 SELECT journey._local_period('{UTC,EST}', 'day', '2026-01-01');
+-- an end to the search, also where time ends
+SELECT journey._local_instant('UTC', 'infinity');
+SELECT journey._local_next('UTC', 'infinity', '09:00', 127);
+SELECT journey._local_period('{UTC}', 'day', 'infinity');
+SELECT journey._local_period('{UTC}', 'month', '-infinity');
 
 -- zones of countries
 SELECT journey.set_timezone('{Europe/London}', at => '2026-01-01');
