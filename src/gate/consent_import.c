@@ -127,10 +127,14 @@ reading_statement(FunctionCallInfo fcinfo, const Site *site)
 	if (name == NULL)
 		ereport(ERROR, errcode(ERRCODE_UNDEFINED_TABLE),
 				errmsg("relation with OID %u does not exist", relation));
-	/* at one time, a withdrawal is the last word */
+	/*
+	 * At one time, a withdrawal is the last word.  Keys are told apart by their
+	 * bytes, whatever collation the column has: a contact's rows stand together.
+	 */
 	return psprintf(
-		"SELECT %s, %s, %s, %s, %s FROM %s AS s ORDER BY 1, 2, 3 DESC",
+		"SELECT %s%s, %s, %s, %s, %s FROM %s AS s ORDER BY 1, 2, 3 DESC",
 		column_as(relation, NameStr(*PG_GETARG_NAME(1)), site->key_type, true),
+		site->key_type == TEXTOID ? " COLLATE pg_catalog.\"C\"" : "",
 		column_as(relation, NameStr(*PG_GETARG_NAME(4)), TIMESTAMPTZOID, false),
 		optional_column(fcinfo, 8, BOOLOID, "true"),
 		optional_column(fcinfo, 6, TEXTOID, "NULL::pg_catalog.text"),

@@ -97,6 +97,16 @@ SELECT journey.create_template('hello', channel => 'email', subject => 'Hello {{
 SELECT name, journey.set_consent(id, 'email', 'promotions', true, 'test', at => '2026-01-01') FROM shop.people WHERE length(id) <= 1000 ORDER BY name;
 SELECT journey.set_consent(repeat('z', 100000), 'email', 'promotions', true, 'test', at => '2026-01-01');
 SELECT journey.track(repeat('z', 100000), 'visited');
+-- a list whose collation thinks that two keys are one (if this server has such collations)
+DO $$ BEGIN
+  CREATE COLLATION shop.any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+  CREATE TABLE shop.list (person text COLLATE shop.any_case, at timestamptz);
+EXCEPTION WHEN feature_not_supported THEN
+  CREATE TABLE shop.list (person text, at timestamptz);
+END $$;
+INSERT INTO shop.list VALUES ('anna', '2025-01-01'), ('ANNA', '2025-01-02'), ('anna', '2025-01-03');
+SELECT * FROM journey.import_consent('shop.list', 'person', 'email', 'promotions', 'at', 'list') WHERE entries > 0;
+SELECT contact, at FROM journey_state.consent WHERE source = 'list' ORDER BY at;
 SELECT journey.create_journey('text', $$
   ON EVENT visited
   KEY c.id
