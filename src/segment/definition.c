@@ -475,6 +475,26 @@ refuse_used(int segment_id, const char *name)
 				errdetail("Used by %s.", pgj_result_text(0, 1)));
 }
 
+/* A hold without its segment would let go what it is there to hold. */
+static void
+refuse_held(const char *name)
+{
+	Args args = { 0 };
+
+	pgj_args_text(&args, name);
+	if (pgj_args_run(
+			"SELECT pg_catalog.string_agg(pg_catalog.format('hold \"%s\"', h.name), ', ' ORDER BY h.name)"
+			" FROM journey.hold AS h WHERE h.segment OPERATOR(pg_catalog.=) $1"
+			" HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0",
+			&args) > 0)
+		ereport(
+			ERROR, errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+			errmsg("segment \"%s\" is used by holds", name),
+			errdetail("Used by %s.", pgj_result_text(0, 1)),
+			errhint(
+				"Drop them first, with journey.drop_hold() or journey.drop_sunset()."));
+}
+
 /*
  * The holders of slices write memberships; none must be about to write one of
  * a segment that is gone.
@@ -495,6 +515,7 @@ pgj_sql_drop_segment(PG_FUNCTION_ARGS)
 	segment_id = find_segment(site, name).segment_id;
 	saved = pgj_segment_become_owner(site);
 	refuse_used(segment_id, name);
+	refuse_held(name);
 	pgj_become_caller(saved);
 	pgj_segment_delete_details(site, segment_id);
 

@@ -124,4 +124,5 @@ SELECT journey.create_hold('x', journey => 'promo', classes => '{transactional}'
 SELECT journey.create_hold('x', journey => 'promo', classes => '{}');
 SELECT journey.create_hold('two words', journey => 'promo');
 SELECT journey.drop_hold('nothing');
+SELECT journey.drop_segment('open_case');
 SELECT name, segment, journey, lasting, action, channels, topics, classes, except_journeys FROM journey.hold ORDER BY name;
