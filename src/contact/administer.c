@@ -215,7 +215,8 @@ grant_reading(Oid owner, const char *role)
 		"REVOKE ALL ON journey.site_token FROM %s;"
 		"GRANT SELECT (issued_at) ON journey.site_token TO %s;"
 		"GRANT EXECUTE ON FUNCTION journey._require_plain_state(), journey._diagram(integer),"
-		" journey._check_rfm_thresholds TO %s",
+		" journey._check_rfm_thresholds, journey._make_cap, journey._check_list, journey._check_window,"
+		" journey._counted, journey._contacts_of, journey._contact_zones TO %s",
 		role, role, role, role));
 	grant_functions(role, "p.provolatile OPERATOR(pg_catalog.<>) 'v'");
 	pgj_become_caller(saved);
