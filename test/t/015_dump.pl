@@ -42,12 +42,33 @@ SELECT journey.set_timezone('{Europe/London}', at => '2026-01-01');
 SELECT journey.create_quiet_hours('night', '21:00', '08:00', countries => '{US-FL}', at => '2026-01-01');
 EOC
 
+# what the gate goes by: definitions, and what contacts have said
+$as->($node, 'shop', <<'EOC');
+SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://localhost:2525", "from": "hi@shop.example"}');
+SELECT journey.create_topic('tips', 'educational');
+SELECT journey.create_cap('few', 3, '7 days', topics => '{tips,promotions}', look_ahead => '1 hour', at => '2026-01-01');
+SELECT journey.create_quota('few', 'promotional', share => 0.5);
+SELECT journey.create_entry_cap('at once', 2, journeys => '{j}');
+SELECT journey.create_hold('in_j', journey => 'j', lasting => '2 days', except_journeys => '{j}', at => '2026-01-01');
+SELECT journey.create_address_rule('allowed', 'info', 'shop.example');
+SELECT journey.set_engagement_event('visit', true);
+SELECT journey.set_consent(1, 'email', 'promotions', true, 'form', '2026-01-01', 'wording 7', '192.0.2.1');
+SELECT journey.withdraw_all(2, 'link', '2026-01-01');
+SELECT journey.set_frequency(1, 'email', '*', 'weekly', 'form', '2026-01-01');
+SELECT journey.suppress('email', 'c3@shop.example', 'manual', '2026-01-01');
+SELECT journey.suppress_contact(4, 'lawyer', at => '2026-01-01');
+INSERT INTO journey_state.soft_bounce VALUES ('email', 'c5@shop.example', 2, NULL, '2026-01-01');
+INSERT INTO journey_state.engagement_prior VALUES ('email', 2, 8, 100, '2026-01-01');
+EOC
+my $token = $as->($node, 'shop', "SELECT journey.request_consent(6, 'email', 'tips', 'form', at => '2026-01-01')");
+
 # segments: a table with a dropped column, a view, a link, a literal, one that needs another, renames
 $as->($node, 'shop', <<'EOC');
 SET search_path = shop;
 SELECT journey.create_segment('tea', $$ EXISTS (SELECT FROM orders o JOIN items i ON i.order_id = o.id WHERE o.customer_id = c.id AND i.sku = 'tea') $$, at => '2026-01-01');
 SELECT journey.create_segment('lapsed', $$ (SELECT max(r.at) FROM recent r WHERE r.customer_id = c.id) < now() - interval '90 days' $$, timezone => 'Europe/London', at => '2026-01-01');
 SELECT journey.create_segment('lapsed tea', $$ journey.in_segment(c.id, 'tea') AND journey.in_segment(c.id, 'lapsed') AND c.email IS NOT NULL $$, at => '2026-01-01');
+SELECT journey.create_sunset(at => '2026-01-01');
 ALTER TABLE shop.items RENAME COLUMN sku TO article;
 ALTER TABLE shop.orders RENAME TO purchases;
 ALTER TABLE shop.purchases RENAME TO orders;
@@ -112,6 +133,12 @@ for my $format ('custom', 'directory', 'plain')
 
 	is($as->($copies, 'shop', $found, $database), $found_before, "$format: the statements of segments find the same");
 	is($as->($copies, 'shop', $triggers, $database), $triggers_before, "$format: the tables are watched");
+
+	# consent is taken of a copy too, its record stays one, and no two of its rows have one number
+	is($as->($copies, 'shop', "SELECT journey.confirm_consent('$token', '2026-01-02')", $database), 'confirmed', "$format: a request is confirmed");
+	is($as->($copies, 'shop', 'SELECT count(*), count(DISTINCT consent_id) FROM journey_state.consent_log', $database), '3|3', "$format: consent goes on");
+	($rc, undef, $err) = $copies->psql($database, 'DELETE FROM journey_state.consent_log', extra_params => [ '-U', 'shop' ]);
+	like($err, qr/append only/, "$format: its record is append only");
 
 	# the shop's side goes on meanwhile
 	$as->($copies, 'app', "INSERT INTO shop.orders VALUES (3, 3, '2026-01-03')", $database);
