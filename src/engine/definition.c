@@ -203,6 +203,7 @@ load_send(Definitions *definitions, Version *version, Step *step, uint64 row)
 	step->capped_within = copy_interval(row, 21);
 	step->best_time_within = copy_interval(row, 22);
 	step->also = DatumGetBool(pgj_row_value(row, 23));
+	step->other_channels = DatumGetBool(pgj_row_value(row, 25));
 
 	if (step->channel != NULL)
 		add_channel(version, step->channel);
@@ -237,8 +238,10 @@ load_steps(Definitions *definitions)
 		" s.channel, s.template, s.priority,"
 		" max(s.step_no) OVER (PARTITION BY s.version_id),"
 		" s.local_time, s.channels, s.best, s.when_capped, s.capped_within,"
-		" s.best_time_within, s.also, s.local_days"
-		" FROM journey.step s ORDER BY s.version_id, s.step_no");
+		" s.best_time_within, s.also, s.local_days,"
+		" bool_or(s.channel IS NULL) OVER same OR min(s.channel) OVER same <> max(s.channel) OVER same"
+		" FROM journey.step s WINDOW same AS (PARTITION BY s.version_id, s.template)"
+		" ORDER BY s.version_id, s.step_no");
 
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{

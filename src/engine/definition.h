@@ -81,6 +81,7 @@ typedef struct Step
 	Interval *capped_within;
 	Interval *best_time_within;
 	bool also;
+	bool other_channels; /* its template may go over several in a run */
 } Step;
 
 typedef struct Rule /* ON … and EXIT ON … */

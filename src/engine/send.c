@@ -58,6 +58,7 @@ pgj_gate_send(const Version *version, const Step *step, GateSend *send)
 	send->capped_within = step->capped_within;
 	send->best_time_within = step->best_time_within;
 	send->also = step->also;
+	send->other_channels = step->other_channels;
 }
 
 static TimestampTz

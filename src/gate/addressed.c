@@ -12,22 +12,13 @@
 #include "postgres.h"
 
 #include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/formatting.h"
 #include "utils/json.h"
 
+#include "gate/address_rule.h"
 #include "gate/check.h"
 #include "outbox/address.h"
-#include "plan.h"
-
-typedef struct Candidate
-{
-	int check;
-	char *local_part;
-	char *domain;
-} Candidate;
 
 static void
 check_form(Check *checks, int n)
@@ -46,59 +37,67 @@ check_form(Check *checks, int n)
 	}
 }
 
-static List *
-add_candidates(List *candidates, int check, char *local_part, char *domain)
+/* The rule that decides comes first: an exception, then fake, then role. */
+static const AddressRule *
+first_of(const AddressRule *a, const AddressRule *b)
 {
-	char *locals[2] = { local_part, "*" };
+	int order;
 
-	for (int i = 0; i < lengthof(locals); i++)
-	{
-		Candidate *candidate = palloc_object(Candidate);
-
-		candidate->check = check;
-		candidate->local_part = locals[i];
-		candidate->domain = domain;
-		candidates = lappend(candidates, candidate);
-	}
-	return candidates;
+	if (a == NULL || b == NULL)
+		return a == NULL ? b : a;
+	order = strcmp(a->kind, b->kind);
+	if (order == 0)
+		order = strcmp(a->local_part, b->local_part);
+	if (order == 0)
+		order = strcmp(a->domain, b->domain);
+	return order <= 0 ? a : b;
 }
 
-static List *
-candidates_of(List *candidates, int i, const char *address)
+static const AddressRule *
+rule_for_domain(const AddressRules *rules, const char *local_part,
+				const char *domain)
+{
+	return first_of(pgj_address_rule_find(rules, local_part, domain),
+					pgj_address_rule_find(rules, "*", domain));
+}
+
+static const AddressRule *
+rule_for(const AddressRules *rules, const char *address)
 {
 	char *lower = str_tolower(address, strlen(address), DEFAULT_COLLATION_OID);
 	char *at = strrchr(lower, '@');
 	char *domain = at + 1;
+	char *pattern = palloc(strlen(domain) + 3);
+	const AddressRule *rule;
 
 	*at = '\0';
-	candidates = add_candidates(candidates, i, lower, domain);
-	candidates = add_candidates(candidates, i, lower, "*");
+	rule = first_of(rule_for_domain(rules, lower, domain),
+					rule_for_domain(rules, lower, "*"));
 	for (const char *dot = strchr(domain, '.'); dot != NULL;
 		 dot = strchr(dot + 1, '.'))
 	{
-		candidates = add_candidates(candidates, i, lower, psprintf("*%s", dot));
-		candidates =
-			add_candidates(candidates, i, lower,
-						   psprintf("%.*s.*", (int) (dot - domain), domain));
+		sprintf(pattern, "*%s", dot);
+		rule = first_of(rule, rule_for_domain(rules, lower, pattern));
+		sprintf(pattern, "%.*s.*", (int) (dot - domain), domain);
+		rule = first_of(rule, rule_for_domain(rules, lower, pattern));
 	}
-	return candidates;
+	pfree(pattern);
+	pfree(lower);
+	return rule;
 }
 
-/* The rule that decides comes first: an exception, then fake, then role. */
 static void
-apply_rule(Check *check, uint64 row)
+apply_rule(Check *check, const AddressRule *rule)
 {
-	MemoryContext context = CurrentMemoryContext;
-	char *kind = pgj_row_text(context, row, 2);
 	StringInfo out = pgj_check_evidence(check, "address_rule");
 
-	appendStringInfo(out, "{\"kind\": \"%s\", \"local_part\": ", kind);
-	escape_json(out, pgj_row_text(context, row, 3));
+	appendStringInfo(out, "{\"kind\": \"%s\", \"local_part\": ", rule->kind);
+	escape_json(out, rule->local_part);
 	appendStringInfoString(out, ", \"domain\": ");
-	escape_json(out, pgj_row_text(context, row, 4));
+	escape_json(out, rule->domain);
 	appendStringInfoChar(out, '}');
-	if (strcmp(kind, "fake") == 0 ||
-		(strcmp(kind, "role") == 0 &&
+	if (strcmp(rule->kind, "fake") == 0 ||
+		(strcmp(rule->kind, "role") == 0 &&
 		 strcmp(check->request->class, "promotional") == 0))
 		pgj_check_withhold(check, "bad_address");
 }
@@ -106,43 +105,20 @@ apply_rule(Check *check, uint64 row)
 static void
 check_rules(const Site *site, Check *checks, int n)
 {
-	static KeptPlan plan = {
-		.sql =
-			"SELECT DISTINCT ON (r.n) r.n, a.kind, a.local_part, a.domain "
-			"FROM unnest($1, $2, $3) AS r (n, local_part, domain) "
-			"JOIN journey.address_rule AS a ON a.local_part OPERATOR(pg_catalog.=) r.local_part AND a.domain OPERATOR(pg_catalog.=) r.domain "
-			"ORDER BY r.n, a.kind, a.local_part, a.domain"
-	};
-	List *candidates = NIL;
-	Params params;
-	Datum *number, *local_part, *domain;
-	ListCell *cell;
-	uint64 nrows;
+	const AddressRules *rules = NULL;
 
 	for (int i = 0; i < n; i++)
-		if (checks[i].open && !checks[i].by_phone)
-			candidates = candidates_of(candidates, i, checks[i].address);
-	if (candidates == NIL)
-		return;
-
-	SPI_connect();
-	pgj_params_init(&params, site, list_length(candidates));
-	number = pgj_params_column(&params, INT4OID, NULL);
-	local_part = pgj_params_column(&params, TEXTOID, NULL);
-	domain = pgj_params_column(&params, TEXTOID, NULL);
-	foreach (cell, candidates)
 	{
-		const Candidate *candidate = lfirst(cell);
-		int k = foreach_current_index(cell);
+		const AddressRule *rule;
 
-		number[k] = Int32GetDatum(candidate->check);
-		local_part[k] = CStringGetTextDatum(candidate->local_part);
-		domain[k] = CStringGetTextDatum(candidate->domain);
+		if (!checks[i].open || checks[i].by_phone)
+			continue;
+		if (rules == NULL)
+			rules = pgj_address_rules(site);
+		rule = rule_for(rules, checks[i].address);
+		if (rule != NULL)
+			apply_rule(&checks[i], rule);
 	}
-	nrows = pgj_plan_execute(&plan, &params);
-	for (uint64 row = 0; row < nrows; row++)
-		apply_rule(&checks[pgj_row_int4(row, 1, 0)], row);
-	SPI_finish();
 }
 
 void

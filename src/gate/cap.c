@@ -105,7 +105,7 @@ static KeptPlan read_messages_plan = {
 		"WHERE (m.counts OR m.message_id OPERATOR(pg_catalog.=) r.message_id) "
 		"AND (m.claimed_at IS NOT NULL OR "
 		"m.status OPERATOR(pg_catalog.=) 'pending' AND m.expires_at OPERATOR(pg_catalog.>) r.at "
-		"AND NOT EXISTS (SELECT FROM journey.journey AS j WHERE j.journey_id OPERATOR(pg_catalog.=) m.journey_id AND j.status OPERATOR(pg_catalog.=) 'paused') "
+		"AND m.journey_id OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.status OPERATOR(pg_catalog.=) 'paused')) "
 		"AND NOT EXISTS (SELECT FROM journey_state.enrollment AS e WHERE e.contact = m.contact "
 		"AND e.enrollment_id OPERATOR(pg_catalog.=) m.enrollment_id AND e.status OPERATOR(pg_catalog.=) 'exited'))"
 };

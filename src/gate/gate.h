@@ -51,7 +51,8 @@ typedef struct GateSend
 	Interval *capped_within;	/* defer no longer than this since the arrival;
 								 * NULL: until it expires */
 	Interval *best_time_within; /* AT BEST TIME WITHIN; NULL: at once */
-	bool also; /* also if the content went over another channel */
+	bool also;			 /* also if the content went over another channel */
+	bool other_channels; /* the run may have sent it over another one */
 } GateSend;
 
 typedef struct GateRequest

@@ -5,7 +5,8 @@
  *
  * The same content over another channel: a run sends a template over one channel
  * only, unless its SEND says ALSO.  Its messages tell; the caller holds the lock
- * of the contact's slice.
+ * of the contact's slice.  A run keeps its version, so they are not looked at where
+ * no SEND of the version has the template for another channel.
  *
  * The same content to one address, which two contacts have: the template of a
  * journey, for one key.  Their slices differ, so there is a ledger of what went
@@ -64,7 +65,7 @@ asks_other_channel(const Check *check)
 	const GateRequest *request = check->request;
 
 	return check->open && !check->transactional && request->send != NULL &&
-		   !request->send->also;
+		   request->send->other_channels && !request->send->also;
 }
 
 /*
