@@ -150,8 +150,9 @@ static KeptPlan events_since = { .sql =
 									 APPLY(PGJ_NEWS_SINCE_BATCH, NEW_EVENTS) };
 
 /*
- * Work up to what is committed now, from the start, unless that is under way.
- * That does not include what this transaction itself has recorded.
+ * Work up to what is committed now, from the start, unless an earlier pass has
+ * begun to work up to what was committed then.  That does not include what this
+ * transaction itself has recorded.
  */
 void
 pgj_begin_events(const Site *site, Progress *progress)
@@ -159,7 +160,8 @@ pgj_begin_events(const Site *site, Progress *progress)
 	static KeptPlan current = { .sql = "SELECT " PGJ_COMMITTED_SNAPSHOT };
 	Params params;
 
-	if (progress->upto != (Datum) 0)
+	progress->fresh = progress->upto == (Datum) 0;
+	if (!progress->fresh)
 		return;
 	pgj_params_init(&params, site, 0);
 	(void) pgj_plan_execute(&current, &params);
@@ -252,8 +254,9 @@ nothing_ran(Datum snapshot)
 }
 
 /*
- * Take in a batch of new events.  Returns true when that was all that was
- * committed by now; false when there is more.
+ * Take in a batch of new events, after pgj_begin_events.  Returns true when that
+ * was all that was committed by now; false when there may be more, also at the
+ * end of what an earlier pass has begun: that did not look at what came since.
  */
 bool
 pgj_take_events(Batch *batch, Progress *progress)
@@ -261,20 +264,19 @@ pgj_take_events(Batch *batch, Progress *progress)
 	int limit = pgj_batch_size;
 	int taken;
 
-	pgj_begin_events(batch->site, progress);
 	taken = nothing_ran(progress->seen)
 				? 0
 				: take_some_events(batch, progress, &events_of_running, limit);
 	if (taken < limit)
 		taken +=
 			take_some_events(batch, progress, &events_since, limit - taken);
-	if (taken > 0)
+	if (taken > 0 || !progress->fresh)
 		progress->changed = true;
 	if (taken == limit)
 		return false;
 	progress->seen = progress->upto;
 	progress->upto = (Datum) 0;
-	return true;
+	return progress->fresh;
 }
 
 /*
@@ -296,13 +298,16 @@ pgj_events_to_timers(const Site *site, int slice, Progress *progress)
 	};
 	Params params;
 
-	pgj_begin_events(site, progress);
-	progress_params(site, slice, progress, &params);
-	pgj_params_scalar(&params, TIMESTAMPTZOID,
-					  TimestampTzGetDatum(progress->due_at));
-	(void) pgj_plan_execute(&move, &params);
-	progress->seen = progress->upto;
-	progress->upto = (Datum) 0;
+	do
+	{
+		pgj_begin_events(site, progress);
+		progress_params(site, slice, progress, &params);
+		pgj_params_scalar(&params, TIMESTAMPTZOID,
+						  TimestampTzGetDatum(progress->due_at));
+		(void) pgj_plan_execute(&move, &params);
+		progress->seen = progress->upto;
+		progress->upto = (Datum) 0;
+	} while (!progress->fresh);
 	progress->changed = true;
 }
 

@@ -487,8 +487,10 @@ end_upto(Pass *pass)
 }
 
 /*
- * A batch of what is new, source after source.  Returns true when that was all;
- * if there was nothing, progress stays as it was.
+ * A batch of what is new, source after source.  Returns true when that was all
+ * that is committed by now; if there was nothing, progress stays as it was.  The
+ * end of what an earlier pass has begun is not all: it did not look at what came
+ * since.
  */
 bool
 pgj_pass_take_news(Pass *pass)
@@ -536,5 +538,5 @@ pgj_pass_take_news(Pass *pass)
 		if (pass->slice == 0)
 			delete_common_marks(pass->site);
 	}
-	return all;
+	return all && before.upto == (Datum) 0;
 }
