@@ -49,16 +49,42 @@
 /* The longest period of a calendar, in the strangest zone. */
 #define MAX_PERIOD (INT64CONST(33) * USECS_PER_DAY)
 
+/* A hundred years in seconds: no message is older, whatever its step says. */
+#define FOREVER (100.0 * 366 * SECS_PER_DAY)
+
 /* Message ids listed in the evidence of one cap, the newest. */
 #define MAX_LISTED 20
 
+/*
+ * No message lasts longer than this.  A month counts as 30 days when intervals
+ * are compared and in their epoch, and has up to 31.
+ */
+static int64
+longest_expiry(const Site *site)
+{
+	static KeptPlan plan = {
+		.sql =
+			"SELECT COALESCE(pg_catalog.max(EXTRACT(epoch FROM s.duration)), 0)::double precision "
+			"FROM journey.step AS s WHERE s.kind OPERATOR(pg_catalog.=) 'send'"
+	};
+	Params params;
+	double stated;
+
+	SPI_connect();
+	pgj_params_init(&params, site, 0);
+	(void) pgj_plan_execute(&plan, &params);
+	stated = Min(DatumGetFloat8(pgj_row_value(0, 1)) * 31 / 30, FOREVER);
+	SPI_finish();
+	return Max(Max(MIN_EXPIRY, pgj_message_expiry * USECS_PER_SEC),
+			   (int64) (stated * USECS_PER_SEC));
+}
+
 /* Where the range of decided_at starts that may matter to a request. */
 static TimestampTz
-range_start(const Caps *caps, const Capped *capped)
+range_start(int64 expiry, const Capped *capped)
 {
 	TimestampTz at = capped->check->request->at;
 	TimestampTz window = at;
-	TimestampTz start;
 	ListCell *cell;
 
 	foreach (cell, capped->caps)
@@ -68,10 +94,7 @@ range_start(const Caps *caps, const Capped *capped)
 		window = Min(window, cap->per != NULL ? pgj_exactly_minus(at, cap->per)
 											  : at - MAX_PERIOD);
 	}
-	start = window - Max(MIN_EXPIRY, pgj_message_expiry * USECS_PER_SEC);
-	if (caps->expiry != NULL)
-		start = Min(start, pgj_time_minus(window, caps->expiry));
-	return start - USECS_PER_DAY; /* expiries are added in local time */
+	return window - expiry - USECS_PER_DAY; /* they are added in local time */
 }
 
 enum
@@ -147,8 +170,9 @@ newest_first(const ListCell *a, const ListCell *b)
 }
 
 static void
-read_messages(const Site *site, const Caps *caps, Capped *capped, int n)
+read_messages(const Site *site, Capped *capped, int n)
 {
+	int64 expiry = longest_expiry(site);
 	MemoryContext context = CurrentMemoryContext;
 	Params params;
 	Datum *contact = pgj_params_contacts(&params, site, n);
@@ -163,7 +187,7 @@ read_messages(const Site *site, const Caps *caps, Capped *capped, int n)
 
 		contact[i] = request->contact;
 		message[i] = Int64GetDatum(request->message_id);
-		since[i] = TimestampTzGetDatum(range_start(caps, &capped[i]));
+		since[i] = TimestampTzGetDatum(range_start(expiry, &capped[i]));
 		at[i] = TimestampTzGetDatum(request->at);
 	}
 	SPI_connect();
@@ -382,7 +406,7 @@ pgj_cap_check(const Site *site, GateStage stage, Check *checks, int n)
 	if (nheld == 0)
 		return;
 
-	read_messages(site, &caps, capped, nheld);
+	read_messages(site, capped, nheld);
 	pgj_rivals_read(site, stage, capped, nheld);
 	for (int i = 0; i < nheld; i++)
 		judge(&capped[i], stage);

@@ -57,7 +57,6 @@ typedef struct Caps
 {
 	int n;
 	Cap *cap;
-	Interval *expiry; /* the longest that a step states, or NULL */
 } Caps;
 
 /*

@@ -97,8 +97,7 @@ enum
 	CAP_LOOK_AHEAD,
 	CAP_QUOTA_TOPICS,
 	CAP_QUOTA_NAMES,
-	CAP_QUOTA_PLACES,
-	CAP_EXPIRY
+	CAP_QUOTA_PLACES
 };
 
 /* A journey that is dropped and made again under its name keeps its number. */
@@ -109,8 +108,7 @@ static KeptPlan read_caps_plan = {
 		"k.countries, k.counts_channels, k.counts_topics, k.counts_classes, "
 		"CASE WHEN k.counts_journeys IS NOT NULL THEN ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.name OPERATOR(pg_catalog.=) ANY (k.counts_journeys)) END, "
 		"k.engagement, k.overrides, CASE WHEN k.look_ahead OPERATOR(pg_catalog.>) '0' THEN k.look_ahead END, "
-		"q.topics, q.names, q.places, "
-		"(SELECT pg_catalog.max(s.duration) FROM journey.step AS s WHERE s.kind OPERATOR(pg_catalog.=) 'send') "
+		"q.topics, q.names, q.places "
 		"FROM journey.cap AS k LEFT JOIN LATERAL ("
 		"SELECT pg_catalog.array_agg((u.kind OPERATOR(pg_catalog.=) 'topic')::pg_catalog.text) AS topics, pg_catalog.array_agg(u.name) AS names, "
 		"pg_catalog.array_agg(pg_catalog.floor(u.share OPERATOR(pg_catalog.*) k.max_messages)::pg_catalog.text) AS places "
@@ -175,7 +173,6 @@ pgj_caps_read(const Site *site, Caps *caps)
 	pgj_params_init(&params, site, 0);
 	caps->n = (int) pgj_plan_execute(&read_caps_plan, &params);
 	caps->cap = MemoryContextAllocZero(context, sizeof(Cap) * (caps->n + 1));
-	caps->expiry = caps->n > 0 ? read_interval(context, 0, CAP_EXPIRY) : NULL;
 	for (int row = 0; row < caps->n; row++)
 		read_cap(context, row, &caps->cap[row]);
 	SPI_finish();

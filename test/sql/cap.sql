@@ -108,3 +108,26 @@ SELECT journey.create_cap('weekly', 2, '7 days');
 SELECT count(journey.track(7, 'go', jsonb_build_object('k', i), '2026-03-05 10:00')) FROM generate_series(1, 5) i;
 SELECT journey.tick('2026-03-05 10:00');
 SELECT verdict, reason, count(*) FROM journey_state.verdict WHERE contact = 7 GROUP BY 1, 2 ORDER BY 1;
+
+--
+-- a hand-over counts however long before it was decided: 120 days for a contact's own
+-- frequency without any cap, and twelve months, which compare as 360 days, for a cap
+--
+SELECT journey.drop_cap('weekly');
+SET client_min_messages = warning;
+SELECT journey.create_journey('long', $$ ON EVENT long KEY event.properties->>'k' TOPIC promotions SEND email news EXPIRES '120 days'; $$, '2026-01-01');
+SELECT journey.activate('long');
+RESET client_min_messages;
+SELECT journey.set_frequency(8::bigint, '*', '*', 'monthly', 'page', '2026-01-01');
+CALL shop.decide(8, 'long', 'a', '2026-01-02', NULL, NULL);
+SELECT count(*) FROM journey.claim('r1', at => '2026-04-15') c JOIN journey_state.message m USING (message_id) WHERE m.contact = 8;
+CALL shop.decide(8, 'long', 'b', '2026-04-16', NULL, NULL);
+SET client_min_messages = warning;
+SELECT journey.create_journey('days', $$ ON EVENT days SEND email news EXPIRES '360 days'; $$, '2026-01-01');
+SELECT journey.create_journey('year', $$ ON EVENT year KEY event.properties->>'k' TOPIC promotions SEND email news EXPIRES '12 months'; $$, '2026-01-01');
+SELECT journey.activate(name) FROM unnest('{days,year}'::text[]) AS name;
+RESET client_min_messages;
+SELECT journey.create_cap('weekly', 1, '7 days');
+CALL shop.decide(9, 'year', 'a', '2026-03-01', NULL, NULL);
+SELECT count(*) FROM journey.claim('r1', at => '2027-02-28 12:00') c JOIN journey_state.message m USING (message_id) WHERE m.contact = 9;
+CALL shop.decide(9, 'year', 'b', '2027-03-07', NULL, NULL);
