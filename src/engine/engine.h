@@ -42,6 +42,7 @@ typedef struct Progress
 	TimestampTz due_at; /* the last timer done */
 	int64 due_id;
 	bool fresh; /* upto was taken by this pass, not by an earlier one */
+	TimestampTz at; /* time of the last pass that stored it */
 	bool changed;
 } Progress;
 
@@ -87,6 +88,7 @@ extern bool pgj_take_events(struct Batch *batch, Progress *progress);
 extern bool pgj_take_timers(struct Batch *batch, Progress *progress,
 							TimestampTz until);
 extern bool pgj_take_held(struct Batch *batch);
+extern bool pgj_holds_released(const Site *site, int slice);
 extern void pgj_events_to_timers(const Site *site, int slice,
 								 Progress *progress);
 

@@ -84,7 +84,7 @@ pgj_progress_load(const Site *site, int slice, Progress *progress)
 {
 	static KeptPlan load = {
 		.sql =
-			"SELECT p.seen, p.upto, p.after_xid, p.after_event, p.due_at, p.due_id"
+			"SELECT p.seen, p.upto, p.after_xid, p.after_event, p.due_at, p.due_id, p.at"
 			" FROM journey_state.progress p WHERE p.slice = $1 AND p.lane = 'engine'"
 			" ORDER BY p.seq DESC LIMIT 1"
 	};
@@ -92,6 +92,7 @@ pgj_progress_load(const Site *site, int slice, Progress *progress)
 
 	memset(progress, 0, sizeof(Progress));
 	progress->due_at = DT_NOBEGIN;
+	progress->at = DT_NOBEGIN;
 	slice_params(site, slice, &params);
 	if (pgj_plan_execute(&load, &params) > 0)
 	{
@@ -101,6 +102,7 @@ pgj_progress_load(const Site *site, int slice, Progress *progress)
 		progress->after_event = pgj_row_int8(0, 4, 0);
 		progress->due_at = pgj_row_int8(0, 5, 0);
 		progress->due_id = pgj_row_int8(0, 6, 0);
+		progress->at = pgj_row_int8(0, 7, 0);
 	}
 	SPI_freetuptable(SPI_tuptable);
 	if (progress->seen ==
@@ -412,6 +414,24 @@ pgj_take_timers(Batch *batch, Progress *progress, TimestampTz until)
 }
 
 /* ---- what a pause held back ------------------------------------------- */
+
+/* Are there steps held of a journey that is paused no more? */
+bool
+pgj_holds_released(const Site *site, int slice)
+{
+	static KeptPlan find = {
+		.sql =
+			"SELECT FROM journey.journey j JOIN journey_state.held w ON w.slice = $1 AND w.journey_id = j.journey_id"
+			" WHERE j.status <> 'paused' AND w.enrollment_id IS NOT NULL LIMIT 1"
+	};
+	Params params;
+	bool found;
+
+	slice_params(site, slice, &params);
+	found = pgj_plan_execute(&find, &params) > 0;
+	SPI_freetuptable(SPI_tuptable);
+	return found;
+}
 
 /*
  * A batch of the steps held while their journey was paused, once it is not.

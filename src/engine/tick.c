@@ -169,6 +169,50 @@ replay_timers(const Site *site, int slice, TimestampTz until, bool assume_sent,
  * many contacts at once; unless an expression or the gate asks who is in one,
  * which must find the memberships of its moment.
  */
+static void
+replay_span(const Site *site, int slice, TimestampTz until, bool assume_sent,
+			Progress *progress, PassCounts *counts)
+{
+	pgj_events_to_timers(site, slice, progress);
+	if (pgj_definitions(site)->asks_segments || pgj_gate_asks_segments(site))
+	{
+		TimestampTz last = DT_NOBEGIN;
+		TimestampTz at;
+
+		/* what has changed counts as of where the slice has got to */
+		pgj_sources_to_timers(site, slice, progress->due_at, progress);
+		while ((at = pgj_next_check(site, slice)) <= until && at > last)
+		{
+			replay_timers(site, slice, at - 1, assume_sent, progress, counts);
+			pgj_sources_to_timers(site, slice, at, progress);
+			last = at;
+		}
+	}
+	pgj_sources_to_timers(site, slice, until, progress);
+	replay_timers(site, slice, until, assume_sent, progress, counts);
+}
+
+static void
+replay_held(const Site *site, int slice, TimestampTz at, bool assume_sent,
+			Progress *progress, PassCounts *counts)
+{
+	bool all;
+
+	do
+	{
+		Batch *batch = pgj_batch_begin(site, pgj_definitions(site), slice, at,
+									   true, assume_sent);
+
+		CHECK_FOR_INTERRUPTS();
+		all = pgj_take_held(batch);
+		finish_batch(batch, slice, progress, counts);
+	} while (!all);
+}
+
+/*
+ * What a pause held back and a resume has let go is taken up where the slice has
+ * got to, after what was due by then.
+ */
 void
 pgj_slice_replay(const Site *site, int slice, TimestampTz until,
 				 bool assume_sent, PassCounts *counts)
@@ -176,23 +220,14 @@ pgj_slice_replay(const Site *site, int slice, TimestampTz until,
 	Progress progress;
 
 	pgj_progress_load(site, slice, &progress);
-	pgj_events_to_timers(site, slice, &progress);
-	if (pgj_definitions(site)->asks_segments || pgj_gate_asks_segments(site))
+	if (pgj_holds_released(site, slice))
 	{
-		TimestampTz last = DT_NOBEGIN;
-		TimestampTz at;
+		TimestampTz at = Min(until, Max(progress.at, progress.due_at));
 
-		/* what has changed counts as of where the slice has got to */
-		pgj_sources_to_timers(site, slice, progress.due_at, &progress);
-		while ((at = pgj_next_check(site, slice)) <= until && at > last)
-		{
-			replay_timers(site, slice, at - 1, assume_sent, &progress, counts);
-			pgj_sources_to_timers(site, slice, at, &progress);
-			last = at;
-		}
+		replay_span(site, slice, at, assume_sent, &progress, counts);
+		replay_held(site, slice, at, assume_sent, &progress, counts);
 	}
-	pgj_sources_to_timers(site, slice, until, &progress);
-	replay_timers(site, slice, until, assume_sent, &progress, counts);
+	replay_span(site, slice, until, assume_sent, &progress, counts);
 }
 
 /* Checks and set-up common to all entries. */

@@ -36,3 +36,16 @@ CROSS JOIN LATERAL (SELECT min(m) FROM generate_series(v.at, v.at + interval '1 
 	WHERE NOT (local::time >= '20:00' OR local::time < '09:00' OR extract(dow FROM local) IN (1, 3) AND local::time >= '12:00' AND local::time < '13:30')) w (free)
 WHERE verdict = 'deferred' AND reason = 'quiet_hours';
 DROP TABLE ticked_verdict, ticked_run, ticked_step;
+-- what a pause held back goes on after a resume, where the replay begins; and so it is forecast
+\i :shop
+\i :night
+SELECT messages > 0 AS some FROM journey.replay('2026-01-05 22:00');
+SELECT journey.pause('promo');
+SELECT messages > 0 AS some FROM journey.replay('2026-01-07 10:07');
+SELECT count(*) > 0 AS held FROM journey_state.held h JOIN journey_state.enrollment e USING (contact, enrollment_id) WHERE e.send_due < '2026-01-07';
+SELECT journey.resume('promo');
+SELECT sum(messages) > 0 AS goes_on FROM journey.forecast('1 minute', '2026-01-07 10:07') WHERE journey = 'promo';
+SELECT messages > 0 AS some FROM journey.replay('2026-01-07 10:14');
+SELECT count(*) FROM journey_state.held;
+SELECT count(*) > 0 AS taken_up FROM journey_state.verdict v WHERE at = '2026-01-07 10:07';
+SELECT * FROM journey.check('-infinity') WHERE violations > 0;
