@@ -3,7 +3,7 @@
 #
 # The ```sql blocks of a page run in order in one session; a ``` block right after
 # one is its result.  A page that says "<!-- examples: shop -->" goes on from where
-# the README ends, others start with the bare extension; one that says "<!-- examples:
+# the README says so, others start with the bare extension; one that says "<!-- examples:
 # none -->" is left out, as is a block after "<!-- not run -->".  What readers need
 # not see is in "<!-- run: SQL -->".
 #
@@ -72,7 +72,7 @@ sub run_blocks
 	return \%printed;
 }
 
-my @setup = blocks(slurp_file("$root/README.md"));
+my @setup = blocks(slurp_file("$root/README.md") =~ s/^<!-- other pages go on from here -->.*//msr);
 
 foreach my $path ('README.md', map { s{^\Q$root\E/}{}r } sort glob "$root/doc/*.md")
 {
@@ -93,6 +93,11 @@ foreach my $path ('README.md', map { s{^\Q$root\E/}{}r } sort glob "$root/doc/*.
 		}
 		my $what = (split /\n/, $blocks[$n]{sql})[0];
 		is($found, trim($blocks[$n]{result}), "$path: $what");
+	}
+	my %lines = map { s/\s+//gr => 1 } map { split /\n/ } grep { defined } map { $_->{result} } @blocks;
+	while ($text =~ /^<!-- lines from below -->\n```\n(.*?)^```\n/msg)
+	{
+		is(join('', grep { !$lines{s/\s+//gr} } split /^/, $1), '', "$path: lines that are shown before");
 	}
 	if ($ENV{PGJ_UPDATE})
 	{
