@@ -4,7 +4,7 @@
 # make installcheck, with PG_CONFIG naming the server.  The targets of the first
 # half make their own throw-away installation and need no PostgreSQL yet.
 
-SANDBOX_TARGETS = help check check-% demo bench bench-% crash crash-sabotage gate-model gate-sabotage segments segments-sabotage consent-race fuzz format format-check lint
+SANDBOX_TARGETS = help check check-% demo bench bench-% crash crash-sabotage gate-model gate-load gate-sabotage segments segments-sabotage consent-race fuzz format format-check lint
 
 GOALS = $(or $(MAKECMDGOALS),all)
 ifeq ($(filter-out $(SANDBOX_TARGETS),$(GOALS)),)
@@ -23,6 +23,7 @@ help:
 	@echo 'make crash            kill and recover for CYCLES=200 cycles'
 	@echo 'make crash-sabotage   prove that it notices faults planted on purpose'
 	@echo 'make gate-model       random histories against a model of the gate for CYCLES=300 cycles; SEED=n'
+	@echo 'make gate-load        8 callers on 50 hot contacts with a cap, DECISIONS=1000000'
 	@echo 'make consent-race     withdrawals of consent against claims, RACES=100000 times'
 	@echo 'make gate-sabotage    prove that the tests of the gate notice faults planted on purpose'
 	@echo 'make segments         random segments against plain SQL for CYCLES=500 cycles; SEED=n'
@@ -55,6 +56,9 @@ crash-sabotage:
 
 gate-model:
 	@GATE_CYCLES=$(or $(CYCLES),300) test/run.sh gate-model
+
+gate-load:
+	@CAP_DECISIONS=$(or $(DECISIONS),1000000) test/run.sh gate-load
 
 gate-sabotage:
 	@test/gate/sabotage.sh $(CYCLES)

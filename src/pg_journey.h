@@ -50,7 +50,7 @@
  * Faults planted on purpose, for the tests to prove that they would notice.  1, 2:
  * gate.c.  3: a predicate's last condition on time is forgotten (boundary.c).
  * 4: its last watch is (trace.c).  5: updates mark no old rows (mark.c).  6: caps
- * are counted without the slice's lock (intake.c).  7: reports lock slices in no order
+ * are counted as of before the slice was locked (cap.c).  7: reports lock slices in no order
  * (report.c).  8: a claim does not look at what others enter into the ledger of
  * addresses (ledger.c).
  */

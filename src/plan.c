@@ -196,8 +196,9 @@ hold_to_indexes(void)
 	return nest_level;
 }
 
-static uint64
-execute(KeptPlan *plan, const Params *params, Snapshot snapshot)
+uint64
+pgj_plan_execute_snapshot(KeptPlan *plan, const Params *params,
+						  Snapshot snapshot)
 {
 	Datum values[PGJ_MAX_PARAMS];
 	char nulls[PGJ_MAX_PARAMS];
@@ -227,14 +228,14 @@ execute(KeptPlan *plan, const Params *params, Snapshot snapshot)
 uint64
 pgj_plan_execute(KeptPlan *plan, const Params *params)
 {
-	return execute(plan, params, InvalidSnapshot);
+	return pgj_plan_execute_snapshot(plan, params, InvalidSnapshot);
 }
 
 uint64
 pgj_plan_execute_latest(KeptPlan *plan, const Params *params)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	uint64 nrows = execute(plan, params, snapshot);
+	uint64 nrows = pgj_plan_execute_snapshot(plan, params, snapshot);
 
 	UnregisterSnapshot(snapshot);
 	return nrows;

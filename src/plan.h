@@ -72,6 +72,10 @@ extern uint64 pgj_plan_execute(KeptPlan *plan, const Params *params);
 /* The same, seeing all that has committed also where the transaction would not. */
 extern uint64 pgj_plan_execute_latest(KeptPlan *plan, const Params *params);
 
+/* The same, seeing what a snapshot sees. */
+extern uint64 pgj_plan_execute_snapshot(KeptPlan *plan, const Params *params,
+										Snapshot snapshot);
+
 /* For plans made elsewhere: what SPI_prepare and SPI_execute_plan want. */
 extern void pgj_params_types(const Params *params, Oid *types);
 extern void pgj_params_values(const Params *params, Datum *values, char *nulls);

@@ -13,6 +13,7 @@
 #	sabotage	faults planted on purpose, which the crash suite must find
 #	segments-sabotage	the same for the segments suite
 #	gate-sabotage	the same for the model and the load test of the gate
+#	gate-load	CAP_DECISIONS (1000000) on hot contacts with a cap; a short run is in tap
 #	consent-race	CONSENT_RACES (100000) of withdrawals against claims; a short run is in tap
 #
 # Prints "N passed, N failed" last; exits 1 when anything failed.  PGJ_TEST_DATA
@@ -24,7 +25,7 @@ set -uo pipefail
 . "$(dirname "$0")/../tools/sandbox.sh"
 
 all=(house unit regress isolation tap fuzz segments gate-model crash sabotage segments-sabotage gate-sabotage)
-more=(consent-race)	# only by name
+more=(consent-race gate-load)	# only by name
 suites=("$@")
 [ ${#suites[@]} -gt 0 ] || suites=("${all[@]}")
 for suite in "${suites[@]}"; do
@@ -105,6 +106,11 @@ suite_crash() { tap_suite as_user "$sandbox/src/test/crash/run.sh" "${CRASH_CYCL
 suite_consent-race() {
 	tap_suite as_user env PGJ_CONSENT_RACES="${CONSENT_RACES:-100000}" make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" \
 		installcheck REGRESS= ISOLATION= PROVE_FLAGS=-v PROVE_TESTS=test/t/048_consent_race.pl
+}
+
+suite_gate-load() {
+	tap_suite as_user env PGJ_CAP_DECISIONS="${CAP_DECISIONS:-1000000}" PGJ_CAP_WINDOW='5 seconds' make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" \
+		installcheck REGRESS= ISOLATION= PROVE_FLAGS=-v PROVE_TESTS=test/t/045_cap_load.pl
 }
 
 suite_sabotage() { tap_suite "$root/test/crash/sabotage.sh"; }

@@ -62,8 +62,6 @@ pgj_slice_lock(const Site *site, int slice, bool skip_locked)
 	};
 	Params params;
 
-	if (PGJ_SABOTAGE == 6)
-		return true;
 	slice_params(site, slice, &params);
 	return pgj_plan_execute(skip_locked ? &skip : &wait, &params) == 1;
 }

@@ -32,11 +32,13 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
 #include "gate/cap.h"
 #include "guc.h"
+#include "pg_journey.h"
 #include "plan.h"
 
 /*
@@ -191,7 +193,16 @@ read_messages(const Site *site, Capped *capped, int n)
 		at[i] = TimestampTzGetDatum(request->at);
 	}
 	SPI_connect();
-	nrows = pgj_plan_execute(&read_messages_plan, &params);
+	if (PGJ_SABOTAGE == 6)
+	{
+		PushCopiedSnapshot(GetActiveSnapshot()); /* the caller's statement's */
+		UpdateActiveSnapshotCommandId();
+		nrows = pgj_plan_execute_snapshot(&read_messages_plan, &params,
+										  GetActiveSnapshot());
+		PopActiveSnapshot();
+	}
+	else
+		nrows = pgj_plan_execute(&read_messages_plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
 		Capped *of = &capped[DatumGetInt32(pgj_row_value(row, MESSAGE_N))];

@@ -15,7 +15,7 @@
  * address only.  What can be cured by waiting comes after what cannot, so that
  * nothing waits that will never go.
  *
- * Sabotage, for the crash harness to prove that it would notice (0 otherwise):
+ * Sabotage, for the tests to prove that they would notice (0 otherwise):
  *	 PGJ_SABOTAGE=1	the claim does not look at consent again
  *	 PGJ_SABOTAGE=2	frequency caps count nothing (see cap.c)
  *

@@ -9,7 +9,7 @@
 # by replay.
 #
 # CYCLES=n, SEED=n (printed; repeats everything), CYCLE=n (only this one),
-# STEPS=n, FEATURES=a,b (only these).  A mismatch leaves the SQL of its cycle in
+# STEPS=n, FEATURES=a,b (only these), FIRST=1 (no more after a mismatch).  A mismatch leaves the SQL of its cycle in
 # mismatch-SEED-CYCLE.sql: a script for psql, to be run as a superuser in an empty database.
 use strict;
 use warnings;
@@ -261,6 +261,30 @@ sub cap
 	return;
 }
 
+# While a run of one journey goes on, messages of others wait or are not sent.
+sub hold
+{
+	my $name = 'hold' . between(1, 2);
+	if ($names{$name})
+	{
+		run("SELECT journey.drop_hold('$name')");
+		run("DELETE FROM model.hold WHERE name = '$name'");
+		delete $names{$name};
+		return;
+	}
+	my $journey = pick(@journeys);
+	my $lasting = quoted(pick(undef, '3 hours', '1 day'));
+	my $action = pick('defer', 'defer', 'skip');
+	my $channels = chance(0.3) ? list('email') : 'NULL';
+	my $topics = chance(0.2) ? list('promotions') : 'NULL';
+	my $classes = chance(0.3) ? list('educational') : list('promotional', 'educational');
+	my $except = chance(0.3) ? list(pick(@journeys)) : "'{}'";
+	run("SELECT journey.create_hold('$name', journey => '$journey', lasting => $lasting, action => '$action', channels => $channels, topics => $topics, classes => $classes, except_journeys => $except, at => '$now')");
+	run("INSERT INTO model.hold VALUES ('$name', '$journey', $lasting, '$action', $channels, $topics, $classes, $except)");
+	$names{$name} = 1;
+	return;
+}
+
 # At least an hour of every day stays, so that no week is quiet all the time.
 sub quiet
 {
@@ -312,6 +336,7 @@ sub step
 		1 => sub { zone($id); },
 		(does('suppress_contact') ? (0.7 => \&suppress_contact) : ()),
 		(does('set_frequency') ? (1 => \&frequency) : ()),
+		(does('create_hold') ? (0.7 => \&hold) : ()),
 		(does('create_quiet_hours') ? (2 => \&quiet, 0.5 => \&zones_of) : ()),
 		0.2 => sub { run("DELETE FROM shop.customers WHERE id = $id"); },
 		0.5 => sub { run("INSERT INTO shop.customers VALUES ($id, 'c$id\@shop.example', '+44200000000$id') ON CONFLICT DO NOTHING"); },
@@ -342,7 +367,7 @@ sub cycle
 	{
 		my @counts = $sql->rows("SELECT verdict || coalesce(' ' || reason, '') || CASE stage WHEN 'claim' THEN ' at claim' ELSE '' END, count(*) FROM journey_state.verdict GROUP BY 1");
 		$total{ $_->[0] } += $_->[1] foreach @counts;
-		push @mismatches, map { "law broken: $_->[0]" } $sql->rows("SELECT law || ': ' || example FROM journey.check() WHERE violations > 0 AND law <> 'no window of a frequency cap holds more than it allows'");
+		push @mismatches, map { "law broken: $_->[0]" } $sql->rows("SELECT law || ': ' || example FROM journey.check() WHERE violations > 0");
 	}
 	kill 'TERM', $sql->{pid} if $died;
 	$sql->end;
@@ -362,6 +387,7 @@ sub cycle
 foreach my $cycle (@only ? @only : 1 .. $cycles)
 {
 	cycle($cycle);
+	last if $ENV{FIRST} && !Test::More->builder->is_passing;
 }
 diag("$total{$_} $_") foreach sort keys %total;
 done_testing();

@@ -23,6 +23,7 @@ CREATE TABLE model.hold (name text PRIMARY KEY, journey text, lasting interval, 
 
 -- runs, and each message of theirs that a run has come to or will come to next
 CREATE TABLE model.run (contact bigint, journey text, key text, entered_at timestamptz NOT NULL, ghost boolean, exited boolean NOT NULL DEFAULT false, capped boolean NOT NULL DEFAULT false,
+	touched timestamptz,	-- when it last began, went on or ended
 	PRIMARY KEY (contact, journey, key));
 CREATE TABLE model.sending (id bigint GENERATED ALWAYS AS IDENTITY, contact bigint, journey text, key text, no integer, ghost boolean NOT NULL,
 	state text NOT NULL,		-- waiting, deferred, pending, handed, over
@@ -50,10 +51,32 @@ CREATE FUNCTION model.unreachable(who bigint, over text, about text, entry boole
 		WHEN NOT EXISTS (SELECT FROM shop.customers WHERE id = who) THEN 'contact_gone'
 		WHEN EXISTS (SELECT FROM model.suppressed WHERE channel = over AND address = lower(a.address) AND (scope = 'all' OR t.class <> 'transactional'))
 			OR EXISTS (SELECT FROM model.suppressed_contact WHERE contact = who AND channel IN (over, '*') AND (scope = 'all' OR t.class <> 'transactional')) THEN 'suppressed'
-		WHEN NOT entry AND false THEN 'held'
 		WHEN coalesce(a.address, '') = '' THEN 'no_address'
 		WHEN EXISTS (SELECT FROM model.bad_address b WHERE b.address = a.address AND (b.transactional OR t.class <> 'transactional')) THEN 'bad_address' END
 	FROM model.topic t, (SELECT model.address(who, over)) a (address) WHERE t.topic = about
+$$;
+
+-- ---- holds ----
+CREATE FUNCTION model.concerns(h model.hold, s model.sending) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT t.class <> 'transactional' AND h.journey <> s.journey AND model.has(h.channels, p.channel) AND model.has(h.topics, p.topic) AND model.has(h.classes, t.class)
+		AND s.journey <> ALL (h.except_journeys)
+	FROM model.step p JOIN model.topic t USING (topic) WHERE p.journey = s.journey AND p.no = s.no
+$$;
+CREATE FUNCTION model.goes_on(r model.run) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT EXISTS (SELECT FROM model.sending o WHERE (o.contact, o.journey, o.key) = (r.contact, r.journey, r.key) AND o.state IN ('waiting', 'deferred'))
+$$;
+-- skip goes before defer; the longest of what defers
+CREATE FUNCTION model.held(s model.sending, now timestamptz, OUT action text, OUT until timestamptz) LANGUAGE sql STABLE AS $$
+	SELECT max(h.action), CASE max(h.action) WHEN 'defer' THEN max(CASE WHEN model.goes_on(r) THEN now + interval '1 hour' ELSE least(now + interval '1 hour', r.entered_at + h.lasting) END) END
+	FROM model.hold h JOIN model.run r ON r.contact = s.contact AND r.journey = h.journey AND NOT r.ghost AND (model.goes_on(r) OR r.entered_at + h.lasting > now)
+	WHERE model.concerns(h, s)
+$$;
+-- What a hold's run does at the same instant may come before a message or after it.
+CREATE FUNCTION model.perhaps_held(s model.sending, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT EXISTS (
+		SELECT FROM model.hold h JOIN model.run r ON r.contact = s.contact AND r.journey = h.journey AND NOT r.ghost
+		WHERE model.concerns(h, s) AND (r.touched = now
+			OR EXISTS (SELECT FROM model.sending o WHERE (o.contact, o.journey, o.key) = (r.contact, r.journey, r.key) AND o.state IN ('waiting', 'deferred') AND o.due <= now)))
 $$;
 
 -- ---- local time ----
@@ -159,6 +182,7 @@ DECLARE
 	p model.step;
 	t model.topic;
 	quiet text;
+	held record;
 BEGIN
 	SELECT * INTO p FROM model.step WHERE journey = s.journey AND no = s.no;
 	SELECT * INTO t FROM model.topic WHERE topic = p.topic;
@@ -168,6 +192,16 @@ BEGIN
 		RETURN;
 	END IF;
 	reason := model.unreachable(s.contact, p.channel, p.topic, false, now);
+	IF reason IS NULL OR reason IN ('no_address', 'bad_address') THEN
+		SELECT * INTO held FROM model.held(s, now);
+		IF held.action IS NOT NULL THEN
+			reason := 'held';
+			IF held.until < s.expires_at THEN
+				verdict := 'deferred';
+				until := held.until;
+			END IF;
+		END IF;
+	END IF;
 	IF reason IS NOT NULL THEN
 		RETURN;
 	END IF;
@@ -216,7 +250,7 @@ BEGIN
 		PERFORM model.complain(format('contact %s, %s %s at %s: entry, by channel, should be %s, is %s', who, about, run_key, now, reasons, coalesce('refused: ' || r.reason, to_jsonb(e)::text)));
 	END IF;
 	IF e.at IS NOT NULL THEN
-		INSERT INTO model.run (contact, journey, key, entered_at, ghost) VALUES (who, about, run_key, e.at, e.ghost);
+		INSERT INTO model.run (contact, journey, key, entered_at, ghost, touched) VALUES (who, about, run_key, e.at, e.ghost, now);
 		PERFORM model.go_on(who, about, run_key, 1, e.at);
 	END IF;
 END
@@ -227,6 +261,7 @@ CREATE FUNCTION model.go_on(who bigint, about text, run_key text, step_no intege
 	FROM model.run r JOIN model.step p USING (journey) WHERE NOT r.exited AND NOT r.capped AND r.contact = who AND r.journey = about AND r.key = run_key AND p.no = step_no
 $$;
 CREATE FUNCTION model.leave(who bigint, about text, now timestamptz) RETURNS void LANGUAGE sql AS $$
+	UPDATE model.run SET touched = now WHERE contact = who AND journey = about;
 	-- a run that is over is exited only for a message that could still go
 	UPDATE model.run r SET exited = true WHERE contact = who AND journey = about
 		AND EXISTS (SELECT FROM model.sending s WHERE (s.contact, s.journey, s.key) = (r.contact, r.journey, r.key) AND (s.state IN ('waiting', 'deferred') OR s.state = 'pending' AND s.expires_at > now));
@@ -239,11 +274,15 @@ DECLARE
 	e record;
 BEGIN
 	SELECT * INTO e FROM model.judge(s, stage, now);
+	IF (e.reason = 'held' OR reason = 'held') AND model.perhaps_held(s, now) THEN
+		SELECT verdict AS verdict, reason AS reason, until AS until INTO e;
+	END IF;
 	IF (e.verdict, e.reason) IS DISTINCT FROM (verdict, reason) OR model.wrong_until(s, e.until, until, reason) OR evidence ? 'asked' THEN
 		PERFORM model.complain(format(E'contact %s, %s %s send %s, %s at %s:\n  should be %s, is %s\n  %s\n  evidence %s\n  others: %s', s.contact, s.journey, s.key, s.no, stage, now,
 			to_jsonb(e), jsonb_build_object('verdict', verdict, 'reason', reason, 'until', until), to_jsonb(s), evidence,
 			(SELECT string_agg(E'\n    ' || to_jsonb(o)::text || ' weight ' || model.weight(o, now), '') FROM model.sending o WHERE o.contact = s.contact AND o.id <> s.id AND o.state <> 'over')));
 	END IF;
+	UPDATE model.run r SET touched = now WHERE (r.contact, r.journey, r.key) = (s.contact, s.journey, s.key);
 	UPDATE model.sending m SET since = s.since, expires_at = s.expires_at, due = coalesce(compare.until, now),
 		state = CASE WHEN compare.verdict = 'withheld' OR s.ghost AND compare.verdict = 'sent' THEN 'over' WHEN stage = 'claim' AND compare.verdict = 'sent' THEN 'handed'
 			WHEN stage = 'claim' OR compare.verdict = 'sent' THEN 'pending' ELSE 'deferred' END,

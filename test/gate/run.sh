@@ -15,4 +15,4 @@ export CYCLES=${1:-${CYCLES:-20}}
 rm -rf "$TESTDIR/tmp_check"
 mkdir -p "$TESTDIR"
 cd "$TESTDIR"
-exec timeout ${MAX_SECONDS:-3600} perl "$here/model.pl"
+exec timeout "${MAX_SECONDS:-3600}" perl "$here/model.pl"
