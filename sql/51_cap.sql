@@ -172,7 +172,7 @@ BEGIN
 		PERFORM journey._check_list('overrides', overrides, ARRAY(SELECT k.name FROM journey.cap AS k WHERE k.name <> _make_cap.name), 'The other caps are in journey.cap.');
 	END IF;
 	made := ROW(name, max_messages, per, calendar, channels, topics, classes, journeys,
-		CASE WHEN countries IS NOT NULL THEN ARRAY(SELECT upper(btrim(c)) FROM unnest(countries) AS c) END,
+		CASE WHEN countries IS NOT NULL THEN ARRAY(SELECT upper(upper(btrim(c) COLLATE "C") COLLATE "default") FROM unnest(countries) AS c) END,
 		journey._counted(counts_channels, channels), journey._counted(counts_topics, topics), journey._counted(counts_classes, classes), journey._counted(counts_journeys, journeys),
 		engagement, coalesce(overrides, '{}'), look_ahead, at);
 	RETURN made;
@@ -375,8 +375,9 @@ BEGIN
 	IF site.country_column IS NULL THEN
 		RETURN NULL;
 	END IF;
-	EXECUTE format('SELECT array_agg(c.%1$I::text) FROM %2$s AS c WHERE c.%3$I IS NULL OR EXISTS (SELECT FROM unnest($1) AS l (country) '
-		'WHERE upper(btrim(c.%3$I::text)) IN (l.country, substring(l.country FROM ''^([A-Z]{2})-''), '''') OR upper(btrim(c.%3$I::text)) ~ ''^[A-Z]{2}-'' AND left(upper(btrim(c.%3$I::text)), 2) = l.country)',
+	EXECUTE format('SELECT array_agg(c.%1$I::text) FROM %2$s AS c CROSS JOIN LATERAL (SELECT upper(upper(btrim(c.%3$I::text) COLLATE "C") COLLATE "default")) AS p (country) '
+		'WHERE p.country IS NULL OR EXISTS (SELECT FROM unnest($1) AS l (country) '
+		'WHERE p.country IN (l.country, substring(l.country FROM ''^([A-Z]{2})-''), '''') OR p.country ~ ''^[A-Z]{2}-'' AND left(p.country, 2) = l.country)',
 		site.key_column, site.contact_table, site.country_column)
 	INTO found USING countries;
 	RETURN coalesce(found, '{}');

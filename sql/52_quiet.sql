@@ -69,7 +69,7 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	place text := upper(btrim(country, ' '));
+	place text := upper(upper(btrim(country, ' ') COLLATE "C") COLLATE "default");
 	bad text;
 BEGIN
 	IF place IS NULL OR place OPERATOR(pg_catalog.=) '' OR length(place) OPERATOR(pg_catalog.>) 60 THEN
@@ -174,7 +174,7 @@ BEGIN
 		RAISE EXCEPTION 'quiet hours do not hold for transactional topics'
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	places := ARRAY(SELECT DISTINCT upper(btrim(c.name, ' ')) FROM unnest(countries) AS c (name) ORDER BY 1);
+	places := ARRAY(SELECT DISTINCT upper(upper(btrim(c.name, ' ') COLLATE "C") COLLATE "default") FROM unnest(countries) AS c (name) ORDER BY 1);
 	IF countries IS NULL THEN
 		places := NULL;
 	ELSIF cardinality(places) OPERATOR(pg_catalog.=) 0 OR array_position(places, NULL) IS NOT NULL OR '' OPERATOR(pg_catalog.=) ANY (places) THEN

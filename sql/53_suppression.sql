@@ -125,7 +125,7 @@ BEGIN
 	END IF;
 	PERFORM journey._check_address_rule(local_part, domain);
 	INSERT INTO journey.address_rule AS a (kind, local_part, domain)
-	VALUES (create_address_rule.kind, pg_catalog.lower(create_address_rule.local_part), pg_catalog.lower(create_address_rule.domain))
+	VALUES (create_address_rule.kind, pg_catalog.lower(pg_catalog.lower(create_address_rule.local_part COLLATE "C") COLLATE "default"), pg_catalog.lower(pg_catalog.lower(create_address_rule.domain COLLATE "C") COLLATE "default"))
 	ON CONFLICT ON CONSTRAINT address_rule_pkey DO UPDATE SET kind = EXCLUDED.kind;
 END
 $$;
@@ -139,7 +139,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
 	DELETE FROM journey.address_rule AS a
-	WHERE a.local_part OPERATOR(pg_catalog.=) pg_catalog.lower(drop_address_rule.local_part) AND a.domain OPERATOR(pg_catalog.=) pg_catalog.lower(drop_address_rule.domain)
+	WHERE a.local_part OPERATOR(pg_catalog.=) pg_catalog.lower(pg_catalog.lower(drop_address_rule.local_part COLLATE "C") COLLATE "default") AND a.domain OPERATOR(pg_catalog.=) pg_catalog.lower(pg_catalog.lower(drop_address_rule.domain COLLATE "C") COLLATE "default")
 		AND NOT a.builtin;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'the shop has no address rule for "%" at "%"', local_part, domain

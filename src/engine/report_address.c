@@ -27,14 +27,13 @@
 
 #include <ctype.h>
 
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/formatting.h"
 #include "utils/timestamp.h"
 
 #include "engine/report.h"
+#include "outbox/fold.h"
 #include "plan.h"
 
 #define SOFT_BOUNCES_ALLOWED 2
@@ -172,9 +171,7 @@ collect(const ReportSession *session, Bouncing **bouncing)
 		if (report->news == ADDRESS_NOTHING || message->recipient == NULL)
 			continue;
 		all[n].channel = message->channel;
-		all[n].address =
-			str_tolower(message->recipient, strlen(message->recipient),
-						DEFAULT_COLLATION_OID);
+		all[n].address = pgj_fold_lower(message->recipient);
 		all[n++].reports = list_make1(report);
 	}
 	qsort(all, n, sizeof(Bouncing), compare_bouncing);
@@ -398,7 +395,7 @@ pgj_suppressions_write(const ReportSession *session)
 		.sql =
 			"INSERT INTO journey_state.suppression AS s (channel, address, contact, scope, reason, at) "
 			"SELECT DISTINCT ON (x.channel, x.address) x.channel, x.address, x.contact, x.scope, x.reason, $6 "
-			"FROM (SELECT r.contact, r.channel COLLATE pg_catalog.\"C\" AS channel, pg_catalog.lower(r.address) COLLATE pg_catalog.\"C\" AS address, r.scope, r.reason "
+			"FROM (SELECT r.contact, r.channel COLLATE pg_catalog.\"C\" AS channel, r.address COLLATE pg_catalog.\"C\" AS address, r.scope, r.reason "
 			"FROM unnest($1, $2, $3, $4, $5) AS r (contact, channel, address, scope, reason)) AS x "
 			"ORDER BY x.channel, x.address, x.scope "
 			"ON CONFLICT (channel, address) DO UPDATE SET contact = EXCLUDED.contact, scope = EXCLUDED.scope, reason = EXCLUDED.reason, at = EXCLUDED.at "
@@ -427,7 +424,7 @@ pgj_suppressions_write(const ReportSession *session)
 			continue;
 		contact[n] = message->contact;
 		channel[n] = CStringGetTextDatum(message->channel);
-		address[n] = CStringGetTextDatum(message->recipient);
+		address[n] = CStringGetTextDatum(pgj_fold_lower(message->recipient));
 		scope[n] = CStringGetTextDatum(message->suppress_scope);
 		reason[n++] = CStringGetTextDatum(message->suppress_reason);
 	}

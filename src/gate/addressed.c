@@ -11,14 +11,13 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_collation.h"
 #include "utils/builtins.h"
-#include "utils/formatting.h"
 #include "utils/json.h"
 
 #include "gate/address_rule.h"
 #include "gate/check.h"
 #include "outbox/address.h"
+#include "outbox/fold.h"
 
 static void
 check_form(Check *checks, int n)
@@ -64,7 +63,7 @@ rule_for_domain(const AddressRules *rules, const char *local_part,
 static const AddressRule *
 rule_for(const AddressRules *rules, const char *address)
 {
-	char *lower = str_tolower(address, strlen(address), DEFAULT_COLLATION_OID);
+	char *lower = pgj_fold_lower(address);
 	char *at = strrchr(lower, '@');
 	char *domain = at + 1;
 	char *pattern = palloc(strlen(domain) + 3);

@@ -7,16 +7,15 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/formatting.h"
 #include "utils/json.h"
 
 #include "box.h"
 #include "gate/check.h"
 #include "gate/zone.h"
+#include "outbox/fold.h"
 #include "pg_journey.h"
 #include "plan.h"
 
@@ -96,7 +95,7 @@ normalise_email(const char *address)
 
 	if (at == NULL)
 		return pstrdup(address);
-	domain = str_tolower(at + 1, strlen(at + 1), DEFAULT_COLLATION_OID);
+	domain = pgj_fold_lower(at + 1);
 	initStringInfo(&out);
 	appendBinaryStringInfo(&out, address, at + 1 - address);
 	appendStringInfoString(&out, domain);

@@ -35,14 +35,12 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/formatting.h"
 #include "utils/json.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -51,6 +49,7 @@
 #include "append.h"
 #include "gate/check.h"
 #include "guc.h"
+#include "outbox/fold.h"
 #include "pg_journey.h"
 #include "plan.h"
 
@@ -220,9 +219,7 @@ collect(GateStage stage, bool take, Check *checks, int n, Entry **entries)
 			(take && !takes_address(stage, &checks[i])))
 			continue;
 		entry->check = &checks[i];
-		entry->address =
-			str_tolower(checks[i].address, strlen(checks[i].address),
-						DEFAULT_COLLATION_OID);
+		entry->address = pgj_fold_lower(checks[i].address);
 		entry->content = content_of(checks[i].request);
 		entry->hash = hash_bytes((const unsigned char *) entry->address,
 								 strlen(entry->address));

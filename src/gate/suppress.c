@@ -27,6 +27,7 @@
 #include "gate/argument.h"
 #include "gate/check.h"
 #include "outbox/address.h"
+#include "outbox/fold.h"
 #include "pg_journey.h"
 #include "plan.h"
 
@@ -52,7 +53,7 @@ static KeptPlan find_suppressions = {
 		"SELECT r.n, 'address', s.channel, s.scope, s.reason, s.at "
 		"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, address) "
 		"JOIN journey_state.suppression AS s ON s.channel OPERATOR(pg_catalog.=) r.channel "
-		"AND s.address OPERATOR(pg_catalog.=) pg_catalog.lower(r.address)) AS x "
+		"AND s.address OPERATOR(pg_catalog.=) r.address) AS x "
 		"ORDER BY x.n, x.scope, x.by DESC, x.channel DESC"
 };
 
@@ -102,7 +103,9 @@ pgj_suppression_check(const Site *site, GateStage stage, Check *checks, int n)
 		number[k] = Int32GetDatum(i);
 		contact[k] = checks[i].request->contact;
 		channel[k] = CStringGetTextDatum(checks[i].request->channel);
-		address[k] = pgj_text_or_null(checks[i].address, &address_null[k]);
+		address_null[k] = checks[i].address == NULL;
+		if (!address_null[k])
+			address[k] = CStringGetTextDatum(pgj_fold_lower(checks[i].address));
 		k++;
 	}
 	nrows = pgj_plan_execute(&find_suppressions, &params);
@@ -124,6 +127,13 @@ check_scope(Datum value)
 			errmsg("scope of a suppression must be all or promotional"),
 			errhint(
 				"promotional lets transactional messages through, all does not."));
+}
+
+/* An address as the table has it. */
+static Datum
+fold_address(Datum address)
+{
+	return CStringGetTextDatum(pgj_fold_lower(TextDatumGetCString(address)));
 }
 
 static void
@@ -163,7 +173,7 @@ pgj_sql_suppress(PG_FUNCTION_ARGS)
 	static KeptPlan plan = {
 		.sql =
 			"INSERT INTO journey_state.suppression AS s (channel, address, reason, at, scope) "
-			"VALUES ($1, pg_catalog.lower($2), $3, $4, $5) "
+			"VALUES ($1, $2, $3, $4, $5) "
 			"ON CONFLICT (channel, address) DO UPDATE SET reason = EXCLUDED.reason, at = EXCLUDED.at, scope = EXCLUDED.scope "
 			"WHERE s.scope OPERATOR(pg_catalog.=) EXCLUDED.scope OR EXCLUDED.scope OPERATOR(pg_catalog.=) 'all'"
 	};
@@ -180,8 +190,9 @@ pgj_sql_suppress(PG_FUNCTION_ARGS)
 	SPI_connect();
 	pgj_require_channel(site, PG_GETARG_DATUM(0));
 	pgj_params_init(&params, site, 0);
-	for (int i = 0; i < 3; i++)
-		pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(i));
+	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(0));
+	pgj_params_scalar(&params, TEXTOID, fold_address(PG_GETARG_DATUM(1)));
+	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(2));
 	pgj_params_scalar(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(3));
 	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(4));
 	(void) pgj_plan_execute(&plan, &params);
@@ -202,12 +213,12 @@ pgj_sql_unsuppress(PG_FUNCTION_ARGS)
 	static KeptPlan forget = {
 		.sql =
 			"DELETE FROM journey_state.soft_bounce AS b "
-			"WHERE b.channel OPERATOR(pg_catalog.=) $1 AND b.address OPERATOR(pg_catalog.=) pg_catalog.lower($2)"
+			"WHERE b.channel OPERATOR(pg_catalog.=) $1 AND b.address OPERATOR(pg_catalog.=) $2"
 	};
 	static KeptPlan plan = {
 		.sql =
 			"DELETE FROM journey_state.suppression AS s "
-			"WHERE s.channel OPERATOR(pg_catalog.=) $1 AND s.address OPERATOR(pg_catalog.=) pg_catalog.lower($2)"
+			"WHERE s.channel OPERATOR(pg_catalog.=) $1 AND s.address OPERATOR(pg_catalog.=) $2"
 	};
 	const Site *site = pgj_site();
 	SavedUser saved;
@@ -220,8 +231,8 @@ pgj_sql_unsuppress(PG_FUNCTION_ARGS)
 	SPI_connect();
 	pgj_require_channel(site, PG_GETARG_DATUM(0));
 	pgj_params_init(&params, site, 0);
-	for (int i = 0; i < 2; i++)
-		pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(i));
+	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(0));
+	pgj_params_scalar(&params, TEXTOID, fold_address(PG_GETARG_DATUM(1)));
 	(void) pgj_plan_execute(&forget, &params);
 	found = pgj_plan_execute(&plan, &params) > 0;
 	SPI_finish();

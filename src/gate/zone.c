@@ -14,20 +14,19 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/formatting.h"
 #include "utils/hsearch.h"
 #include "utils/json.h"
 
 #include "box.h"
 #include "gate/check.h"
 #include "gate/zone.h"
+#include "outbox/fold.h"
 #include "plan.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_is_timezone);
@@ -111,7 +110,7 @@ pgj_country(const char *country)
 		end--;
 	if (end == country)
 		return NULL;
-	return str_toupper(country, end - country, DEFAULT_COLLATION_OID);
+	return pgj_fold_upper(pnstrdup(country, end - country));
 }
 
 /* Is a country written as US-FL?  Then its first two letters are the country. */
