@@ -199,6 +199,19 @@ BEGIN
 			format('%s for %s on %s (%s)', CASE WHEN c.granted THEN 'granted' ELSE 'withdrawn' END, replace(c.topic, '*', 'all topics'), c.channel, c.source)
 		FROM journey_state.consent_log AS c WHERE c.contact = who
 		UNION ALL
+		SELECT f.at, 0, NULL, NULL, NULL, 'frequency',
+			format('wants %s messages for %s on %s (%s)', f.frequency, replace(f.topic, '*', 'all topics'), replace(f.channel, '*', 'all channels'), f.source)
+		FROM journey_state.frequency AS f WHERE f.contact = who
+		UNION ALL
+		SELECT k.at, 0, NULL, NULL, NULL, 'suppressed',
+			format('nothing%s on %s: %s', CASE k.scope WHEN 'all' THEN '' ELSE ' ' || k.scope END, replace(k.channel, '*', 'all channels'), k.reason)
+		FROM journey_state.suppressed_contact AS k WHERE k.contact = who
+		UNION ALL
+		SELECT s.at, 0, NULL, NULL, NULL, 'suppressed',
+			format('nothing%s on %s to %s: %s', CASE s.scope WHEN 'all' THEN '' ELSE ' ' || s.scope END, s.channel, s.address, s.reason)
+		FROM journey_state.suppression AS s
+		WHERE (s.channel, s.address) IN (SELECT m.channel, lower(m.recipient) FROM journey_state.message AS m WHERE m.contact = who)
+		UNION ALL
 		SELECT r.at, 1, r.refusal_id, d.journey, NULL, 'refused', 'not enrolled: ' || r.reason || coalesce(' - ' || r.detail, '')
 		FROM journey_state.refusal AS r JOIN definition AS d USING (version_id) WHERE r.contact = who
 		UNION ALL
@@ -289,7 +302,7 @@ AS $body$
 	SELECT * FROM journey.explain($1::text, $2)
 $body$;
 REVOKE ALL ON FUNCTION journey.explain(anyelement, text) FROM PUBLIC;
-COMMENT ON FUNCTION journey.explain(anyelement, text) IS 'Everything that happened to a contact, in all journeys or one, in words and in order: events, segments entered and left, refusals, assignments, steps, verdicts, messages, receipts, goals';
+COMMENT ON FUNCTION journey.explain(anyelement, text) IS 'Everything that happened to a contact, in all journeys or one, in words and in order: events, segments entered and left, consent, wished frequencies, suppressions in force, refusals, assignments, steps, verdicts, messages, receipts, goals';
 
 /*
  * Why one message was sent, put off or withheld: each answer of the gate about it,

@@ -47,3 +47,11 @@ SELECT count(*) FROM journey.explain(6::bigint, journey => 'cart');
 -- what is refused
 SELECT * FROM journey.explain(6, 'nonsense');
 SELECT * FROM journey.explain('six');
+
+-- what stands against a contact and the addresses it was written to, and how often it wants to hear
+SELECT journey.set_frequency(6, '*', '*', 'weekly', 'preference centre', '2026-02-01');
+SELECT journey.suppress_contact(6, 'asked by phone', scope => 'promotional', at => '2026-02-02');
+INSERT INTO journey_state.suppression (channel, address, scope, reason, at)
+	SELECT DISTINCT m.channel, lower(m.recipient), 'all', 'bounced 5.1.1', timestamptz '2026-02-03' FROM journey_state.message AS m WHERE m.contact = 6 AND m.recipient IS NOT NULL;
+SELECT at, what, detail FROM journey.explain(6) WHERE at >= '2026-02-01';
+SELECT count(*) FROM journey.explain(9) WHERE what IN ('frequency', 'suppressed');
