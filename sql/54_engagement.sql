@@ -47,10 +47,15 @@ $$;
 REVOKE ALL ON FUNCTION journey.set_engagement_event(text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION journey.set_engagement_event(text, boolean) IS 'says whether an event, such as a visit or an order, shows that a contact responds; clicks do from the start';
 
--- Messages handed over and responded to, by contact and channel, in two spans of 30 days.
+/*
+ * Messages handed over and responded to, by contact and channel, in two spans of 30 days.  It is
+ * about all contacts: a planner without statistics takes them for few and would compare every
+ * message with every response, hence no nested loops.
+ */
 CREATE FUNCTION journey.engagement_counts(as_of timestamptz DEFAULT clock_timestamp(), slices integer DEFAULT 1024)
 RETURNS TABLE (contact text, channel text, sends_30d bigint, clicks_30d bigint, sends_prev_30d bigint, clicks_prev_30d bigint)
 LANGUAGE plpgsql STABLE
+SET enable_nestloop = off
 SET search_path = pg_catalog, pg_temp
 AS $body$
 #variable_conflict use_column
@@ -186,6 +191,7 @@ COMMENT ON TYPE journey.engagement_figures IS 'A row of journey.engagement()';
 CREATE FUNCTION journey.engagement(as_of timestamptz DEFAULT clock_timestamp())
 RETURNS SETOF journey.engagement_figures
 LANGUAGE plpgsql STABLE
+SET enable_nestloop = off
 SET search_path = pg_catalog, pg_temp
 AS $body$
 #variable_conflict use_column

@@ -22,6 +22,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -142,12 +143,33 @@ pgj_engagement_rate(const Engagement *e)
 	return (e->a0 + e->clicks) / (e->a0 + e->b0 + e->sends);
 }
 
+/*
+ * This takes hundreds of times as long as the rest, and contacts have few different
+ * counts: the last results are kept, each at the place of its hash.
+ */
 static double
 drop_probability(const Engagement *e)
 {
-	return pgj_beta_drop(
-		e->a0 + e->clicks_before, e->b0 + e->sends_before - e->clicks_before,
-		e->a0 + e->clicks, e->b0 + e->sends - e->clicks, DROP_RATIO);
+	typedef struct Kept
+	{
+		double beta[4];
+		double p;
+	} Kept;
+	static Kept kept[256];
+	double beta[4] = { e->a0 + e->clicks_before,
+					   e->b0 + e->sends_before - e->clicks_before,
+					   e->a0 + e->clicks, e->b0 + e->sends - e->clicks };
+	Kept *place = &kept[hash_bytes((unsigned char *) beta, sizeof(beta)) %
+						lengthof(kept)];
+
+	/* no parameter is zero, as in a place not used yet */
+	if (memcmp(place->beta, beta, sizeof(beta)) != 0)
+	{
+		place->p =
+			pgj_beta_drop(beta[0], beta[1], beta[2], beta[3], DROP_RATIO);
+		memcpy(place->beta, beta, sizeof(beta));
+	}
+	return place->p;
 }
 
 static void
