@@ -81,6 +81,7 @@ SQL
 	run("SELECT journey.create_channel('email', 'smtp', '{\"url\": \"smtp://localhost:2525\", \"from\": \"hi\@shop.example\"}')");
 	run("SELECT journey.create_channel('sms', 'smtp', '{\"url\": \"smtp://localhost:2525\", \"from\": \"hi\@shop.example\", \"address\": \"phone\"}')");
 	run("SELECT journey.create_template('t_$_', '$_', 's', 'b')") foreach qw(email sms);
+	run("SELECT journey.create_template('t_both', '$_', 's', 'b')") foreach qw(email sms);
 	run("SELECT journey.create_topic('news', 'educational')");
 	run("INSERT INTO model.topic VALUES ('promotions', 'promotional', true, true), ('news', 'educational', true, true), ('service', 'transactional', false, false)");
 	run("INSERT INTO model.bad_address VALUES ('nobody', true), ('020 7946', true)");
@@ -106,7 +107,14 @@ sub journey
 	my $priority = does('create_gap') ? pick(30, 50, 50, 52) : 50;
 	$script .= " HOLDOUT $holdout%" if $holdout;
 	$script .= " PRIORITY $priority" if $priority != 50;
-	foreach my $no (1 .. between(1, 2))
+	if (does('create_entry_cap') && chance(0.3))
+	{
+		my ($most, $per) = (between(1, 2), pick('1 day', '7 days'));
+		$script .= " LIMIT $most PER '$per'";
+		run("INSERT INTO model.entry_cap VALUES ('limit of $name', $most, '$per', '{$name}')");
+	}
+	my $both = chance(0.3);
+	foreach my $no (1 .. between(1, 2 + $both))
 	{
 		my $wait = pick('0', '0', '1 hour', '7 hours', '1 day 30 minutes');
 		my $channel = pick('email', 'email', 'sms');
@@ -115,10 +123,12 @@ sub journey
 		my $within = $capped eq 'defer' && $expires ne '2 hours' && chance(0.3) ? '12 hours' : undef;
 		my $own = does('create_gap') && chance(0.3) ? pick(40, 60) : undef;
 		$script .= " WAIT '$wait';" if $wait;
-		$script .= " SEND $channel t_$channel" . (defined $own ? " PRIORITY $own" : '') . " EXPIRES '$expires'";
+		my $template = $both ? 't_both' : "t_$channel";
+		my $also = $both && chance(0.2);
+		$script .= " SEND $channel $template" . ($also ? ' ALSO' : '') . (defined $own ? " PRIORITY $own" : '') . " EXPIRES '$expires'";
 		$script .= ' WHEN CAPPED ' . uc($capped) . ($within ? " WITHIN '$within'" : '') if $capped ne 'skip';
 		$script .= ';';
-		run("INSERT INTO model.step VALUES ('$name', $no, '$wait', '$channel', '$topic', " . ($own // $priority) . ", '$expires', '$capped', " . quoted($within) . ')');
+		run("INSERT INTO model.step VALUES ('$name', $no, '$wait', '$channel', '$topic', " . ($own // $priority) . ", '$expires', '$capped', " . quoted($within) . ", '$template', " . ($also ? 'true' : 'false') . ')');
 	}
 	run("SELECT journey.create_journey('$name', " . quoted($script) . ", '$now')");
 	run("SELECT journey.activate('$name')");
@@ -261,6 +271,23 @@ sub cap
 	return;
 }
 
+sub entry_cap
+{
+	my $name = 'entries' . between(1, 2);
+	if ($names{$name})
+	{
+		run("SELECT journey.drop_entry_cap('$name')");
+		run("DELETE FROM model.entry_cap WHERE name = '$name'");
+		delete $names{$name};
+		return;
+	}
+	my ($most, $per, $journeys) = (between(1, 3), quoted(pick(undef, '1 day', '3 days')), chance(0.5) ? list(pick(@journeys)) : 'NULL');
+	run("SELECT journey.create_entry_cap('$name', $most, $per, $journeys, at => '$now')");
+	run("INSERT INTO model.entry_cap VALUES ('$name', $most, $per, $journeys)");
+	$names{$name} = 1;
+	return;
+}
+
 # While a run of one journey goes on, messages of others wait or are not sent.
 sub hold
 {
@@ -336,7 +363,8 @@ sub step
 		1 => sub { zone($id); },
 		(does('suppress_contact') ? (0.7 => \&suppress_contact) : ()),
 		(does('set_frequency') ? (1 => \&frequency) : ()),
-		(does('create_hold') ? (0.7 => \&hold) : ()),
+		(does('create_entry_cap') ? (0.7 => \&entry_cap) : ()),
+		(does('create_hold') ? (1.2 => \&hold) : ()),
 		(does('create_quiet_hours') ? (2 => \&quiet, 0.5 => \&zones_of) : ()),
 		0.2 => sub { run("DELETE FROM shop.customers WHERE id = $id"); },
 		0.5 => sub { run("INSERT INTO shop.customers VALUES ($id, 'c$id\@shop.example', '+44200000000$id') ON CONFLICT DO NOTHING"); },

@@ -6,7 +6,7 @@
 CREATE SCHEMA model;
 CREATE TABLE model.topic (topic text PRIMARY KEY, class text NOT NULL, obeys boolean NOT NULL, counts boolean NOT NULL);
 CREATE TABLE model.step (journey text, no integer, wait interval NOT NULL, channel text NOT NULL, topic text NOT NULL, priority integer NOT NULL, expires interval NOT NULL,
-	capped text NOT NULL DEFAULT 'skip', within interval, PRIMARY KEY (journey, no));
+	capped text NOT NULL DEFAULT 'skip', within interval, template text, also boolean, PRIMARY KEY (journey, no));
 CREATE TABLE model.consent (contact bigint, channel text, topic text, granted boolean NOT NULL, PRIMARY KEY (contact, channel, topic));
 CREATE TABLE model.suppressed (channel text, address text, scope text NOT NULL, PRIMARY KEY (channel, address));
 CREATE TABLE model.suppressed_contact (contact bigint, channel text, scope text NOT NULL, PRIMARY KEY (contact, channel));
@@ -19,6 +19,7 @@ CREATE TABLE model.cap (name text PRIMARY KEY, most integer, per interval, calen
 	zone text, only_class text);	-- of a bound that comes of it: the calendar's zone, and whom a quota is about
 CREATE TABLE model.quota (cap text, class text, share numeric NOT NULL, PRIMARY KEY (cap, class));
 CREATE TABLE model.frequency (contact bigint, channel text, topic text, calendar text NOT NULL, PRIMARY KEY (contact, channel, topic));
+CREATE TABLE model.entry_cap (name text PRIMARY KEY, most integer, per interval, journeys text[]);	-- a journey's LIMIT is one, too
 CREATE TABLE model.hold (name text PRIMARY KEY, journey text, lasting interval, action text, channels text[], topics text[], classes text[], except_journeys text[]);
 
 -- runs, and each message of theirs that a run has come to or will come to next
@@ -28,7 +29,7 @@ CREATE TABLE model.run (contact bigint, journey text, key text, entered_at times
 CREATE TABLE model.sending (id bigint GENERATED ALWAYS AS IDENTITY, contact bigint, journey text, key text, no integer, ghost boolean NOT NULL,
 	state text NOT NULL,		-- waiting, deferred, pending, handed, over
 	due timestamptz NOT NULL,	-- when the gate is to be asked next
-	since timestamptz NOT NULL, expires_at timestamptz NOT NULL, message_id bigint, handed_at timestamptz, address text,
+	since timestamptz NOT NULL, expires_at timestamptz NOT NULL, message_id bigint, handed_at timestamptz, granted boolean NOT NULL DEFAULT false,
 	PRIMARY KEY (contact, journey, key, no));
 CREATE TABLE model.seen (seen bigint PRIMARY KEY);
 CREATE TABLE model.mismatch (id bigint GENERATED ALWAYS AS IDENTITY, what text NOT NULL);
@@ -65,6 +66,19 @@ $$;
 CREATE FUNCTION model.goes_on(r model.run) RETURNS boolean LANGUAGE sql STABLE AS $$
 	SELECT EXISTS (SELECT FROM model.sending o WHERE (o.contact, o.journey, o.key) = (r.contact, r.journey, r.key) AND o.state IN ('waiting', 'deferred'))
 $$;
+-- ---- entries ----
+CREATE FUNCTION model.entered_enough(who bigint, about text, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT EXISTS (SELECT FROM model.entry_cap k WHERE model.has(k.journeys, about) AND k.most <= (
+		SELECT count(*) FROM model.run r WHERE r.contact = who AND model.has(k.journeys, r.journey) AND (NOT r.ghost OR r.journey = about)
+		AND CASE WHEN k.per IS NULL THEN model.goes_on(r) ELSE r.entered_at > now - k.per END))
+$$;
+-- ---- the same content over another channel in the run ----
+CREATE FUNCTION model.sent_otherwise(s model.sending, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT EXISTS (SELECT FROM model.step p JOIN model.topic t USING (topic), model.sending o JOIN model.step q ON q.journey = o.journey AND q.no = o.no
+		WHERE p.journey = s.journey AND p.no = s.no AND t.class <> 'transactional' AND NOT p.also AND (o.contact, o.journey, o.key) = (s.contact, s.journey, s.key)
+		AND o.no < s.no AND q.template = p.template AND q.channel <> p.channel AND CASE WHEN s.ghost THEN o.granted ELSE o.state = 'handed' OR o.state = 'pending' AND o.expires_at > now END)
+$$;
+
 -- skip goes before defer; the longest of what defers
 CREATE FUNCTION model.held(s model.sending, now timestamptz, OUT action text, OUT until timestamptz) LANGUAGE sql STABLE AS $$
 	SELECT max(h.action), CASE max(h.action) WHEN 'defer' THEN max(CASE WHEN model.goes_on(r) THEN now + interval '1 hour' ELSE least(now + interval '1 hour', r.entered_at + h.lasting) END) END
@@ -202,6 +216,9 @@ BEGIN
 			END IF;
 		END IF;
 	END IF;
+	IF reason IS NULL AND model.sent_otherwise(s, now) THEN
+		reason := 'duplicate_content';
+	END IF;
 	IF reason IS NOT NULL THEN
 		RETURN;
 	END IF;
@@ -244,6 +261,9 @@ DECLARE
 BEGIN
 	-- one channel that may be used is enough; else the reason is that of one of them (an address that is none is no address)
 	SELECT array_agg(replace(model.unreachable(who, p.channel, p.topic, true, now), 'bad_address', 'no_address')) INTO reasons FROM model.step p WHERE p.journey = about;
+	IF model.entered_enough(who, about, now) THEN
+		reasons := array_append(array_remove(reasons, NULL), 'capped');
+	END IF;
 	SELECT x.reason, x.at INTO r FROM journey_state.refusal x JOIN journey_state.event v USING (contact, event_id) WHERE x.contact = who AND v.properties ->> 'k' = run_key;
 	SELECT x.ghost, x.entered_at AS at INTO e FROM journey_state.enrollment x JOIN journey.journey j USING (journey_id) WHERE x.contact = who AND j.name = about AND x.key = run_key;
 	IF (array_position(reasons, NULL) IS NOT NULL) <> (e.at IS NOT NULL) OR NOT coalesce(replace(r.reason, 'bad_address', 'no_address'), reasons[1], '') = ANY (array_append(reasons, '')) OR coalesce(e.at <> now, r.at <> now, true) THEN
@@ -286,6 +306,7 @@ BEGIN
 	UPDATE model.sending m SET since = s.since, expires_at = s.expires_at, due = coalesce(compare.until, now),
 		state = CASE WHEN compare.verdict = 'withheld' OR s.ghost AND compare.verdict = 'sent' THEN 'over' WHEN stage = 'claim' AND compare.verdict = 'sent' THEN 'handed'
 			WHEN stage = 'claim' OR compare.verdict = 'sent' THEN 'pending' ELSE 'deferred' END,
+		granted = compare.verdict = 'sent',
 		handed_at = CASE WHEN stage = 'claim' AND compare.verdict = 'sent' THEN now END
 	WHERE m.id = s.id;
 	IF compare.reason = 'capped' AND compare.verdict = 'withheld' AND (SELECT capped = 'exit' FROM model.step p WHERE p.journey = s.journey AND p.no = s.no) THEN

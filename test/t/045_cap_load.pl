@@ -63,11 +63,12 @@ SELECT coalesce(array_agg(message_id), '{}')::text AS ids, coalesce(array_agg(at
 SELECT journey.report('r' || :client_id, ids, attempts, array_fill('sent'::text, ARRAY[cardinality(ids)]), array_fill('250'::text, ARRAY[cardinality(ids)]), array_fill(''::text, ARRAY[cardinality(ids)]))
 	FROM (SELECT ':ids'::bigint[] AS ids, ':attempts'::integer[] AS attempts) AS g WHERE ids <> '{}';
 },
-		# receipts of many slices at once
+		# receipts of many slices at once, for what went last
 		'045_receipt@4' => qq{
 SELECT journey.open_relay('r' || :client_id, '$token');
 SELECT journey.report('r' || :client_id, array_agg(m.message_id), array_agg(m.attempt), array_agg('delivered'::text), array_agg(''::text), array_agg(''::text))
-	FROM (SELECT message_id, attempt FROM journey_state.message WHERE claimed_at IS NOT NULL LIMIT 40) AS m HAVING count(*) > 0;
+	FROM shop.customers AS c CROSS JOIN LATERAL (SELECT message_id, attempt FROM journey_state.message
+		WHERE contact = c.id AND decided_at > clock_timestamp() - interval '$window' AND claimed_at IS NOT NULL LIMIT 1) AS m HAVING count(*) > 0;
 },
 	});
 shop('SELECT * FROM journey.tick()') while shop('SELECT count(*) FROM journey._due(clock_timestamp()) WHERE due') > 0;
