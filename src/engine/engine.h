@@ -41,7 +41,7 @@ typedef struct Progress
 	int64 after_event;
 	TimestampTz due_at; /* the last timer done */
 	int64 due_id;
-	bool fresh; /* upto was taken by this pass, not by an earlier one */
+	bool fresh;		/* upto was taken by this pass, not by an earlier one */
 	TimestampTz at; /* time of the last pass that stored it */
 	bool changed;
 } Progress;
