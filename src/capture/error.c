@@ -62,10 +62,7 @@ pgj_capture_error_append(const Site *site, const CaptureError *errors, int n)
 	TupleTableSlot *slot;
 	SavedUser saved;
 
-	GetUserIdAndSecContext(&saved.user, &saved.context);
-	SetUserIdAndSecContext(site->owner, saved.context |
-											SECURITY_LOCAL_USERID_CHANGE |
-											SECURITY_RESTRICTED_OPERATION);
+	saved = pgj_become(site->owner);
 	relation = table_open(get_relname_relid("capture_error", namespace),
 						  RowExclusiveLock);
 	estate = CreateExecutorState();

@@ -41,7 +41,7 @@ pgj_maintain_as(Oid owner, TimestampTz at, Interval *ahead)
 {
 	Oid types[2] = { TIMESTAMPTZOID, INTERVALOID };
 	Datum values[2] = { TimestampTzGetDatum(at), IntervalPGetDatum(ahead) };
-	SavedUser saved = pgj_become_role(owner);
+	SavedUser saved = pgj_become(owner);
 
 	pgj_run_with("SELECT journey._maintain($1, $2)", 2, types, values, NULL);
 	pgj_become_caller(saved);
@@ -56,7 +56,7 @@ pgj_segments_anew_as(Oid owner)
 {
 	Oid types[1] = { TIMESTAMPTZOID };
 	Datum values[1] = { TimestampTzGetDatum(pgj_clock_now()) };
-	SavedUser saved = pgj_become_role(owner);
+	SavedUser saved = pgj_become(owner);
 
 	pgj_run_with("SELECT journey._segments_anew($1, " PGJ_COMMITTED_SNAPSHOT
 				 ")",
@@ -76,7 +76,7 @@ pgj_segments_anew_as(Oid owner)
 static void
 adopt_state(Oid owner)
 {
-	SavedUser saved = pgj_become_role(owner);
+	SavedUser saved = pgj_become(owner);
 
 	pgj_run("LOCK TABLE journey_state.event IN SHARE ROW EXCLUSIVE MODE");
 	pgj_run(
@@ -203,7 +203,7 @@ grant_functions(const char *role, const char *condition)
 static void
 grant_reading(Oid owner, const char *role)
 {
-	SavedUser saved = pgj_become_role(owner);
+	SavedUser saved = pgj_become(owner);
 
 	pgj_run(psprintf("GRANT USAGE ON SCHEMA journey_state TO %s;"
 					 "GRANT SELECT ON ALL TABLES IN SCHEMA journey_state TO %s",

@@ -258,7 +258,7 @@ revoke_from_owner(Oid owner)
 static void
 call_create_state(const Attachment *a)
 {
-	SavedUser saved = pgj_become_role(a->owner);
+	SavedUser saved = pgj_become(a->owner);
 	Oid types[2] = { REGTYPEOID, INT4OID };
 	Datum values[2] = { ObjectIdGetDatum(a->key_type),
 						Int32GetDatum(a->slices) };
@@ -274,7 +274,7 @@ call_create_state(const Attachment *a)
 static void
 bury_lost_journeys(Oid owner)
 {
-	SavedUser saved = pgj_become_role(owner);
+	SavedUser saved = pgj_become(owner);
 	Oid types[1] = { INT4ARRAYOID };
 	Datum highest[1];
 	bool isnull;
@@ -301,7 +301,7 @@ bury_lost_journeys(Oid owner)
 static void
 bury_lost_segments(Oid owner)
 {
-	SavedUser saved = pgj_become_role(owner);
+	SavedUser saved = pgj_become(owner);
 	Oid types[1] = { INT4OID };
 	Datum highest;
 	bool isnull;
@@ -370,7 +370,7 @@ readopt_state(Attachment *a)
 			errhint(
 				"Attach the table it was made for, or drop or rename the schema."));
 
-	saved = pgj_become_role(a->owner);
+	saved = pgj_become(a->owner);
 	slices = DatumGetInt32(pgj_fetch(
 		"SELECT pg_catalog.count(*)::pg_catalog.int4 FROM journey_state.slice",
 		&isnull));
@@ -392,7 +392,7 @@ static void
 create_contact_table(Attachment *a)
 {
 	Oid namespace;
-	SavedUser saved = pgj_become_role(a->owner);
+	SavedUser saved = pgj_become(a->owner);
 
 	namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
 	if (!OidIsValid(get_relname_relid("contact", namespace)))
@@ -575,7 +575,7 @@ drop_views(void)
 static void
 drop_segment_functions(Oid owner)
 {
-	SavedUser saved = pgj_become_role(owner);
+	SavedUser saved = pgj_become(owner);
 	bool isnull;
 	Datum statement;
 

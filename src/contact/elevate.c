@@ -25,17 +25,6 @@
 #include "pg_journey.h"
 #include "wakeup.h"
 
-SavedUser
-pgj_become_role(Oid role)
-{
-	SavedUser saved;
-
-	GetUserIdAndSecContext(&saved.user, &saved.context);
-	SetUserIdAndSecContext(role, saved.context | SECURITY_LOCAL_USERID_CHANGE |
-									 SECURITY_RESTRICTED_OPERATION);
-	return saved;
-}
-
 /* Owner of a schema, or InvalidOid when there is no such schema. */
 Oid
 pgj_schema_owner(const char *name)
@@ -54,7 +43,7 @@ pgj_schema_owner(const char *name)
 SavedUser
 pgj_become_extension_owner(void)
 {
-	return pgj_become_role(pgj_schema_owner(PGJ_SCHEMA));
+	return pgj_become(pgj_schema_owner(PGJ_SCHEMA));
 }
 
 /* Run one fixed statement or block of statements. */

@@ -11,8 +11,6 @@
 #include "contact/site.h"
 #include "datatype/timestamp.h"
 
-/* elevate.c: undo with pgj_become_caller(); security-restricted until then */
-extern SavedUser pgj_become_role(Oid role);
 extern SavedUser pgj_become_extension_owner(void);
 extern Oid pgj_schema_owner(const char *name);
 extern void pgj_run(const char *statement);

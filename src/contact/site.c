@@ -35,6 +35,7 @@
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -378,20 +379,43 @@ pgj_slice_of(const Site *site, Datum contact)
 	return (int) (hash % (uint64) site->slices);
 }
 
+/*
+ * The tables that are written as the journey owner may carry its triggers.  They
+ * leave nothing behind in the caller's session: nothing deferred, which would run
+ * at its commit as the caller, and no setting, such as a search_path.
+ */
+SavedUser
+pgj_become(Oid role)
+{
+	SavedUser saved;
+
+	GetUserIdAndSecContext(&saved.user, &saved.context);
+	SetUserIdAndSecContext(role, saved.context | SECURITY_LOCAL_USERID_CHANGE |
+									 SECURITY_RESTRICTED_OPERATION);
+	saved.guc_level = NewGUCNestLevel();
+	return saved;
+}
+
+/* The owner itself, such as the engine's worker, is not guarded from itself. */
 SavedUser
 pgj_become_owner(const Site *site)
 {
 	SavedUser saved;
 
+	if (GetUserId() != site->owner)
+		return pgj_become(site->owner);
 	GetUserIdAndSecContext(&saved.user, &saved.context);
 	SetUserIdAndSecContext(site->owner,
 						   saved.context | SECURITY_LOCAL_USERID_CHANGE);
+	saved.guc_level = 0;
 	return saved;
 }
 
 void
 pgj_become_caller(SavedUser saved)
 {
+	if (saved.guc_level > 0)
+		AtEOXact_GUC(false, saved.guc_level);
 	SetUserIdAndSecContext(saved.user, saved.context);
 }
 

@@ -84,12 +84,14 @@ extern bool pgj_key_too_long(const Site *site, Datum contact);
  */
 extern const Site *pgj_lock_contacts(const Site *site);
 
-/* Run the following as the journey owner; undo with pgj_become_caller. */
+/* Run the following as another role; undo with pgj_become_caller. */
 typedef struct SavedUser
 {
 	Oid user;
 	int context;
+	int guc_level; /* 0: settings are not given back */
 } SavedUser;
+extern SavedUser pgj_become(Oid role);
 extern SavedUser pgj_become_owner(const Site *site);
 extern void pgj_become_caller(SavedUser saved);
 

@@ -201,7 +201,7 @@ typedef struct Stored
 static Stored
 find_segment(const Site *site, const char *name)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	Args args = { 0 };
 	Stored stored;
 
@@ -229,7 +229,7 @@ find_segment(const Site *site, const char *name)
 static void
 refuse_existing(const Site *site, const char *name)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	Args args = { 0 };
 
 	pgj_args_text(&args, name);
@@ -319,7 +319,7 @@ pgj_sql_create_segment(PG_FUNCTION_ARGS)
 					  interval_text(every), at);
 	pgj_watch_lock_tables(site, segment->predicate.watches);
 
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	pgj_args_text(&args, name);
 	pgj_args_text(&args, predicate);
 	pgj_args_text(&args, search_path);
@@ -338,7 +338,7 @@ pgj_sql_create_segment(PG_FUNCTION_ARGS)
 	pgj_become_caller(saved);
 
 	pgj_segment_store_details(site, segment_id, segment);
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	pgj_segment_set_levels(segment_id);
 	pgj_segment_want_scan(segment_id, "build", at);
 	pgj_become_caller(saved);
@@ -351,7 +351,7 @@ pgj_sql_create_segment(PG_FUNCTION_ARGS)
 static void
 set_refresh(const Site *site, int segment_id, Interval *every, TimestampTz at)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	Args args = { 0 };
 
 	pgj_args_int(&args, segment_id);
@@ -380,7 +380,7 @@ redefine(const Site *site, const char *name, const Stored *old,
 	pgj_segment_delete_details(site, old->segment_id);
 	pgj_segment_store_details(site, old->segment_id, segment);
 
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	pgj_segment_refuse_cycle(old->segment_id, name);
 	pgj_args_int(&args, old->segment_id);
 	pgj_args_text(&args, predicate);
@@ -513,13 +513,13 @@ pgj_sql_drop_segment(PG_FUNCTION_ARGS)
 	pgj_segment_lock_definitions();
 	pgj_segment_lock_slices(site);
 	segment_id = find_segment(site, name).segment_id;
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	refuse_used(segment_id, name);
 	refuse_held(name);
 	pgj_become_caller(saved);
 	pgj_segment_delete_details(site, segment_id);
 
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	pgj_segment_delete_sources(segment_id);
 	pgj_segment_run(
 		"DELETE FROM journey.segment WHERE segment_id OPERATOR(pg_catalog.=) $1",
@@ -555,7 +555,7 @@ pgj_sql_refresh_segment(PG_FUNCTION_ARGS)
 		ereport(ERROR, errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				errmsg("segment \"%s\" is suspended", name),
 				errhint("Call journey.resume_segment()."));
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	pgj_segment_want_scan(stored.segment_id, "refresh", at);
 	pgj_become_caller(saved);
 	SPI_finish();

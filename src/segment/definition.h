@@ -12,7 +12,6 @@
 #include "datatype/timestamp.h"
 
 /* Act as the journey owner, security-restricted; undo with pgj_become_caller. */
-extern SavedUser pgj_segment_become_owner(const Site *site);
 
 /*
  * Before the engine works, first in a transaction, with no slice locked: follow

@@ -106,7 +106,7 @@ static void
 sync_relation(const Site *site, Oid relation, TimestampTz at)
 {
 	int ndropped;
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	List *old_members = stored_members(relation, &ndropped);
 	List *members;
 	List *added;
@@ -127,7 +127,7 @@ sync_relation(const Site *site, Oid relation, TimestampTz at)
 		pgj_watch_make_triggers(site, lfirst_oid(lc));
 		unseen |= !is_empty(lfirst_oid(lc));
 	}
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	pgj_watch_store_members(relation);
 	if (unseen)
 		want_scans(relation, at);
@@ -244,7 +244,7 @@ listen_to_changes(void)
 static void
 remember_known(const Site *site)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	List *relations = pgj_watch_relations(
 		"SELECT m.member::pg_catalog.oid FROM journey.watch_member AS m"
 		" UNION SELECT s.object FROM journey.segment_source AS s WHERE s.kind OPERATOR(pg_catalog.=) 'view' AND s.object IS NOT NULL"
@@ -313,7 +313,7 @@ static bool
 differs(const Site *site, Oid relation)
 {
 	int ndropped;
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	List *old_members = stored_members(relation, &ndropped);
 	List *members = pgj_watch_members(relation);
 
@@ -326,7 +326,7 @@ differs(const Site *site, Oid relation)
 static bool
 sync_triggers(const Site *site, TimestampTz at)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	List *relations = pgj_watch_relations(
 		"SELECT DISTINCT w.relation::pg_catalog.oid FROM journey.watch AS w");
 	List *changed = NIL;

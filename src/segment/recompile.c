@@ -61,7 +61,7 @@ wanted_rows(void)
 static List *
 wanted_segments(const Site *site)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	Args args = { 0 };
 	List *result;
 
@@ -80,7 +80,7 @@ wanted_segments(const Site *site)
 static List *
 stored_needs(const Site *site, int segment_id)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	List *needs = NIL;
 
 	pgj_segment_run(
@@ -101,7 +101,7 @@ store_compiled(const Site *site, int segment_id, const CompiledSegment *segment)
 	pgj_watch_lock_tables(site, segment->predicate.watches);
 	pgj_segment_delete_details(site, segment_id);
 	pgj_segment_store_details(site, segment_id, segment);
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	pgj_args_int(&args, segment_id);
 	pgj_args_add(&args, BOOLOID,
 				 BoolGetDatum(segment->predicate.opaque != NIL));
@@ -135,7 +135,7 @@ recompile(const Site *site, const Wanted *wanted, TimestampTz at)
 		pgj_segment_throw(error, wanted->predicate);
 
 	store_compiled(site, wanted->segment_id, segment);
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	pgj_segment_set_levels(wanted->segment_id);
 	pgj_segment_run(
 		"UPDATE journey_state.segment_scan AS c SET revision = s.revision FROM journey.segment AS s"
@@ -160,7 +160,7 @@ compile_replaced(const Site *site, const Wanted *wanted, TimestampTz at)
 	if (error)
 		pgj_segment_throw(error, wanted->predicate);
 	store_compiled(site, wanted->segment_id, segment);
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	pgj_segment_refuse_cycle(wanted->segment_id, wanted->name);
 	pgj_segment_set_levels(wanted->segment_id);
 	pgj_segment_want_scan(wanted->segment_id, "refresh", at);
@@ -175,7 +175,7 @@ static void
 suspend(const Site *site, int segment_id, const ErrorData *error,
 		TimestampTz at)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	Args args = { 0 };
 
 	pgj_args_int(&args, segment_id);
@@ -199,7 +199,7 @@ try_recompile(const Site *site, const Wanted *wanted, CompileOne compile,
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	SavedUser saved;
+	SavedUser saved = { 0 };
 	ErrorData *volatile error = NULL;
 
 	GetUserIdAndSecContext(&saved.user, &saved.context);
@@ -254,7 +254,7 @@ try_recompile(const Site *site, const Wanted *wanted, CompileOne compile,
 static bool
 some_are_lost(const Site *site)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	Args args = { 0 };
 	bool some =
 		pgj_args_run("SELECT FROM journey.segment AS s" LOST, &args) > 0;
@@ -274,7 +274,7 @@ pgj_segment_suspend_lost(const Site *site, TimestampTz at)
 	if (!pgj_segment_try_lock_definitions())
 		return false;
 	pgj_segment_lock_slices(site);
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	pgj_args_text(
 		&args, "something that the predicate reads was dropped with CASCADE");
 	pgj_args_add(&args, TIMESTAMPTZOID, TimestampTzGetDatum(at));
@@ -315,7 +315,7 @@ pgj_segment_recompile_all(const Site *site, TimestampTz at)
 static List *
 replaced_segments(const Site *site)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	List *result;
 
 	(void) pgj_segment_find_replaced();
@@ -343,7 +343,7 @@ pgj_segment_follow_replaced(const Site *site, TimestampTz at)
 				done = false;
 		pgj_watch_drop_unused(site);
 	}
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	pgj_segment_rename_sources();
 	pgj_become_caller(saved);
 	return done;

@@ -181,7 +181,7 @@ pgj_segment_store_details(const Site *site, int segment_id,
 {
 	int *watch_ids =
 		pgj_watch_store(site, segment_id, segment->predicate.watches);
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 
 	pgj_segment_create_functions(site, segment_id, segment, watch_ids);
 	store_parts(segment_id, &segment->predicate);
@@ -193,7 +193,7 @@ pgj_segment_store_details(const Site *site, int segment_id,
 void
 pgj_segment_delete_details(const Site *site, int segment_id)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 
 	pgj_segment_drop_functions(segment_id);
 	pgj_segment_run(
@@ -234,7 +234,7 @@ pgj_segment_want_scan(int segment_id, const char *reason, TimestampTz at)
 void
 pgj_segment_lock_slices(const Site *site)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	Args args = { 0 };
 
 	pgj_args_run(

@@ -79,19 +79,6 @@ pgj_watch_execute(const char *statement, int nargs, Oid *types, Datum *values,
 			 SPI_result_code_string(rc));
 }
 
-/* As the journey owner, and so that no trigger of his can get out of it. */
-SavedUser
-pgj_segment_become_owner(const Site *site)
-{
-	SavedUser saved;
-
-	GetUserIdAndSecContext(&saved.user, &saved.context);
-	SetUserIdAndSecContext(site->owner, saved.context |
-											SECURITY_LOCAL_USERID_CHANGE |
-											SECURITY_RESTRICTED_OPERATION);
-	return saved;
-}
-
 static Oid
 definitions_table(void)
 {
@@ -277,7 +264,7 @@ pgj_watch_make_triggers(const Site *site, Oid relation)
 	if (has_triggers(relation))
 		return;
 	check_table(site, relation);
-	saved = pgj_segment_become_owner(site);
+	saved = pgj_become(site->owner);
 	for (int i = 0; i < lengthof(triggers); i++)
 	{
 		StringInfoData command;
@@ -330,7 +317,7 @@ drop_triggers(const Site *site, Oid relation)
 		return;
 	}
 	if (by_owner)
-		saved = pgj_segment_become_owner(site);
+		saved = pgj_become(site->owner);
 	nest_level = begin_patience(&callback);
 	for (int i = 0; i < lengthof(triggers); i++)
 		if (OidIsValid(get_trigger_oid(relation, triggers[i].name, true)))
@@ -453,7 +440,7 @@ int *
 pgj_watch_store(const Site *site, int segment_id, List *watches)
 {
 	int *watch_ids = palloc_array(int, Max(list_length(watches), 1));
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	List *relations = watched_relations(watches);
 	ListCell *lc;
 
@@ -499,7 +486,7 @@ pgj_watch_relations(const char *query)
 void
 pgj_watch_drop_unused(const Site *site)
 {
-	SavedUser saved = pgj_segment_become_owner(site);
+	SavedUser saved = pgj_become(site->owner);
 	List *relations;
 	ListCell *lc;
 

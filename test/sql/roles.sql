@@ -73,7 +73,32 @@ SET SESSION AUTHORIZATION shop;
 SELECT events, steps FROM journey.tick('2026-01-02 00:03');
 SELECT status FROM journey_state.enrollment;
 SELECT status, reason FROM journey_state.message;
+
+-- triggers of the owner's leave nothing behind in the sessions of others, be it for their commit or in their settings
+CREATE FUNCTION shop.plant() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('search_path', 'shop, pg_catalog', false), set_config('application_name', 'run as ' || current_user, false);
+  RETURN NULL;
+END $$;
+CREATE FUNCTION shop.at_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE WARNING 'run as %', current_user; RETURN NULL; END $$;
+CREATE TRIGGER plant AFTER INSERT OR UPDATE OR DELETE ON journey_state.progress EXECUTE FUNCTION shop.plant();
+CREATE TRIGGER plant AFTER INSERT OR UPDATE OR DELETE ON journey_state.suppression EXECUTE FUNCTION shop.plant();
+CREATE CONSTRAINT TRIGGER late AFTER INSERT ON journey_state.consent DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION shop.at_commit();
+RESET SESSION AUTHORIZATION;
+GRANT USAGE ON SCHEMA journey TO roles_stranger;
+GRANT EXECUTE ON FUNCTION journey.suppress, journey.set_consent TO roles_stranger;
+SET application_name = 'mine';
+SELECT journey.maintain('2026-01-03');
+SHOW search_path;
+SHOW application_name;
+SET SESSION AUTHORIZATION roles_stranger;
+SELECT journey.suppress('email', 'a@shop.example', 'manual');
+SHOW search_path;
+SHOW application_name;
+SELECT journey.set_consent(5, 'email', 'promotions', true, 'form');
+
 RESET SESSION AUTHORIZATION;
 SELECT journey.pause('p');
+DROP OWNED BY roles_stranger;
 DROP OWNED BY roles_operator, roles_relay, roles_analyst;
 DROP ROLE roles_operator, roles_relay, roles_analyst, roles_stranger;
