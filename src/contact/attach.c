@@ -336,7 +336,8 @@ readopt_state(Attachment *a)
 		"progress",		   "segment_change", "segment_scan",
 		"receipt",		   "refusal",		 "relay",
 		"slice",		   "suppression",	 "timer",
-		"transition",	   "verdict"
+		"transition",	   "verdict",		 "engagement_prior",
+		"send_time_prior"
 	};
 	Oid namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
 	Oid existing = pgj_schema_owner(PGJ_STATE_SCHEMA);
