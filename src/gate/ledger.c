@@ -433,10 +433,12 @@ insert_entries(const Site *site, Entry **entries, int n)
 	};
 	Oid id = pgj_state_relation("address_message");
 	Relation ledger = table_open(id, RowExclusiveLock);
-	Relation index =
-		index_open(RelationGetPrimaryKeyIndex(ledger), AccessShareLock);
+	Relation index;
 	int nfree = 0;
 
+	/* RelationGetPrimaryKeyIndex() is not the same in every version */
+	(void) RelationGetIndexList(ledger);
+	index = index_open(ledger->rd_pkindex, AccessShareLock);
 	if (PGJ_SABOTAGE != 8)
 		LockDatabaseObject(RelationRelationId, id, LEDGER_LOCK_PART,
 						   ExclusiveLock);
