@@ -69,23 +69,24 @@ asks_other_channel(const Check *check)
 
 /*
  * What a run has sent before, or would have sent if it is a ghost's, with the
- * same template over another channel.  What has failed does not count: another
+ * same template over another channel.  What has failed or expired does not count: another
  * channel may fill in for it.
  */
 static KeptPlan find_other_channel = {
 	.sql =
 		"SELECT DISTINCT ON (x.n) x.n, x.channel, x.message_id, x.at FROM ("
 		"SELECT r.n, m.channel, m.message_id, m.decided_at AS at "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS r (n, contact, entered_at, enrollment_id, template, channel, message_id, ghost) "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS r (n, contact, entered_at, enrollment_id, template, channel, message_id, ghost, at) "
 		"LEFT JOIN journey_state.enrollment AS e ON r.entered_at IS NULL AND e.contact = r.contact AND e.enrollment_id OPERATOR(pg_catalog.=) r.enrollment_id "
 		"JOIN journey_state.message AS m ON m.contact = r.contact AND m.decided_at OPERATOR(pg_catalog.>=) COALESCE(r.entered_at, e.entered_at) "
 		"AND m.enrollment_id OPERATOR(pg_catalog.=) r.enrollment_id AND m.template OPERATOR(pg_catalog.=) r.template "
 		"AND m.channel OPERATOR(pg_catalog.<>) r.channel "
 		"WHERE NOT r.ghost AND m.status OPERATOR(pg_catalog.=) ANY (ARRAY['pending', 'claimed', 'sent']) "
+		"AND (m.status OPERATOR(pg_catalog.<>) 'pending' OR m.expires_at OPERATOR(pg_catalog.>) r.at) "
 		"AND (r.message_id OPERATOR(pg_catalog.=) 0 OR m.message_id OPERATOR(pg_catalog.<) r.message_id) "
 		"UNION ALL "
 		"SELECT r.n, c.channel, NULL, v.at "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS r (n, contact, entered_at, enrollment_id, template, channel, message_id, ghost) "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS r (n, contact, entered_at, enrollment_id, template, channel, message_id, ghost, at) "
 		"JOIN journey_state.verdict AS v ON v.contact = r.contact AND v.at OPERATOR(pg_catalog.>=) r.entered_at "
 		"AND v.enrollment_id OPERATOR(pg_catalog.=) r.enrollment_id AND v.verdict OPERATOR(pg_catalog.=) 'sent' "
 		"JOIN journey.step AS s ON s.version_id OPERATOR(pg_catalog.=) v.version_id AND s.step_no OPERATOR(pg_catalog.=) v.step_no "
@@ -119,7 +120,7 @@ check_other_channel(const Site *site, Check *checks, int n)
 {
 	Params params;
 	Datum *number, *contact, *entered, *enrollment, *template, *channel,
-		*message, *ghost;
+		*message, *ghost, *at;
 	bool *entered_null;
 	int k = 0;
 	uint64 nrows;
@@ -139,6 +140,7 @@ check_other_channel(const Site *site, Check *checks, int n)
 	channel = pgj_params_column(&params, TEXTOID, NULL);
 	message = pgj_params_column(&params, INT8OID, NULL);
 	ghost = pgj_params_column(&params, BOOLOID, NULL);
+	at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
 	for (int i = k = 0; i < n; i++)
 	{
 		const GateRequest *request = checks[i].request;
@@ -154,6 +156,7 @@ check_other_channel(const Site *site, Check *checks, int n)
 		channel[k] = CStringGetTextDatum(request->channel);
 		message[k] = Int64GetDatum(request->message_id);
 		ghost[k] = BoolGetDatum(request->ghost);
+		at[k] = TimestampTzGetDatum(request->at);
 		k++;
 	}
 	nrows = pgj_plan_execute(&find_other_channel, &params);

@@ -71,6 +71,8 @@ SELECT journey.report('r' || :client_id, array_agg(m.message_id), array_agg(m.at
 		WHERE contact = c.id AND decided_at > clock_timestamp() - interval '$window' AND claimed_at IS NOT NULL LIMIT 1) AS m HAVING count(*) > 0;
 },
 	});
+# pgbench goes on after one
+unlike(slurp_file($node->logfile), qr/deadlock detected/, 'nobody waited in a circle');
 shop('SELECT * FROM journey.tick()') while shop('SELECT count(*) FROM journey._due(clock_timestamp()) WHERE due') > 0;
 shop("SELECT journey.open_relay('last', '$token'); SELECT count(*) FROM journey.claim('last', 10000)");
 
