@@ -60,7 +60,7 @@ SELECT DISTINCT step_no, ghost, verdict, reason, sent_over FROM shop.verdicts WH
 --
 UPDATE shop.customers SET email = 'Family@shop.example' WHERE id IN (11, 12);
 UPDATE shop.customers SET email = 'family@SHOP.example' WHERE id = 13;
--- decided for all three, in one pass; handed over for one
+-- decided for all three, in one pass; handed over for one (and contact 1's two texts of run b, whose e-mail expired)
 CALL shop.go('{11,12,13}', 'news', 'a', '2026-01-10 10:00');
 SELECT subject, count(*), count(DISTINCT lower(recipient)) FROM journey.claim('r1', 1000, at => '2026-01-10 10:01') GROUP BY subject ORDER BY subject;
 SELECT name, stage, verdict, reason, same_address, count(*) FROM shop.verdicts WHERE contact IN (11, 12, 13) GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3;
