@@ -12,6 +12,7 @@
 #include "datatype/timestamp.h"
 #include "engine/definition.h"
 #include "nodes/execnodes.h"
+#include "plan.h"
 
 typedef struct Claim
 {
@@ -109,6 +110,8 @@ extern void pgj_claim_write(Claim *claim, Offer **offers, int n);
 
 /* outcome.c */
 extern void pgj_claim_write_others(const Claim *claim, Offer **offers, int n);
+extern void pgj_claim_params(const Claim *claim, Offer *const *offers, int n,
+							 Params *params);
 extern void pgj_claim_expect(uint64 found, int wanted);
 
 #endif /* PGJ_CLAIM_H */

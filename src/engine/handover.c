@@ -34,20 +34,14 @@ mark_claimed(const Claim *claim, Offer **offers, int n)
 			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
 	};
 	Params params;
-	Datum *contact, *decided, *message, *attempt, *recipient;
+	Datum *attempt, *recipient;
 
 	SPI_connect();
-	pgj_params_init(&params, claim->site, n);
-	contact = pgj_params_column(&params, claim->site->key_type, NULL);
-	decided = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
-	message = pgj_params_column(&params, INT8OID, NULL);
+	pgj_claim_params(claim, offers, n, &params);
 	attempt = pgj_params_column(&params, INT4OID, NULL);
 	recipient = pgj_params_column(&params, TEXTOID, NULL);
 	for (int i = 0; i < n; i++)
 	{
-		contact[i] = offers[i]->contact;
-		decided[i] = TimestampTzGetDatum(offers[i]->decided_at);
-		message[i] = Int64GetDatum(offers[i]->message_id);
 		attempt[i] = Int32GetDatum(offers[i]->attempt + 1);
 		recipient[i] = CStringGetTextDatum(offers[i]->recipient);
 	}

@@ -39,6 +39,25 @@ pgj_claim_expect(uint64 found, int wanted)
 		elog(ERROR, "updated " UINT64_FORMAT " of %d messages", found, wanted);
 }
 
+/* $1 … $3: contact, decided_at, message_id, by which a message is found. */
+void
+pgj_claim_params(const Claim *claim, Offer *const *offers, int n,
+				 Params *params)
+{
+	Datum *contact, *decided, *message;
+
+	pgj_params_init(params, claim->site, n);
+	contact = pgj_params_column(params, claim->site->key_type, NULL);
+	decided = pgj_params_column(params, TIMESTAMPTZOID, NULL);
+	message = pgj_params_column(params, INT8OID, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		contact[i] = offers[i]->contact;
+		decided[i] = TimestampTzGetDatum(offers[i]->decided_at);
+		message[i] = Int64GetDatum(offers[i]->message_id);
+	}
+}
+
 /* -------- withheld, parked, put off -------- */
 
 static void
@@ -53,22 +72,16 @@ mark_refused(const Claim *claim, Offer **offers, int n)
 			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
 	};
 	Params params;
-	Datum *contact, *decided, *message, *status, *reason;
+	Datum *status, *reason;
 
 	SPI_connect();
-	pgj_params_init(&params, claim->site, n);
-	contact = pgj_params_column(&params, claim->site->key_type, NULL);
-	decided = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
-	message = pgj_params_column(&params, INT8OID, NULL);
+	pgj_claim_params(claim, offers, n, &params);
 	status = pgj_params_column(&params, TEXTOID, NULL);
 	reason = pgj_params_column(&params, TEXTOID, NULL);
 	for (int i = 0; i < n; i++)
 	{
 		const Offer *offer = offers[i];
 
-		contact[i] = offer->contact;
-		decided[i] = TimestampTzGetDatum(offer->decided_at);
-		message[i] = Int64GetDatum(offer->message_id);
 		status[i] = CStringGetTextDatum(
 			offer->outcome == OFFER_PARKED ? "parked" : "withheld");
 		reason[i] = CStringGetTextDatum(
@@ -90,21 +103,13 @@ mark_put_off(const Claim *claim, Offer **offers, int n)
 			"AND m.message_id OPERATOR(pg_catalog.=) r.message_id"
 	};
 	Params params;
-	Datum *contact, *decided, *message, *until;
+	Datum *until;
 
 	SPI_connect();
-	pgj_params_init(&params, claim->site, n);
-	contact = pgj_params_column(&params, claim->site->key_type, NULL);
-	decided = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
-	message = pgj_params_column(&params, INT8OID, NULL);
+	pgj_claim_params(claim, offers, n, &params);
 	until = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
 	for (int i = 0; i < n; i++)
-	{
-		contact[i] = offers[i]->contact;
-		decided[i] = TimestampTzGetDatum(offers[i]->decided_at);
-		message[i] = Int64GetDatum(offers[i]->message_id);
 		until[i] = TimestampTzGetDatum(offers[i]->until);
-	}
 	pgj_claim_expect(pgj_plan_execute(&plan, &params), n);
 	SPI_finish();
 }
