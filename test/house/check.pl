@@ -169,10 +169,17 @@ my @dead;
 foreach my $path (grep { /\.md$/ } @files)
 {
 	my $directory = dirname($path);
-	foreach my $target (slurp($path) =~ /\]\(([^)\s#]+)(?:#[^)]*)?\)/g)
+	my $text = slurp($path);
+	while ($text =~ /\]\(([^)\s#]*)(?:#([^)\s]*))?\)/g)
 	{
+		my ($target, $section) = ($1, $2);
 		next if $target =~ /^\w+:/;
-		push @dead, "$path: $target" if !-e ($directory eq '.' ? $target : "$directory/$target");
+		my $file = $target eq '' ? $path : $directory eq '.' ? $target : "$directory/$target";
+		push @dead, "$path: $target" if !-e $file;
+		next if !defined $section || !-f $file;
+		# the name that a heading has in links
+		my %sections = map { (my $name = lc) =~ s/[^\w\- ]//g; $name =~ s/ /-/g; $name => 1 } slurp($file) =~ /^#+ +(.*?) *$/mg;
+		push @dead, "$path: $target#$section" if !$sections{$section};
 	}
 }
 rule('links between documents lead somewhere', @dead);
