@@ -105,6 +105,10 @@ typedef struct Bound
 
 /* cap_definition.c */
 extern void pgj_caps_read(const Site *site, Caps *caps);
+extern void pgj_caps_read_as_if(const Site *site, Oid cap_type, Datum cap,
+								Oid quotas_type, Datum quotas, Caps *caps);
+extern void pgj_caps_hold(const Site *site, const Caps *caps, Check *checks,
+						  int nchecks, Capped *capped, int n);
 extern void pgj_caps_apply(const Site *site, const Caps *caps, Check *checks,
 						   int nchecks, Capped *capped, int n);
 extern bool pgj_scope_has(const Scope *scope, const char *channel,

@@ -101,18 +101,27 @@ enum
 };
 
 /* A journey that is dropped and made again under its name keeps its number. */
-static KeptPlan read_caps_plan = {
-	.sql =
-		"SELECT k.name, k.max_messages, k.per, k.calendar, k.channels, k.topics, k.classes, "
-		"CASE WHEN k.journeys IS NOT NULL THEN ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.name OPERATOR(pg_catalog.=) ANY (k.journeys)) END, "
-		"k.countries, k.counts_channels, k.counts_topics, k.counts_classes, "
-		"CASE WHEN k.counts_journeys IS NOT NULL THEN ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.name OPERATOR(pg_catalog.=) ANY (k.counts_journeys)) END, "
-		"k.engagement, k.overrides, CASE WHEN k.look_ahead OPERATOR(pg_catalog.>) '0' THEN k.look_ahead END, "
-		"q.topics, q.names, q.places "
-		"FROM journey.cap AS k LEFT JOIN LATERAL ("
-		"SELECT pg_catalog.array_agg((u.kind OPERATOR(pg_catalog.=) 'topic')::pg_catalog.text) AS topics, pg_catalog.array_agg(u.name) AS names, "
-		"pg_catalog.array_agg(pg_catalog.floor(u.share OPERATOR(pg_catalog.*) k.max_messages)::pg_catalog.text) AS places "
-		"FROM journey.quota AS u WHERE u.cap OPERATOR(pg_catalog.=) k.name) AS q ON true"
+#define READ_CAPS(caps, quotas)                                                                                                                                           \
+	"SELECT k.name, k.max_messages, k.per, k.calendar, k.channels, k.topics, k.classes, "                                                                                 \
+	"CASE WHEN k.journeys IS NOT NULL THEN ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.name OPERATOR(pg_catalog.=) ANY (k.journeys)) END, "               \
+	"k.countries, k.counts_channels, k.counts_topics, k.counts_classes, "                                                                                                 \
+	"CASE WHEN k.counts_journeys IS NOT NULL THEN ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.name OPERATOR(pg_catalog.=) ANY (k.counts_journeys)) END, " \
+	"k.engagement, k.overrides, CASE WHEN k.look_ahead OPERATOR(pg_catalog.>) '0' THEN k.look_ahead END, "                                                                \
+	"q.topics, q.names, q.places "                                                                                                                                        \
+	"FROM " caps " AS k LEFT JOIN LATERAL ("                                                                                                                              \
+	"SELECT pg_catalog.array_agg((u.kind OPERATOR(pg_catalog.=) 'topic')::pg_catalog.text) AS topics, pg_catalog.array_agg(u.name) AS names, "                            \
+	"pg_catalog.array_agg(pg_catalog.floor(u.share OPERATOR(pg_catalog.*) k.max_messages)::pg_catalog.text) AS places "                                                   \
+	"FROM " quotas                                                                                                                                                        \
+	" AS u WHERE u.cap OPERATOR(pg_catalog.=) k.name) AS q ON true"
+
+static KeptPlan read_caps_plan = { .sql = READ_CAPS("journey.cap",
+													"journey.quota") };
+
+/* As if the cap $1 were there, with the quotas $2, and no other of its name. */
+static KeptPlan read_caps_as_if_plan = {
+	.sql = READ_CAPS(
+		"(SELECT c.* FROM journey.cap AS c WHERE c.name OPERATOR(pg_catalog.<>) ($1).name UNION ALL SELECT ($1).*)",
+		"(SELECT t.* FROM journey.quota AS t WHERE t.cap OPERATOR(pg_catalog.<>) ($1).name UNION ALL SELECT t.* FROM unnest($2) AS t)")
 };
 
 static void
@@ -163,20 +172,39 @@ by_name(const void *a, const void *b)
 	return strcmp(((const Cap *) a)->name, ((const Cap *) b)->name);
 }
 
-void
-pgj_caps_read(const Site *site, Caps *caps)
+static void
+read_caps(KeptPlan *plan, const Params *params, Caps *caps)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Params params;
 
 	SPI_connect();
-	pgj_params_init(&params, site, 0);
-	caps->n = (int) pgj_plan_execute(&read_caps_plan, &params);
+	caps->n = (int) pgj_plan_execute(plan, params);
 	caps->cap = MemoryContextAllocZero(context, sizeof(Cap) * (caps->n + 1));
 	for (int row = 0; row < caps->n; row++)
 		read_cap(context, row, &caps->cap[row]);
 	SPI_finish();
 	qsort(caps->cap, caps->n, sizeof(Cap), by_name);
+}
+
+void
+pgj_caps_read(const Site *site, Caps *caps)
+{
+	Params params;
+
+	pgj_params_init(&params, site, 0);
+	read_caps(&read_caps_plan, &params, caps);
+}
+
+void
+pgj_caps_read_as_if(const Site *site, Oid cap_type, Datum cap, Oid quotas_type,
+					Datum quotas, Caps *caps)
+{
+	Params params;
+
+	pgj_params_init(&params, site, 0);
+	pgj_params_scalar(&params, cap_type, cap);
+	pgj_params_scalar(&params, quotas_type, quotas);
+	read_caps(&read_caps_as_if_plan, &params, caps);
 }
 
 /* -------- which of them hold -------- */
@@ -332,12 +360,12 @@ apply_frequencies(const Site *site, Capped *capped, int n)
 }
 
 /*
- * Find the caps that hold for each of n requests that obey caps, out of the
- * checks of a batch.
+ * Find the shop's caps that hold for each of n requests that obey caps, out of
+ * the checks of a batch.
  */
 void
-pgj_caps_apply(const Site *site, const Caps *caps, Check *checks, int nchecks,
-			   Capped *capped, int n)
+pgj_caps_hold(const Site *site, const Caps *caps, Check *checks, int nchecks,
+			  Capped *capped, int n)
 {
 	int asked = 0;
 	int *engagement = NULL;
@@ -349,5 +377,13 @@ pgj_caps_apply(const Site *site, const Caps *caps, Check *checks, int nchecks,
 	for (int i = 0; i < n; i++)
 		apply_caps(caps, &capped[i],
 				   asked != 0 ? engagement[capped[i].check - checks] : 0);
+}
+
+/* The same, and what the contacts asked for. */
+void
+pgj_caps_apply(const Site *site, const Caps *caps, Check *checks, int nchecks,
+			   Capped *capped, int n)
+{
+	pgj_caps_hold(site, caps, checks, nchecks, capped, n);
 	apply_frequencies(site, capped, n);
 }
