@@ -17,6 +17,7 @@
 #include "board.h"
 #include "box.h"
 #include "engine/launcher.h"
+#include "gate/onlooker.h"
 #include "guc.h"
 #include "pg_journey.h"
 #include "segment/segment.h"
@@ -52,6 +53,7 @@ _PG_init(void)
 {
 	pgj_guc_define();
 	pgj_wakeup_init();
+	pgj_onlooker_register();
 	pgj_segment_init();
 
 	if (!process_shared_preload_libraries_in_progress)

@@ -52,7 +52,8 @@
  * 4: its last watch is (trace.c).  5: updates mark no old rows (mark.c).  6: caps
  * are counted as of before the slice was locked (cap.c).  7: reports lock slices in no order
  * (report.c).  8: a claim does not look at what others enter into the ledger of
- * addresses (ledger.c).
+ * addresses (ledger.c).  9: a claim does not say what suppressions it looks at
+ * (suppressed.c).
  */
 #ifndef PGJ_SABOTAGE
 #define PGJ_SABOTAGE 0

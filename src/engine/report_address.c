@@ -33,6 +33,7 @@
 #include "utils/timestamp.h"
 
 #include "engine/report.h"
+#include "gate/onlooker.h"
 #include "outbox/fold.h"
 #include "plan.h"
 
@@ -419,12 +420,15 @@ pgj_suppressions_write(const ReportSession *session)
 	for (int i = n = 0; i < session->nmessages; i++)
 	{
 		const ReportedMessage *message = &session->messages[i];
+		char *folded;
 
 		if (message->suppress_scope == NULL)
 			continue;
+		folded = pgj_fold_lower(message->recipient);
 		contact[n] = message->contact;
 		channel[n] = CStringGetTextDatum(message->channel);
-		address[n] = CStringGetTextDatum(pgj_fold_lower(message->recipient));
+		address[n] = CStringGetTextDatum(folded);
+		pgj_outlast_address(message->channel, folded);
 		scope[n] = CStringGetTextDatum(message->suppress_scope);
 		reason[n++] = CStringGetTextDatum(message->suppress_reason);
 	}

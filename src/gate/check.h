@@ -38,6 +38,7 @@ typedef struct Check
 	bool by_phone;		/* kind of address the channel needs */
 	bool exists;		/* the contact's row does */
 	char *address;
+	char *folded; /* the address as it is compared; from suppression on */
 	Consent consent[2];
 	const Zones *zones;	 /* of the contact; not at GATE_ENTRY */
 	const char *country; /* of the contact, as pgj_country(); or NULL */

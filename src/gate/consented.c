@@ -92,11 +92,13 @@ is_busy(const Check *check, Unsettled *look)
 {
 	for (int i = 0; i < lengthof(check->consent); i++)
 	{
-		if (check->consent[i].found
-				? !check->consent[i].locked
-				: pgj_unsettled(look, check->request->contact,
-								check->request->channel,
-								i == CONSENT_ALL ? "*" : check->request->topic))
+		Datum key[] = { check->request->contact,
+						CStringGetTextDatum(check->request->channel),
+						CStringGetTextDatum(
+							i == CONSENT_ALL ? "*" : check->request->topic) };
+
+		if (check->consent[i].found ? !check->consent[i].locked
+									: pgj_unsettled(look, key) != ROW_ABSENT)
 			return true;
 	}
 	return false;
@@ -105,7 +107,7 @@ is_busy(const Check *check, Unsettled *look)
 static void
 put_off_busy(Check *checks, int n, const bool *asked)
 {
-	Unsettled *look = pgj_unsettled_open();
+	Unsettled *look = pgj_unsettled_open("consent", 3);
 
 	for (int i = 0; i < n; i++)
 	{

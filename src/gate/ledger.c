@@ -49,7 +49,6 @@
 #include "append.h"
 #include "gate/check.h"
 #include "guc.h"
-#include "outbox/fold.h"
 #include "pg_journey.h"
 #include "plan.h"
 
@@ -222,7 +221,7 @@ collect(GateStage stage, bool take, Check *checks, int n, Entry **entries)
 			(take && !takes_address(stage, &checks[i])))
 			continue;
 		entry->check = &checks[i];
-		entry->address = pgj_fold_lower(checks[i].address);
+		entry->address = checks[i].folded;
 		entry->content = content_of(checks[i].request);
 		entry->hash = hash_bytes((const unsigned char *) entry->address,
 								 strlen(entry->address));

@@ -7,10 +7,8 @@
  * ones.  A weaker scope never takes the place of a stronger one: a shop that
  * unsubscribes a dead address does not make it alive.
  *
- * Who suppresses a contact locks its consent rows, as a withdrawal does
- * (consent.c): a claim that has looked at them comes first, or sees the
- * suppression.  An address has no row to meet at.  A claim that looked before the
- * suppression committed goes on.
+ * Once a suppression has committed, nothing it stops is handed over: see
+ * onlooker.c.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,12 +18,11 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/timestamp.h"
 
 #include "contact/site.h"
 #include "gate/argument.h"
-#include "gate/check.h"
+#include "gate/onlooker.h"
 #include "outbox/address.h"
 #include "outbox/fold.h"
 #include "pg_journey.h"
@@ -35,86 +32,6 @@ PG_FUNCTION_INFO_V1(pgj_sql_suppress);
 PG_FUNCTION_INFO_V1(pgj_sql_unsuppress);
 PG_FUNCTION_INFO_V1(pgj_sql_suppress_contact);
 PG_FUNCTION_INFO_V1(pgj_sql_unsuppress_contact);
-
-/* -------- the check -------- */
-
-/*
- * What stands against a contact comes before what stands against its address,
- * scope "all" before "promotional", one channel before all.
- */
-static KeptPlan find_suppressions = {
-	.sql =
-		"SELECT DISTINCT ON (x.n) x.n, x.by, x.channel, x.scope, x.reason, x.at FROM ("
-		"SELECT r.n, 'contact' AS by, k.channel, k.scope, k.reason, k.at "
-		"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, address) "
-		"JOIN journey_state.suppressed_contact AS k ON k.contact = r.contact "
-		"AND k.channel OPERATOR(pg_catalog.=) ANY (ARRAY[r.channel, '*']) "
-		"UNION ALL "
-		"SELECT r.n, 'address', s.channel, s.scope, s.reason, s.at "
-		"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, address) "
-		"JOIN journey_state.suppression AS s ON s.channel OPERATOR(pg_catalog.=) r.channel "
-		"AND s.address OPERATOR(pg_catalog.=) r.address) AS x "
-		"ORDER BY x.n, x.scope, x.by DESC, x.channel DESC"
-};
-
-static void
-judge_suppression(Check *check, uint64 row)
-{
-	MemoryContext context = CurrentMemoryContext;
-	char *scope = pgj_row_text(context, row, 4);
-	StringInfo out = pgj_check_evidence(check, "suppression");
-
-	appendStringInfo(
-		out, "{\"by\": \"%s\", \"channel\": ", pgj_row_text(context, row, 2));
-	escape_json(out, pgj_row_text(context, row, 3));
-	appendStringInfo(out, ", \"scope\": \"%s\", \"reason\": ", scope);
-	escape_json(out, pgj_row_text(context, row, 5));
-	appendStringInfoString(out, ", \"at\": ");
-	pgj_check_time(out, DatumGetTimestampTz(pgj_row_value(row, 6)));
-	appendStringInfoChar(out, '}');
-	if (!check->transactional || strcmp(scope, "all") == 0)
-		pgj_check_withhold(check, "suppressed");
-}
-
-void
-pgj_suppression_check(const Site *site, GateStage stage, Check *checks, int n)
-{
-	Params params;
-	Datum *number, *contact, *channel, *address;
-	bool *address_null;
-	int k = 0;
-	uint64 nrows;
-
-	for (int i = 0; i < n; i++)
-		k += checks[i].open;
-	if (k == 0)
-		return;
-
-	SPI_connect();
-	pgj_params_init(&params, site, k);
-	number = pgj_params_column(&params, INT4OID, NULL);
-	contact = pgj_params_column(&params, site->key_type, NULL);
-	channel = pgj_params_column(&params, TEXTOID, NULL);
-	address = pgj_params_column(&params, TEXTOID, &address_null);
-	for (int i = k = 0; i < n; i++)
-	{
-		if (!checks[i].open)
-			continue;
-		number[k] = Int32GetDatum(i);
-		contact[k] = checks[i].request->contact;
-		channel[k] = CStringGetTextDatum(checks[i].request->channel);
-		address_null[k] = checks[i].address == NULL;
-		if (!address_null[k])
-			address[k] = CStringGetTextDatum(pgj_fold_lower(checks[i].address));
-		k++;
-	}
-	nrows = pgj_plan_execute(&find_suppressions, &params);
-	for (uint64 row = 0; row < nrows; row++)
-		judge_suppression(&checks[DatumGetInt32(pgj_row_value(row, 1))], row);
-	SPI_finish();
-}
-
-/* -------- functions -------- */
 
 static void
 check_scope(Datum value)
@@ -178,6 +95,7 @@ pgj_sql_suppress(PG_FUNCTION_ARGS)
 			"WHERE s.scope OPERATOR(pg_catalog.=) EXCLUDED.scope OR EXCLUDED.scope OPERATOR(pg_catalog.=) 'all'"
 	};
 	const Site *site = pgj_site();
+	Datum address;
 	SavedUser saved;
 	Params params;
 
@@ -191,11 +109,14 @@ pgj_sql_suppress(PG_FUNCTION_ARGS)
 	pgj_require_channel(site, PG_GETARG_DATUM(0));
 	pgj_params_init(&params, site, 0);
 	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(0));
-	pgj_params_scalar(&params, TEXTOID, fold_address(PG_GETARG_DATUM(1)));
+	address = fold_address(PG_GETARG_DATUM(1));
+	pgj_params_scalar(&params, TEXTOID, address);
 	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(2));
 	pgj_params_scalar(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(3));
 	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(4));
 	(void) pgj_plan_execute(&plan, &params);
+	pgj_outlast_address(TextDatumGetCString(PG_GETARG_DATUM(0)),
+						TextDatumGetCString(address));
 	SPI_finish();
 	pgj_become_caller(saved);
 	PG_RETURN_VOID();
@@ -246,19 +167,6 @@ is_all_channels(Datum channel)
 	return strcmp(TextDatumGetCString(channel), "*") == 0;
 }
 
-/* Meet the claims that have looked at this contact's consent. */
-static void
-lock_consent(Params *params)
-{
-	static KeptPlan plan = {
-		.sql =
-			"SELECT FROM journey_state.consent AS k WHERE k.contact = $1 AND $2 OPERATOR(pg_catalog.=) ANY (ARRAY[k.channel, '*']) "
-			"ORDER BY k.channel, k.topic FOR UPDATE"
-	};
-
-	(void) pgj_plan_execute(&plan, params);
-}
-
 /*
  * journey.suppress_contact(contact anyelement, reason text, channel text,
  *							scope text, at timestamptz)
@@ -297,11 +205,11 @@ pgj_sql_suppress_contact(PG_FUNCTION_ARGS)
 	pgj_params_init(&params, site, 0);
 	pgj_params_scalar(&params, site->key_type, contact);
 	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(2));
-	lock_consent(&params);
 	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(1));
 	pgj_params_scalar(&params, TEXTOID, PG_GETARG_DATUM(3));
 	pgj_params_scalar(&params, TIMESTAMPTZOID, PG_GETARG_DATUM(4));
 	(void) pgj_plan_execute(&plan, &params);
+	pgj_outlast_contact(site, contact);
 	SPI_finish();
 	pgj_become_caller(saved);
 	PG_RETURN_VOID();

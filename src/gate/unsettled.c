@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * unsettled.c
- *	  Is a new consent row being written?
+ *	  Is a row being written?
  *
  * A row that does not exist cannot be locked, and one that has not committed
  * cannot be seen by a statement.  So a claim looks for it in the primary key with
  * a dirty snapshot, as a unique index does: found is also what an open
- * transaction has inserted.  Nothing is waited for.
+ * transaction has written.  Nothing is waited for.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,7 +17,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "executor/tuptable.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -27,32 +26,33 @@
 #include "gate/unsettled.h"
 #include "pg_journey.h"
 
-#define KEYS 3 /* contact, channel, topic */
-
 struct Unsettled
 {
 	Relation relation;
 	Relation index;
 	TupleTableSlot *slot;
-	ScanKeyData key[KEYS];
+	int nkeys;
+	ScanKeyData key[UNSETTLED_MAX_KEYS];
 };
 
 Unsettled *
-pgj_unsettled_open(void)
+pgj_unsettled_open(const char *table, int nkeys)
 {
 	Unsettled *look = palloc0_object(Unsettled);
 	Oid index;
 
-	look->relation = table_open(pgj_state_relation("consent"), AccessShareLock);
+	Assert(nkeys <= UNSETTLED_MAX_KEYS);
+	look->nkeys = nkeys;
+	look->relation = table_open(pgj_state_relation(table), AccessShareLock);
 	(void) RelationGetIndexList(look->relation);
 	index = look->relation->rd_pkindex;
 	if (!OidIsValid(index))
-		elog(ERROR, "table \"consent\" has no primary key");
+		elog(ERROR, "table \"%s\" has no primary key", table);
 	look->index = index_open(index, AccessShareLock);
-	if (look->index->rd_index->indnkeyatts != KEYS)
-		elog(ERROR, "the primary key of table \"consent\" is not ours");
+	if (look->index->rd_index->indnkeyatts < nkeys)
+		elog(ERROR, "the primary key of table \"%s\" is not ours", table);
 	look->slot = table_slot_create(look->relation, NULL);
-	for (int i = 0; i < KEYS; i++)
+	for (int i = 0; i < nkeys; i++)
 	{
 		Oid type = look->index->rd_opcintype[i];
 		Oid equal = get_opfamily_member(look->index->rd_opfamily[i], type, type,
@@ -60,7 +60,7 @@ pgj_unsettled_open(void)
 
 		if (look->index->rd_index->indkey.values[i] != i + 1 ||
 			!OidIsValid(equal))
-			elog(ERROR, "the primary key of table \"consent\" is not ours");
+			elog(ERROR, "the primary key of table \"%s\" is not ours", table);
 		ScanKeyEntryInitialize(&look->key[i], 0, i + 1, BTEqualStrategyNumber,
 							   InvalidOid, look->index->rd_indcollation[i],
 							   get_opcode(equal), (Datum) 0);
@@ -68,24 +68,28 @@ pgj_unsettled_open(void)
 	return look;
 }
 
-bool
-pgj_unsettled(Unsettled *look, Datum contact, const char *channel,
-			  const char *topic)
+RowState
+pgj_unsettled(Unsettled *look, const Datum *key)
 {
+	RowState state = ROW_ABSENT;
 	SnapshotData dirty;
 	IndexScanDesc scan;
-	bool found;
 
-	look->key[0].sk_argument = contact;
-	look->key[1].sk_argument = CStringGetTextDatum(channel);
-	look->key[2].sk_argument = CStringGetTextDatum(topic);
+	for (int i = 0; i < look->nkeys; i++)
+		look->key[i].sk_argument = key[i];
 	InitDirtySnapshot(dirty);
-	scan = pgj_index_beginscan(look->relation, look->index, &dirty, KEYS);
-	index_rescan(scan, look->key, KEYS, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, look->slot);
+	scan =
+		pgj_index_beginscan(look->relation, look->index, &dirty, look->nkeys);
+	index_rescan(scan, look->key, look->nkeys, NULL, 0);
+	while (state != ROW_UNSETTLED &&
+		   index_getnext_slot(scan, ForwardScanDirection, look->slot))
+		state =
+			TransactionIdIsValid(dirty.xmin) || TransactionIdIsValid(dirty.xmax)
+				? ROW_UNSETTLED
+				: ROW_SETTLED;
 	index_endscan(scan);
 	ExecClearTuple(look->slot);
-	return found;
+	return state;
 }
 
 void
