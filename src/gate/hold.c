@@ -266,9 +266,14 @@ write_holding(Check *check, const Holding *holding)
 	appendStringInfoChar(out, '}');
 }
 
-/*
- * One that skips decides; of those that put off, the one that takes longest.
- */
+/* A sunset is a suppression, which is asked before holds; skip goes before defer. */
+static int
+rank(const Hold *hold)
+{
+	return hold->sunset ? 2 : hold->skips ? 1 : 0;
+}
+
+/* Of those that put off, the one that takes longest decides. */
 static void
 judge_holdings(Check *check, List *holdings)
 {
@@ -280,8 +285,8 @@ judge_holdings(Check *check, List *holdings)
 		const Holding *holding = lfirst(cell);
 
 		if (decides == NULL ||
-			(holding->hold->skips && !decides->hold->skips) ||
-			(holding->hold->skips == decides->hold->skips &&
+			rank(holding->hold) > rank(decides->hold) ||
+			(rank(holding->hold) == rank(decides->hold) &&
 			 holding->until > decides->until))
 			decides = holding;
 	}

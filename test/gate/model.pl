@@ -32,12 +32,13 @@ diag("CYCLES=$cycles SEED=$seed");
 
 my $node = PostgreSQL::Test::Cluster->new('gate');
 $node->init;
-$node->append_conf('postgresql.conf', "timezone = 'UTC'\nfsync = off\nautovacuum = off\nlog_statement = none\n");
+$node->append_conf('postgresql.conf', "timezone = 'UTC'\nfsync = off\nautovacuum = off\nlog_statement = none\njit = off\n");
 $node->start;
 $node->safe_psql('postgres', q{CREATE ROLE shop LOGIN; ALTER ROLE shop SET statement_timeout = '60s'});
 
+use constant LONG => 60;	# cycles
 my $contacts = 6;
-my ($sql, @log, $now, $how, @journeys, %feature, %names, $keys, %total);
+my ($sql, @log, $now, $how, @journeys, %feature, %names, $keys, %total, %entered);
 
 sub run { my ($text) = @_; push @log, "$text;"; return $sql->rows($text); }
 sub value { my ($row) = run($_[0]); return $row ? $row->[0] : undef; }
@@ -51,12 +52,14 @@ sub begin
 {
 	my ($cycle) = @_;
 	my $database = "cycle$cycle";
+	my $window = pick('30d', '1d');
 	@log = ();
+	$sql = undef;
 	$node->safe_psql('postgres', "CREATE DATABASE $database");
 	my $setup = <<"SQL";
 CREATE SCHEMA shop AUTHORIZATION shop;
 SET SESSION AUTHORIZATION shop;
-CREATE TABLE shop.customers (id bigint PRIMARY KEY, email text, phone text, tz text, country text);
+CREATE TABLE shop.customers (id bigint PRIMARY KEY, email text, phone text, tz text, country text, open boolean NOT NULL DEFAULT false);
 INSERT INTO shop.customers SELECT i, 'c' || i || '\@shop.example', '+44200000000' || i FROM generate_series(1, $contacts) i;
 RESET SESSION AUTHORIZATION;
 CREATE EXTENSION pg_journey;
@@ -65,12 +68,17 @@ DO \$\$ BEGIN
 	EXECUTE 'SELECT journey.attach(''shop.customers'', email => ''email'', phone => ''phone'', timezone => ''tz'', owner => ''shop'', slices => 2' || CASE WHEN FOUND THEN ', country => ''country'')' ELSE ')' END;
 END \$\$;
 GRANT CREATE ON DATABASE $database TO shop;
+ALTER DATABASE $database SET pg_journey.same_address_window = '$window';
 SQL
 	push @log, "CREATE ROLE shop LOGIN;\n$setup";
 	$node->safe_psql($database, $setup);
 	$sql = Session->new($node->connstr($database), 'shop');
-	push @log, 'SET SESSION AUTHORIZATION shop;', "\\i model.sql";
-	$sql->run(slurp_file("$FindBin::RealBin/model.sql"));
+	push @log, 'SET SESSION AUTHORIZATION shop;', '\i model.sql', '\i compare.sql';
+	foreach my $file (qw(model.sql compare.sql))
+	{
+		my ($out, $err) = $sql->run(slurp_file("$FindBin::RealBin/$file"));
+		die $err if $err =~ /^ERROR:/m;
+	}
 	run("SELECT journey.open_relay('r1', journey.issue_site_token())");
 	%feature = map { $_->[0] => 1 } $sql->rows("SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'journey'::regnamespace");
 	%names = ();
@@ -93,8 +101,17 @@ SQL
 		}
 		zone($id) if chance(0.7);
 	}
+	# a household
+	run("UPDATE shop.customers SET email = 'C1\@shop.example', phone = '+442000000001' WHERE id = 2");
 	@journeys = map { "j$_" } 1 .. 4;
 	journey($_) foreach @journeys;
+	cap() if chance(0.6);
+	learn() if does('set_engagement_event');
+	if (does('create_hold'))
+	{
+		run("SELECT journey.create_segment('open', 'c.open', at => '$now')");
+		1 while value("SELECT more FROM journey.tick('$now')") eq 't';
+	}
 	return;
 }
 
@@ -117,21 +134,43 @@ sub journey
 	foreach my $no (1 .. between(1, 2 + $both))
 	{
 		my $wait = pick('0', '0', '1 hour', '7 hours', '1 day 30 minutes');
-		my $channel = pick('email', 'email', 'sms');
-		my $expires = pick('2 hours', '1 day', '5 days');
-		my $capped = does('create_gap') ? pick('skip', 'defer', 'defer', 'exit') : 'skip';
-		my $within = $capped eq 'defer' && $expires ne '2 hours' && chance(0.3) ? '12 hours' : undef;
+		my @channels = @{ does('set_engagement_event') && chance(0.35) ? pick([ 'sms', 'email' ], [ 'email', 'sms' ]) : [ pick('email', 'email', 'sms') ] };
+		my $best = @channels > 1 && chance(0.5);
+		my $over = @channels == 1 ? $channels[0] : ($best ? 'BEST' : 'FIRST') . ' OF (' . join(', ', @channels) . ')';
+		my $expires = pick('40 minutes', '2 hours', '1 day', '2 days', '5 days');
+		my $best_time = does('set_engagement_event') && $expires =~ /day/ && chance(0.25) ? pick('5 hours', '1 day', $expires) : undef;
+		my $capped = does('create_gap') ? pick('skip', 'defer', 'defer', 'defer', 'exit') : 'skip';
+		my $within = $capped eq 'defer' && $expires =~ /day/ && chance(0.3) ? '12 hours' : undef;
 		my $own = does('create_gap') && chance(0.3) ? pick(40, 60) : undef;
 		$script .= " WAIT '$wait';" if $wait;
-		my $template = $both ? 't_both' : "t_$channel";
-		my $also = $both && chance(0.2);
-		$script .= " SEND $channel $template" . ($also ? ' ALSO' : '') . (defined $own ? " PRIORITY $own" : '') . " EXPIRES '$expires'";
+		my $template = $both || @channels > 1 ? 't_both' : "t_$channels[0]";
+		my $also = $template eq 't_both' && chance(0.2);
+		$script .= " SEND $over $template" . ($also ? ' ALSO' : '') . (defined $own ? " PRIORITY $own" : '') . " EXPIRES '$expires'" . (defined $best_time ? " AT BEST TIME WITHIN '$best_time'" : '');
 		$script .= ' WHEN CAPPED ' . uc($capped) . ($within ? " WITHIN '$within'" : '') if $capped ne 'skip';
 		$script .= ';';
-		run("INSERT INTO model.step VALUES ('$name', $no, '$wait', '$channel', '$topic', " . ($own // $priority) . ", '$expires', '$capped', " . quoted($within) . ", '$template', " . ($also ? 'true' : 'false') . ')');
+		run("INSERT INTO model.step VALUES ('$name', $no, '$wait', " . list(@channels) . ', ' . ($best ? 'true' : 'false') . ", '$topic', " . ($own // $priority) . ", '$expires', '$capped', " . quoted($within) . ", '$template', " . ($also ? 'true' : 'false') . ', ' . quoted($best_time) . ')');
 	}
 	run("SELECT journey.create_journey('$name', " . quoted($script) . ", '$now')");
 	run("SELECT journey.activate('$name')");
+	return;
+}
+
+# What is known of everybody: of both channels, of one or of none; and of the hours on weekdays.
+sub learn
+{
+	run("SELECT journey.set_engagement_event('visit', true)");
+	foreach my $channel (qw(email sms))
+	{
+		my $prior = pick(undef, '1, 12', '4, 4', '2, 8');
+		next if !defined $prior;
+		run("INSERT INTO journey_state.engagement_prior VALUES ('$channel', $prior, 100, '$now')");
+		run("INSERT INTO model.prior VALUES ('$channel', $prior)");
+	}
+	if (chance(0.5))
+	{
+		run("INSERT INTO model.share SELECT false, hour, CASE hour WHEN 19 THEN 0.31 WHEN 7 THEN 0.25 ELSE 0.02 END FROM generate_series(0, 23) hour");
+		run("INSERT INTO journey_state.send_time_prior SELECT 'weekday', hour, share, 100, '$now' FROM model.share");
+	}
 	return;
 }
 
@@ -157,8 +196,8 @@ sub zone
 sub address
 {
 	my ($id) = @_;
-	my $email = pick(undef, '', 'nobody', "c$id\@shop.example", "c$id\@shop.example", "C$id\@Shop.Example");
-	my $phone = pick(undef, '020 7946', "+44200000000$id", "+44200000000$id");
+	my $email = pick(undef, '', 'nobody', "c$id\@shop.example", "c$id\@shop.example", "C$id\@Shop.Example", ('c1@shop.example', 'C1@Shop.example') x 2);
+	my $phone = pick(undef, '020 7946', "+44200000000$id", "+44200000000$id", ('+442000000001') x 3);
 	run("UPDATE shop.customers SET email = " . quoted($email) . ", phone = " . quoted($phone) . " WHERE id = $id");
 	return;
 }
@@ -224,8 +263,8 @@ sub cap
 		delete $names{$name};
 		return;
 	}
-	my $most = pick(0, 1, 1, 2, 2, 3);
-	my $per = pick('3 hours', '1 day', '7 days', '1 month');
+	my $most = pick(0, (1) x 6, 2, 2, 3);
+	my $per = pick('3 hours', '3 hours', '12 hours', '1 day', '1 day', '7 days', '1 month');
 	if (!does('create_gap'))
 	{
 		my $channel = pick(undef, undef, 'email', 'sms');
@@ -254,7 +293,10 @@ sub cap
 	my @others = grep { /^cap/ && $_ lt $name } sort keys %names;
 	$column{overrides} = @others && chance(0.2) ? list(pick(@others)) : "'{}'";
 	push @given, map { "$_ => $column{$_}" } qw(look_ahead overrides);
-	my $calendar = chance(0.4) ? pick(qw(day week month)) : undef;
+	my $engagement = does('set_engagement_event') && chance(0.25) ? quoted(pick('low', 'high')) : 'NULL';
+	$column{engagement} = $engagement;
+	push @given, "engagement => $engagement";
+	my $calendar = chance(0.4) ? pick(qw(day day day week month)) : undef;
 	push @given, defined $calendar ? "calendar => '$calendar'" : "per => '$per'";
 	run("SELECT journey.create_cap('$name', $most, " . join(', ', @given) . ", at => '$now')");
 	run("DELETE FROM model.cap WHERE name = '$name'");
@@ -299,16 +341,65 @@ sub hold
 		delete $names{$name};
 		return;
 	}
-	my $journey = pick(@journeys);
-	my $lasting = quoted(pick(undef, '3 hours', '1 day'));
+	my $of_open = chance(0.4);
+	my $journey = $of_open ? 'NULL' : quoted(pick(@journeys));
+	my $lasting = $of_open ? 'NULL' : quoted(pick(undef, '3 hours', '1 day'));
+	my $segment = $of_open ? "'open'" : 'NULL';
 	my $action = pick('defer', 'defer', 'skip');
 	my $channels = chance(0.3) ? list('email') : 'NULL';
 	my $topics = chance(0.2) ? list('promotions') : 'NULL';
 	my $classes = chance(0.3) ? list('educational') : list('promotional', 'educational');
 	my $except = chance(0.3) ? list(pick(@journeys)) : "'{}'";
-	run("SELECT journey.create_hold('$name', journey => '$journey', lasting => $lasting, action => '$action', channels => $channels, topics => $topics, classes => $classes, except_journeys => $except, at => '$now')");
-	run("INSERT INTO model.hold VALUES ('$name', '$journey', $lasting, '$action', $channels, $topics, $classes, $except)");
+	run("SELECT journey.create_hold('$name', segment => $segment, journey => $journey, lasting => $lasting, action => '$action', channels => $channels, topics => $topics, classes => $classes, except_journeys => $except, at => '$now')");
+	run("INSERT INTO model.hold VALUES ('$name', $journey, $lasting, '$action', $channels, $topics, $classes, $except)");
 	$names{$name} = 1;
+	return;
+}
+
+sub sunset
+{
+	if ($names{sunset})
+	{
+		run('SELECT journey.drop_sunset()');
+		run("DELETE FROM model.hold WHERE name = 'sunset'");
+		delete $names{sunset};
+		return;
+	}
+	my ($after, $messages) = (pick('12 hours', '2 days'), between(1, 3));
+	my $except = chance(0.3) ? list(pick(@journeys)) : "'{}'";
+	my $classes = pick("'{promotional}'", "'{promotional,educational}'");
+	run("SELECT journey.create_sunset(after => '$after', messages => $messages, classes => $classes, except_journeys => $except, at => '$now')");
+	1 while value("SELECT more FROM journey.tick('$now')") eq 't';
+	run("INSERT INTO model.hold VALUES ('sunset', NULL, NULL, 'skip', NULL, NULL, $classes, $except, '$after', $messages)");
+	$names{sunset} = 1;
+	return;
+}
+
+# A contact clicks, or comes to the shop; or a machine does.
+sub respond
+{
+	my ($id) = @_;
+	my $machine = chance(0.15) ? 'true' : 'false';
+	my $message = chance(0.7) ? value("SELECT message_id FROM model.sending WHERE contact = $id AND state = 'handed' ORDER BY handed_at DESC, message_id LIMIT 1") : undef;
+	my $named = defined $message ? "jsonb_build_object('message_id', $message, 'machine', $machine)" : "jsonb_build_object('machine', $machine)";
+	my $event = defined $message ? 'clicked' : 'visit';
+	run("SELECT journey.track($id, '$event', $named, '$now')");
+	run("INSERT INTO model.response VALUES ($id, '$now', " . ($message // 'NULL') . ", $machine)");
+	return;
+}
+
+sub pause
+{
+	my ($journey) = @_;
+	if ($names{"paused $journey"})
+	{
+		run("CALL model.resume('$journey', '$now', '$how')");
+		delete $names{"paused $journey"};
+		return;
+	}
+	run("SELECT journey.pause('$journey')");
+	run("INSERT INTO model.paused VALUES ('$journey')");
+	$names{"paused $journey"} = 1;
 	return;
 }
 
@@ -346,16 +437,32 @@ sub zones_of
 	return;
 }
 
+sub go
+{
+	my ($id, $journey, $key) = @_;
+	run("CALL model.go($id, '$journey', '$key', '$now', '$how')");
+	return;
+}
+
+sub claim
+{
+	my $fate = weighted(10 => 'sent 250', 2 => 'bounced 5.7.1', 1 => 'bounced 5.1.1');
+	run("CALL model.claim('$now', '$fate')");
+	return;
+}
+
 sub step
 {
-	$now = value("SELECT timestamptz '$now' + interval '1.000001 seconds' + interval '" . pick(between(1, 59) . ' seconds', between(1, 59) . ' minutes', between(1, 20) . ' hours') . "'");
+	$now = value("SELECT timestamptz '$now' + interval '1.000001 seconds' + interval '" . pick(between(1, 59) . ' seconds', (between(1, 59) . ' minutes') x 2, between(1, 20) . ' hours') . "'");
 	run("CALL model.advance('$now', '$how')");
 	my $id = between(1, $contacts);
 	my $journey = pick(@journeys);
 	weighted(
-		12 => sub { $keys++; run("CALL model.go($id, '$journey', 'k$keys', '$now', '$how')"); },
-		4 => sub { run("CALL model.claim('$now')"); },
-		2 => \&cap,
+		14 => sub { $keys++; go($id, $journey, "k$keys"); },
+		# two contacts of one household, perhaps, and one order
+		4 => sub { $keys++; go($_, $journey, "k$keys") foreach $id, $id % $contacts + 1; },
+		10 => \&claim,
+		4 => \&cap,
 		1 => sub { run("CALL model.stop($id, '$journey', '$now', '$how')"); },
 		2 => sub { consent($id, pick('email', 'sms'), pick('*', 'promotions', 'news'), pick('true', 'false')); },
 		1 => \&suppress,
@@ -365,6 +472,9 @@ sub step
 		(does('set_frequency') ? (1 => \&frequency) : ()),
 		(does('create_entry_cap') ? (0.7 => \&entry_cap) : ()),
 		(does('create_hold') ? (1.2 => \&hold) : ()),
+		(does('create_hold') ? (1 => sub { run("UPDATE shop.customers SET open = NOT open WHERE id = $id"); }, 0.5 => \&sunset) : ()),
+		(does('set_engagement_event') ? (4 => sub { respond($id); }) : ()),
+		(does('pause') ? (0.6 => sub { pause($journey); }, 1 => sub { pause($_) foreach grep { $names{"paused $_"} } @journeys; }) : ()),
 		(does('create_quiet_hours') ? (2 => \&quiet, 0.5 => \&zones_of) : ()),
 		0.2 => sub { run("DELETE FROM shop.customers WHERE id = $id"); },
 		0.5 => sub { run("INSERT INTO shop.customers VALUES ($id, 'c$id\@shop.example', '+44200000000$id') ON CONFLICT DO NOTHING"); },
@@ -394,11 +504,12 @@ sub cycle
 	if (!$died)
 	{
 		my @counts = $sql->rows("SELECT verdict || coalesce(' ' || reason, '') || CASE stage WHEN 'claim' THEN ' at claim' ELSE '' END, count(*) FROM journey_state.verdict GROUP BY 1");
+		push @counts, $sql->rows(slurp_file("$FindBin::RealBin/mix.sql"));
 		$total{ $_->[0] } += $_->[1] foreach @counts;
 		push @mismatches, map { "law broken: $_->[0]" } $sql->rows("SELECT law || ': ' || example FROM journey.check() WHERE violations > 0");
 	}
-	kill 'TERM', $sql->{pid} if $died;
-	$sql->end;
+	kill 'TERM', $sql->{pid} if $died && $sql;
+	$sql->end if $sql;
 	ok(!@mismatches, "cycle $cycle, by $how");
 	if (@mismatches)
 	{
@@ -417,5 +528,19 @@ foreach my $cycle (@only ? @only : 1 .. $cycles)
 	cycle($cycle);
 	last if $ENV{FIRST} && !Test::More->builder->is_passing;
 }
+# What happened how often.  In a long run everything does.
+my @kinds = (
+	'sent',
+	(map { "withheld $_" } 'no_consent', 'contact_gone', 'suppressed', 'held', 'no_address', 'bad_address', 'duplicate_content', 'duplicate_address', 'quiet_hours', 'capped'),
+	(map { "withheld $_ at claim" } 'exited', 'no_consent', 'contact_gone', 'suppressed', 'held', 'duplicate_address', 'expired', 'capped'),
+	(map { "deferred $_" } 'held', 'quiet_hours', 'send_time', 'capped'),
+	(map { "deferred $_ at claim" } 'held', 'quiet_hours', 'capped'),
+	(map { "entry $_" } 'no_consent', 'contact_gone', 'suppressed', 'no_address', 'capped'),
+	'handed over', 'sunset', 'held by a segment', 'FIRST OF: not the first', 'BEST OF: not the first', 'best time: explored', 'best time: individual',
+	'cap: a quota', 'cap: of a class of engagement', 'cap: a frequency of the contact\'s own', 'cap: overridden', 'cap: a rival goes first', 'taken up after a pause',
+);
+my @never = grep { !$total{$_} } @kinds;
 diag("$total{$_} $_") foreach sort keys %total;
+diag("never: $_") foreach @never;
+ok(!@never, 'everything has happened') if $cycles >= LONG && !@only && !%wanted;
 done_testing();

@@ -5,8 +5,11 @@
 -- and from verdicts that have been found right.
 CREATE SCHEMA model;
 CREATE TABLE model.topic (topic text PRIMARY KEY, class text NOT NULL, obeys boolean NOT NULL, counts boolean NOT NULL);
-CREATE TABLE model.step (journey text, no integer, wait interval NOT NULL, channel text NOT NULL, topic text NOT NULL, priority integer NOT NULL, expires interval NOT NULL,
-	capped text NOT NULL DEFAULT 'skip', within interval, template text, also boolean, PRIMARY KEY (journey, no));
+CREATE TABLE model.step (journey text, no integer, wait interval NOT NULL, channels text[] NOT NULL, best boolean NOT NULL,	-- FIRST OF, BEST OF
+	topic text NOT NULL, priority integer NOT NULL, expires interval NOT NULL,
+	capped text NOT NULL, within interval, template text, also boolean, best_within interval, PRIMARY KEY (journey, no));
+CREATE TABLE model.paused (journey text PRIMARY KEY);
+CREATE TABLE model.resumed (overdue integer NOT NULL);	-- how many sends a pause had held back
 CREATE TABLE model.consent (contact bigint, channel text, topic text, granted boolean NOT NULL, PRIMARY KEY (contact, channel, topic));
 CREATE TABLE model.suppressed (channel text, address text, scope text NOT NULL, PRIMARY KEY (channel, address));
 CREATE TABLE model.suppressed_contact (contact bigint, channel text, scope text NOT NULL, PRIMARY KEY (contact, channel));
@@ -16,11 +19,16 @@ CREATE TABLE model.zone (country text PRIMARY KEY, zones text[] NOT NULL);
 CREATE TABLE model.quiet (name text PRIMARY KEY, starts time, ends time, days text[], channels text[], topics text[], countries text[], action text, jitter interval);
 CREATE TABLE model.cap (name text PRIMARY KEY, most integer, per interval, calendar text, channels text[], topics text[], classes text[], journeys text[], countries text[],
 	counts_channels text[], counts_topics text[], counts_classes text[], counts_journeys text[], overrides text[], look_ahead interval NOT NULL DEFAULT '0',
-	zone text, only_class text);	-- of a bound that comes of it: the calendar's zone, and whom a quota is about
+	engagement text, zone text, only_class text);	-- the last two of a bound that comes of it: the calendar's zone, and whom a quota is about
 CREATE TABLE model.quota (cap text, class text, share numeric NOT NULL, PRIMARY KEY (cap, class));
 CREATE TABLE model.frequency (contact bigint, channel text, topic text, calendar text NOT NULL, PRIMARY KEY (contact, channel, topic));
 CREATE TABLE model.entry_cap (name text PRIMARY KEY, most integer, per interval, journeys text[]);	-- a journey's LIMIT is one, too
-CREATE TABLE model.hold (name text PRIMARY KEY, journey text, lasting interval, action text, channels text[], topics text[], classes text[], except_journeys text[]);
+CREATE TABLE model.hold (name text PRIMARY KEY, journey text, lasting interval, action text, channels text[], topics text[], classes text[], except_journeys text[],
+	after interval, messages integer);	-- without a journey: of those who are "open", or a sunset
+-- how contacts respond, and everybody
+CREATE TABLE model.response (contact bigint, at timestamptz NOT NULL, message_id bigint, machine boolean NOT NULL);
+CREATE TABLE model.prior (channel text PRIMARY KEY, a0 integer NOT NULL, b0 integer NOT NULL);
+CREATE TABLE model.share (weekend boolean, hour integer, share float8 NOT NULL, PRIMARY KEY (weekend, hour));
 
 -- runs, and each message of theirs that a run has come to or will come to next
 CREATE TABLE model.run (contact bigint, journey text, key text, entered_at timestamptz NOT NULL, ghost boolean, exited boolean NOT NULL DEFAULT false, capped boolean NOT NULL DEFAULT false,
@@ -30,11 +38,17 @@ CREATE TABLE model.sending (id bigint GENERATED ALWAYS AS IDENTITY, contact bigi
 	state text NOT NULL,		-- waiting, deferred, pending, handed, over
 	due timestamptz NOT NULL,	-- when the gate is to be asked next
 	since timestamptz NOT NULL, expires_at timestamptz NOT NULL, message_id bigint, handed_at timestamptz, granted boolean NOT NULL DEFAULT false,
+	channels text[] NOT NULL,	-- over which it may go; of one that is decided, the one
+	timed boolean NOT NULL DEFAULT false,	-- put off to its best time before
+	template text, address text,	-- to which it went
+	fate text,	-- what the relay has said of it: sent, bounced
 	PRIMARY KEY (contact, journey, key, no));
 CREATE TABLE model.seen (seen bigint PRIMARY KEY);
 CREATE TABLE model.mismatch (id bigint GENERATED ALWAYS AS IDENTITY, what text NOT NULL);
 
 CREATE FUNCTION model.has(list text[], item text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT list IS NULL OR item = ANY (list) $$;
+CREATE FUNCTION model.has_any(list text[], items text[]) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT list IS NULL OR items && list $$;
+CREATE FUNCTION model.is_paused(about text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM model.paused WHERE journey = about) $$;
 
 -- ---- consent, suppression, address: what an entry asks, too ----
 CREATE FUNCTION model.consents(who bigint, over text, about text) RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -59,7 +73,7 @@ $$;
 
 -- ---- holds ----
 CREATE FUNCTION model.concerns(h model.hold, s model.sending) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT t.class <> 'transactional' AND h.journey <> s.journey AND model.has(h.channels, p.channel) AND model.has(h.topics, p.topic) AND model.has(h.classes, t.class)
+	SELECT t.class <> 'transactional' AND h.journey IS DISTINCT FROM s.journey AND model.has_any(h.channels, s.channels) AND model.has(h.topics, p.topic) AND model.has(h.classes, t.class)
 		AND s.journey <> ALL (h.except_journeys)
 	FROM model.step p JOIN model.topic t USING (topic) WHERE p.journey = s.journey AND p.no = s.no
 $$;
@@ -76,14 +90,36 @@ $$;
 CREATE FUNCTION model.sent_otherwise(s model.sending, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
 	SELECT EXISTS (SELECT FROM model.step p JOIN model.topic t USING (topic), model.sending o JOIN model.step q ON q.journey = o.journey AND q.no = o.no
 		WHERE p.journey = s.journey AND p.no = s.no AND t.class <> 'transactional' AND NOT p.also AND (o.contact, o.journey, o.key) = (s.contact, s.journey, s.key)
-		AND o.no < s.no AND q.template = p.template AND q.channel <> p.channel AND CASE WHEN s.ghost THEN o.granted ELSE o.state = 'handed' OR o.state = 'pending' AND o.expires_at > now END)
+		AND o.no < s.no AND q.template = p.template AND o.channels <> s.channels AND CASE WHEN s.ghost THEN o.granted ELSE o.state = 'handed' AND o.fate IS DISTINCT FROM 'bounced' OR o.state = 'pending' AND o.expires_at > now END)
 $$;
 
--- skip goes before defer; the longest of what defers
+-- ---- the same message to the same address, for another contact ----
+CREATE FUNCTION model.address_taken(s model.sending, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT EXISTS (SELECT FROM model.step p JOIN model.topic t USING (topic), model.sending o
+		WHERE p.journey = s.journey AND p.no = s.no AND t.class <> 'transactional'
+		AND (o.journey, o.key, o.template, o.channels) = (s.journey, s.key, s.template, s.channels) AND o.contact <> s.contact
+		AND o.address = lower(model.address(s.contact, s.channels[1])) AND o.fate IS DISTINCT FROM 'bounced' AND o.handed_at > now - current_setting('pg_journey.same_address_window')::interval)
+$$;
+
+-- Who has not responded to some messages, the first of them a while ago.
+CREATE FUNCTION model.in_sunset(who bigint, after interval, messages integer, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT coalesce(min(handed_at) <= now - after AND count(*) >= messages, false)
+	FROM model.sending WHERE contact = who AND fate = 'sent'
+		AND handed_at > coalesce((SELECT max(at) FROM model.response WHERE contact = who AND NOT machine), '-infinity')
+$$;
+-- sunset goes first, then skip, then defer; the longest of what defers
 CREATE FUNCTION model.held(s model.sending, now timestamptz, OUT action text, OUT until timestamptz) LANGUAGE sql STABLE AS $$
-	SELECT max(h.action), CASE max(h.action) WHEN 'defer' THEN max(CASE WHEN model.goes_on(r) THEN now + interval '1 hour' ELSE least(now + interval '1 hour', r.entered_at + h.lasting) END) END
-	FROM model.hold h JOIN model.run r ON r.contact = s.contact AND r.journey = h.journey AND NOT r.ghost AND (model.goes_on(r) OR r.entered_at + h.lasting > now)
-	WHERE model.concerns(h, s)
+	SELECT max(x.action), CASE max(x.action) WHEN 'defer' THEN max(x.until) END
+	FROM (
+		SELECT h.action, CASE WHEN model.goes_on(r) THEN now + interval '1 hour' ELSE least(now + interval '1 hour', r.entered_at + h.lasting) END AS until
+		FROM model.hold h JOIN model.run r ON r.contact = s.contact AND r.journey = h.journey AND NOT r.ghost AND (model.goes_on(r) OR r.entered_at + h.lasting > now)
+		WHERE model.concerns(h, s)
+		UNION ALL
+		SELECT CASE WHEN h.messages IS NULL THEN h.action ELSE 'sunset' END, now + interval '1 hour'
+		FROM model.hold h
+		WHERE h.journey IS NULL AND model.concerns(h, s) AND CASE WHEN h.messages IS NULL THEN (SELECT c.open FROM shop.customers c WHERE c.id = s.contact)
+			ELSE model.in_sunset(s.contact, h.after, h.messages, now) END
+	) x
 $$;
 -- What a hold's run does at the same instant may come before a message or after it.
 CREATE FUNCTION model.perhaps_held(s model.sending, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -110,17 +146,91 @@ CREATE FUNCTION model.there(who bigint, countries text[], perhaps boolean) RETUR
 	FROM shop.customers c WHERE c.id = who
 $$;
 -- what stands in the way at an instant: skip, defer or nothing
-CREATE FUNCTION model.quiet_at(who bigint, over text, about text, t timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+CREATE FUNCTION model.quiet_in(zones text[], who bigint, over text, about text, t timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
 	SELECT max(action) FROM (
 		SELECT max(q.action) FILTER (WHERE q.action <> 'send')
-		FROM unnest(model.zones(who)) z, model.quiet q
+		FROM unnest(zones) z, model.quiet q
 		WHERE model.covers(q, t AT TIME ZONE z) AND model.has(q.channels, over) AND model.has(q.topics, about) AND model.there(who, q.countries, q.action <> 'send')
 		GROUP BY z HAVING NOT bool_or(q.action = 'send')) z (action)
 $$;
-CREATE FUNCTION model.next_loud(who bigint, over text, about text, t timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+CREATE FUNCTION model.quiet_at(who bigint, over text, about text, t timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+	SELECT model.quiet_in(model.zones(who), who, over, about, t)
+$$;
+CREATE FUNCTION model.next_loud(who bigint, over text, about text, t timestamptz) RETURNS timestamptz LANGUAGE plpgsql STABLE AS $$
+DECLARE
+	zones text[] := model.zones(who);
+	m timestamptz := t;
+BEGIN
 	-- windows begin and end at quarters of an hour
-	SELECT m FROM (SELECT t UNION ALL SELECT generate_series(date_bin('15 minutes', t, '2000-01-01') + interval '15 minutes', t + interval '9 days', '15 minutes')) g (m)
-	WHERE NOT EXISTS (SELECT FROM model.quiet) OR model.quiet_at(who, over, about, m) IS NULL ORDER BY m LIMIT 1
+	WHILE model.quiet_in(zones, who, over, about, m) IS NOT NULL LOOP
+		m := date_bin('15 minutes', m, '2000-01-01') + interval '15 minutes';
+		IF m > t + interval '9 days' THEN
+			RETURN NULL;
+		END IF;
+	END LOOP;
+	RETURN m;
+END
+$$;
+
+-- ---- how a contact responds ----
+CREATE FUNCTION model.responded(m model.sending, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT EXISTS (SELECT FROM model.response r WHERE r.contact = m.contact AND NOT r.machine AND r.at >= m.handed_at AND r.at <= now
+		AND (r.message_id = m.message_id OR r.message_id IS NULL AND r.at < m.handed_at + interval '24 hours'))
+$$;
+-- The Beta distribution of the rate over a channel; nothing if nothing is known of everybody.
+CREATE FUNCTION model.rate(who bigint, over text, now timestamptz, OUT a integer, OUT b integer) LANGUAGE sql STABLE AS $$
+	SELECT p.a0 + m.clicks, p.b0 + m.sends - m.clicks FROM model.prior p,
+		(SELECT count(*)::integer, count(*) FILTER (WHERE model.responded(m, now))::integer FROM model.sending m
+			WHERE m.contact = who AND m.channels = ARRAY[over] AND m.state = 'handed' AND m.fate IS DISTINCT FROM 'bounced' AND m.handed_at > now - interval '30 days') m (sends, clicks)
+	WHERE p.channel = over
+$$;
+-- P(Beta(a, b) < x) of whole a and b: that of a + b - 1 trials at least a succeed.
+CREATE FUNCTION model.beta(x numeric, a integer, b integer) RETURNS numeric LANGUAGE sql IMMUTABLE AS $$
+	SELECT sum(factorial(a + b - 1) / (factorial(j) * factorial(a + b - 1 - j)) * x ^ j * (1 - x) ^ (a + b - 1 - j)) FROM generate_series(a, a + b - 1) j
+$$;
+CREATE FUNCTION model.engaged(who bigint, over text, class text, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
+	SELECT coalesce(CASE class WHEN 'low' THEN model.beta(0.10, r.a, r.b) >= 0.8 WHEN 'high' THEN 1 - model.beta(0.40, r.a, r.b) >= 0.8 END, false)
+	FROM model.rate(who, over, now) r
+$$;
+
+-- ---- channel ----
+CREATE FUNCTION model.choose(who bigint, options text[], best boolean, about text, now timestamptz) RETURNS text LANGUAGE sql STABLE AS $$
+	SELECT coalesce((SELECT c FROM unnest(options) WITH ORDINALITY o (c, n), model.rate(who, c, now) r
+		WHERE model.unreachable(who, c, about, false, now) IS NULL
+		ORDER BY CASE WHEN best THEN r.a::numeric / (r.a + r.b) END DESC NULLS LAST, n LIMIT 1), options[1])
+$$;
+
+-- ---- the best time ----
+-- How often a contact has responded at an hour of its clock, what is older for less.
+CREATE FUNCTION model.responses(who bigint, zone text, now timestamptz) RETURNS TABLE (weekend boolean, hour integer, weight float8) LANGUAGE sql STABLE AS $$
+	SELECT extract(isodow FROM r.at AT TIME ZONE zone) >= 6, extract(hour FROM r.at AT TIME ZONE zone)::integer, sum(0.5 ^ (extract(epoch FROM now - r.at) / 86400 / 60))::float8
+	FROM model.response r
+	WHERE r.contact = who AND NOT r.machine AND r.at <= now AND r.at > now - interval '365 days'
+		AND NOT EXISTS (SELECT FROM model.sending m WHERE m.contact = who AND m.state = 'handed' AND m.handed_at > r.at - interval '30 minutes' AND m.handed_at <= r.at)
+	GROUP BY 1, 2
+$$;
+CREATE FUNCTION model.slots(s model.sending, now timestamptz) RETURNS TABLE (at timestamptz, hour integer, score float8) LANGUAGE sql STABLE AS $$
+	WITH z AS (SELECT (model.zones(s.contact))[1] AS zone),
+	counted AS MATERIALIZED (SELECT c.* FROM z, model.responses(s.contact, z.zone, now) c),
+	scored AS MATERIALIZED (
+		SELECT w.weekend, h.hour, (coalesce((SELECT sum(c.weight * k.weight) FROM counted c, (VALUES (0, .4), (1, .2), (2, .1)) k (apart, weight)
+				WHERE c.weekend = w.weekend AND k.apart = least(abs(c.hour - h.hour), 24 - abs(c.hour - h.hour))), 0)
+			+ 10 * coalesce((SELECT p.share FROM model.share p WHERE p.weekend = w.weekend AND p.hour = h.hour), 1 / 24.0))
+			/ (coalesce((SELECT sum(c.weight) FROM counted c WHERE c.weekend = w.weekend), 0) + 10) AS score
+		FROM (VALUES (false), (true)) w (weekend), generate_series(0, 23) h (hour)),
+	hours AS (
+		SELECT l.hour AS local, CASE WHEN (i.t - interval '1 hour') AT TIME ZONE z.zone = l.hour THEN i.t - interval '1 hour'
+			WHEN (i.t - interval '30 minutes') AT TIME ZONE z.zone = l.hour THEN i.t - interval '30 minutes' ELSE i.t END AS t	-- the first of two
+		FROM z, generate_series(0, 8 * 24 - 1) n, LATERAL (SELECT date_trunc('hour', (now + interval '15 minutes') AT TIME ZONE z.zone) + n * interval '1 hour') l (hour),
+			LATERAL (SELECT l.hour AT TIME ZONE z.zone) i (t)
+		WHERE i.t AT TIME ZONE z.zone = l.hour),
+	slots AS (
+		SELECT h.local, h.t, model.next_loud(s.contact, s.channels[1], p.topic, greatest(h.t - interval '15 minutes', now)) AS at, least(s.since + p.best_within, s.expires_at - interval '1 microsecond') AS last
+		FROM hours h, model.step p
+		WHERE p.journey = s.journey AND p.no = s.no AND greatest(h.t - interval '15 minutes', now) <= least(s.since + p.best_within, s.expires_at - interval '1 microsecond'))
+	SELECT x.at, c.hour, c.score FROM slots x JOIN scored c ON c.weekend = (extract(isodow FROM x.local) >= 6) AND c.hour = extract(hour FROM x.local)
+	WHERE x.at <= x.last AND x.at < x.t + interval '45 minutes'
+	ORDER BY round(c.score::numeric, 12) DESC, least(abs(c.hour - 10), 24 - abs(c.hour - 10)), x.at
 $$;
 
 -- ---- caps ----
@@ -129,12 +239,12 @@ CREATE FUNCTION model.weight(s model.sending, now timestamptz) RETURNS integer L
 	SELECT priority + greatest(0, floor(extract(epoch FROM now - s.since) / 3600))::integer FROM model.step p WHERE p.journey = s.journey AND p.no = s.no
 $$;
 CREATE FUNCTION model.obeys(k model.cap, s model.sending) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT t.obeys AND model.has(k.channels, p.channel) AND model.has(k.topics, p.topic) AND model.has(k.classes, t.class) AND model.has(k.journeys, p.journey)
+	SELECT t.obeys AND model.has_any(k.channels, s.channels) AND model.has(k.topics, p.topic) AND model.has(k.classes, t.class) AND model.has(k.journeys, p.journey)
 		AND (k.only_class IS NULL OR k.only_class = t.class) AND model.there(s.contact, k.countries, true)
 	FROM model.step p JOIN model.topic t USING (topic) WHERE p.journey = s.journey AND p.no = s.no
 $$;
 CREATE FUNCTION model.counts(k model.cap, s model.sending) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT t.counts AND model.has(k.counts_channels, p.channel) AND model.has(k.counts_topics, p.topic) AND model.has(k.counts_classes, t.class) AND model.has(k.counts_journeys, p.journey)
+	SELECT t.counts AND model.has_any(k.counts_channels, s.channels) AND model.has(k.counts_topics, p.topic) AND model.has(k.counts_classes, t.class) AND model.has(k.counts_journeys, p.journey)
 		AND (k.only_class IS NULL OR k.only_class = t.class)
 	FROM model.step p JOIN model.topic t USING (topic) WHERE p.journey = s.journey AND p.no = s.no
 $$;
@@ -143,12 +253,11 @@ CREATE FUNCTION model.in_window(k model.cap, handed timestamptz, now timestamptz
 $$;
 -- Does another message of the contact compete for the places of a cap with s?  Handed over it does, and before that if it goes first.
 CREATE FUNCTION model.competes(k model.cap, s model.sending, o model.sending, stage text, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT o.id <> s.id AND NOT o.ghost AND model.counts(k, o) AND CASE o.state
-		WHEN 'handed' THEN true
+	SELECT o.id <> s.id AND NOT o.ghost AND model.counts(k, o) AND CASE WHEN o.state = 'handed' THEN true WHEN model.is_paused(o.journey) THEN false ELSE CASE o.state
 		WHEN 'pending' THEN o.expires_at > now AND o.due <= now + k.look_ahead AND NOT (SELECT r.exited FROM model.run r WHERE (r.contact, r.journey, r.key) = (o.contact, o.journey, o.key)) AND (mine < its OR mine = its AND (stage = 'decide' OR (o.since, o.id) < (s.since, s.id)))
 		WHEN 'deferred' THEN o.due <= now + k.look_ahead AND model.obeys(k, o) AND (mine < its OR mine = its AND (o.since, o.id) < (s.since, s.id))
 		WHEN 'waiting' THEN o.due > now AND o.due <= now + k.look_ahead AND model.obeys(k, o) AND mine < its
-		ELSE false END
+		ELSE false END END
 	FROM model.weight(s, now) mine, model.weight(o, now) its
 $$;
 -- Does it still take a place at t, if what waits goes now, or at its time, or not at all?
@@ -158,29 +267,30 @@ CREATE FUNCTION model.takes_place(k model.cap, o model.sending, now timestamptz,
 		ELSE t < greatest(now, o.due) + interval '1 minute' END
 $$;
 -- The bounds for a message: each cap it obeys, for each of the zones if it goes by the calendar, its quota, and what the contact wants himself.
-CREATE FUNCTION model.bounds(s model.sending) RETURNS SETOF model.cap LANGUAGE sql STABLE AS $$
-	WITH obeyed AS MATERIALIZED (SELECT c.* FROM model.cap c WHERE model.obeys(c, s)), held AS (
+CREATE FUNCTION model.bounds(s model.sending, now timestamptz) RETURNS SETOF model.cap LANGUAGE sql STABLE AS $$
+	WITH obeyed AS MATERIALIZED (SELECT c.* FROM model.cap c WHERE model.obeys(c, s)
+		AND (c.engagement IS NULL OR model.engaged(s.contact, s.channels[1], c.engagement, now))), held AS (
 		SELECT c.* FROM obeyed c WHERE NOT EXISTS (SELECT FROM obeyed r WHERE c.name = ANY (r.overrides))
 		UNION ALL
 		SELECT c.name, floor(q.share * c.most)::integer, c.per, c.calendar, c.channels, c.topics, c.classes, c.journeys, c.countries, c.counts_channels, c.counts_topics, c.counts_classes, c.counts_journeys,
-			c.overrides, c.look_ahead, NULL, q.class
+			c.overrides, c.look_ahead, NULL, NULL, q.class
 		FROM obeyed c JOIN model.quota q ON q.cap = c.name WHERE NOT EXISTS (SELECT FROM obeyed r WHERE c.name = ANY (r.overrides))
 		UNION ALL
-		SELECT 'own', 1, NULL, f.calendar, nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, NULL, nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, NULL, '0', NULL, NULL
+		SELECT 'own', 1, NULL, f.calendar, nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, NULL, nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, NULL, '0', NULL, NULL, NULL
 		FROM model.frequency f WHERE f.contact = s.contact
 	)
-	SELECT h.name, h.most, h.per, h.calendar, h.channels, h.topics, h.classes, h.journeys, h.countries, h.counts_channels, h.counts_topics, h.counts_classes, h.counts_journeys, h.overrides, h.look_ahead, z, h.only_class
+	SELECT h.name, h.most, h.per, h.calendar, h.channels, h.topics, h.classes, h.journeys, h.countries, h.counts_channels, h.counts_topics, h.counts_classes, h.counts_journeys, h.overrides, h.look_ahead, NULL, z, h.only_class
 	FROM held h, unnest(CASE WHEN h.calendar IS NULL THEN '{UTC}' ELSE model.zones(s.contact) END) z
-	WHERE model.obeys((h.name, h.most, h.per, h.calendar, h.channels, h.topics, h.classes, h.journeys, h.countries, h.counts_channels, h.counts_topics, h.counts_classes, h.counts_journeys, h.overrides, h.look_ahead, z, h.only_class)::model.cap, s)
+	WHERE model.obeys((h.name, h.most, h.per, h.calendar, h.channels, h.topics, h.classes, h.journeys, h.countries, h.counts_channels, h.counts_topics, h.counts_classes, h.counts_journeys, h.overrides, h.look_ahead, NULL, z, h.only_class)::model.cap, s)
 $$;
 CREATE FUNCTION model.full_at(s model.sending, stage text, now timestamptz, t timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT EXISTS (SELECT FROM model.bounds(s) k WHERE k.most <= (
+	SELECT EXISTS (SELECT FROM model.bounds(s, now) k WHERE k.most <= (
 		SELECT count(*) FROM model.sending o WHERE o.contact = s.contact AND model.competes(k, s, o, stage, now) AND model.takes_place(k, o, now, t)))
 $$;
 -- The first instant at which all of them have a place.  It is one at which something ends.
 CREATE FUNCTION model.next_place(s model.sending, stage text, now timestamptz) RETURNS timestamptz LANGUAGE sql STABLE AS $$
 	WITH used AS (SELECT k, CASE o.state WHEN 'handed' THEN o.handed_at ELSE greatest(now, o.due) END AS at, o
-		FROM model.bounds(s) k, model.sending o WHERE o.contact = s.contact AND model.competes(k, s, o, stage, now)),
+		FROM model.bounds(s, now) k, model.sending o WHERE o.contact = s.contact AND model.competes(k, s, o, stage, now)),
 	candidate AS (
 		SELECT CASE WHEN (k).calendar IS NULL THEN at + (k).per ELSE (date_trunc((k).calendar, at AT TIME ZONE (k).zone) + ('1 ' || (k).calendar)::interval) AT TIME ZONE (k).zone END AS t FROM used
 		UNION SELECT date_trunc('day', at + (k).per) + d * interval '1 day' FROM used, generate_series(1, 4) d WHERE (k).calendar IS NULL
@@ -191,7 +301,8 @@ CREATE FUNCTION model.next_place(s model.sending, stage text, now timestamptz) R
 $$;
 
 -- ---- the whole gate, in its order ----
-CREATE FUNCTION model.judge(s model.sending, stage text, now timestamptz, OUT verdict text, OUT reason text, OUT until timestamptz) LANGUAGE plpgsql STABLE AS $$
+-- explored: the time that was drawn for it, if one was
+CREATE FUNCTION model.judge(s model.sending, stage text, now timestamptz, explored timestamptz, OUT verdict text, OUT reason text, OUT until timestamptz, OUT over text) LANGUAGE plpgsql STABLE AS $$
 DECLARE
 	p model.step;
 	t model.topic;
@@ -201,14 +312,21 @@ BEGIN
 	SELECT * INTO p FROM model.step WHERE journey = s.journey AND no = s.no;
 	SELECT * INTO t FROM model.topic WHERE topic = p.topic;
 	verdict := 'withheld';
+	over := s.channels[1];
 	IF (SELECT r.exited FROM model.run r WHERE (r.contact, r.journey, r.key) = (s.contact, s.journey, s.key)) THEN
 		reason := 'exited';
 		RETURN;
 	END IF;
-	reason := model.unreachable(s.contact, p.channel, p.topic, false, now);
+	IF stage = 'decide' AND cardinality(p.channels) > 1 THEN
+		over := model.choose(s.contact, p.channels, p.best, p.topic, now);
+		s.channels := ARRAY[over];
+	END IF;
+	reason := model.unreachable(s.contact, over, p.topic, false, now);
 	IF reason IS NULL OR reason IN ('no_address', 'bad_address') THEN
 		SELECT * INTO held FROM model.held(s, now);
-		IF held.action IS NOT NULL THEN
+		IF held.action = 'sunset' THEN
+			reason := 'suppressed';
+		ELSIF held.action IS NOT NULL THEN
 			reason := 'held';
 			IF held.until < s.expires_at THEN
 				verdict := 'deferred';
@@ -219,6 +337,9 @@ BEGIN
 	IF reason IS NULL AND model.sent_otherwise(s, now) THEN
 		reason := 'duplicate_content';
 	END IF;
+	IF reason IS NULL AND model.address_taken(s, now) THEN
+		reason := 'duplicate_address';
+	END IF;
 	IF reason IS NOT NULL THEN
 		RETURN;
 	END IF;
@@ -226,220 +347,38 @@ BEGIN
 		reason := 'expired';
 		RETURN;
 	END IF;
-	quiet := model.quiet_at(s.contact, p.channel, p.topic, now);
+	quiet := model.quiet_at(s.contact, over, p.topic, now);
 	IF t.class <> 'transactional' AND quiet IS NOT NULL THEN
 		reason := 'quiet_hours';
-		until := model.next_loud(s.contact, p.channel, p.topic, now);
-	ELSIF model.full_at(s, stage, now, now) THEN
+		until := model.next_loud(s.contact, over, p.topic, now);
+		IF quiet = 'defer' AND until < s.expires_at THEN
+			verdict := 'deferred';
+		ELSE
+			until := NULL;
+		END IF;
+		RETURN;
+	END IF;
+	IF stage = 'decide' AND t.class <> 'transactional' AND p.best_within IS NOT NULL AND NOT s.timed THEN
+		SELECT x.at INTO until FROM model.slots(s, now) WITH ORDINALITY x (at, hour, score, n) WHERE explored IS NULL OR x.at = explored ORDER BY n LIMIT 1;
+		IF until > now THEN
+			verdict := 'deferred';
+			reason := 'send_time';
+			RETURN;
+		END IF;
+		until := NULL;
+	END IF;
+	IF model.full_at(s, stage, now, now) THEN
 		reason := 'capped';
-		quiet := p.capped;
 		IF p.capped = 'defer' THEN
-			until := model.next_loud(s.contact, p.channel, p.topic, model.next_place(s, stage, now));
-			until := CASE WHEN until > s.since + p.within THEN NULL ELSE until END;
+			until := model.next_loud(s.contact, over, p.topic, model.next_place(s, stage, now));
+			IF until <= s.since + coalesce(p.within, p.expires) AND until < s.expires_at THEN
+				verdict := 'deferred';
+			ELSE
+				until := NULL;
+			END IF;
 		END IF;
 	ELSE
 		verdict := 'sent';
-		RETURN;
 	END IF;
-	IF quiet = 'defer' AND until < s.expires_at THEN
-		verdict := 'deferred';
-	ELSE
-		until := NULL;
-	END IF;
-END
-$$;
-
--- ---- comparing ----
-CREATE FUNCTION model.complain(what text) RETURNS void LANGUAGE sql AS $$ INSERT INTO model.mismatch (what) VALUES (what) $$;
-
--- An event that starts a run: expect the run, or the refusal.
-CREATE FUNCTION model.enter(who bigint, about text, run_key text, now timestamptz) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-	reasons text[];
-	r record;
-	e record;
-BEGIN
-	-- one channel that may be used is enough; else the reason is that of one of them (an address that is none is no address)
-	SELECT array_agg(replace(model.unreachable(who, p.channel, p.topic, true, now), 'bad_address', 'no_address')) INTO reasons FROM model.step p WHERE p.journey = about;
-	IF model.entered_enough(who, about, now) THEN
-		reasons := array_append(array_remove(reasons, NULL), 'capped');
-	END IF;
-	SELECT x.reason, x.at INTO r FROM journey_state.refusal x JOIN journey_state.event v USING (contact, event_id) WHERE x.contact = who AND v.properties ->> 'k' = run_key;
-	SELECT x.ghost, x.entered_at AS at INTO e FROM journey_state.enrollment x JOIN journey.journey j USING (journey_id) WHERE x.contact = who AND j.name = about AND x.key = run_key;
-	IF (array_position(reasons, NULL) IS NOT NULL) <> (e.at IS NOT NULL) OR NOT coalesce(replace(r.reason, 'bad_address', 'no_address'), reasons[1], '') = ANY (array_append(reasons, '')) OR coalesce(e.at <> now, r.at <> now, true) THEN
-		PERFORM model.complain(format('contact %s, %s %s at %s: entry, by channel, should be %s, is %s', who, about, run_key, now, reasons, coalesce('refused: ' || r.reason, to_jsonb(e)::text)));
-	END IF;
-	IF e.at IS NOT NULL THEN
-		INSERT INTO model.run (contact, journey, key, entered_at, ghost, touched) VALUES (who, about, run_key, e.at, e.ghost, now);
-		PERFORM model.go_on(who, about, run_key, 1, e.at);
-	END IF;
-END
-$$;
-CREATE FUNCTION model.go_on(who bigint, about text, run_key text, step_no integer, now timestamptz) RETURNS void LANGUAGE sql AS $$
-	INSERT INTO model.sending (contact, journey, key, no, ghost, state, due, since, expires_at)
-	SELECT r.contact, r.journey, r.key, p.no, r.ghost, 'waiting', now + p.wait, now + p.wait, now + p.wait + p.expires
-	FROM model.run r JOIN model.step p USING (journey) WHERE NOT r.exited AND NOT r.capped AND r.contact = who AND r.journey = about AND r.key = run_key AND p.no = step_no
-$$;
-CREATE FUNCTION model.leave(who bigint, about text, now timestamptz) RETURNS void LANGUAGE sql AS $$
-	UPDATE model.run SET touched = now WHERE contact = who AND journey = about;
-	-- a run that is over is exited only for a message that could still go
-	UPDATE model.run r SET exited = true WHERE contact = who AND journey = about
-		AND EXISTS (SELECT FROM model.sending s WHERE (s.contact, s.journey, s.key) = (r.contact, r.journey, r.key) AND (s.state IN ('waiting', 'deferred') OR s.state = 'pending' AND s.expires_at > now));
-	UPDATE model.sending SET state = 'over' WHERE contact = who AND journey = about AND state IN ('waiting', 'deferred');
-$$;
-
--- One verdict: complain if it is another than the model's, and go on from it.
-CREATE FUNCTION model.compare(s model.sending, stage text, now timestamptz, verdict text, reason text, until timestamptz, evidence jsonb) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-	e record;
-BEGIN
-	SELECT * INTO e FROM model.judge(s, stage, now);
-	IF (e.reason = 'held' OR reason = 'held') AND model.perhaps_held(s, now) THEN
-		SELECT verdict AS verdict, reason AS reason, until AS until INTO e;
-	END IF;
-	IF (e.verdict, e.reason) IS DISTINCT FROM (verdict, reason) OR model.wrong_until(s, e.until, until, reason) OR evidence ? 'asked' THEN
-		PERFORM model.complain(format(E'contact %s, %s %s send %s, %s at %s:\n  should be %s, is %s\n  %s\n  evidence %s\n  others: %s', s.contact, s.journey, s.key, s.no, stage, now,
-			to_jsonb(e), jsonb_build_object('verdict', verdict, 'reason', reason, 'until', until), to_jsonb(s), evidence,
-			(SELECT string_agg(E'\n    ' || to_jsonb(o)::text || ' weight ' || model.weight(o, now), '') FROM model.sending o WHERE o.contact = s.contact AND o.id <> s.id AND o.state <> 'over')));
-	END IF;
-	UPDATE model.run r SET touched = now WHERE (r.contact, r.journey, r.key) = (s.contact, s.journey, s.key);
-	UPDATE model.sending m SET since = s.since, expires_at = s.expires_at, due = coalesce(compare.until, now),
-		state = CASE WHEN compare.verdict = 'withheld' OR s.ghost AND compare.verdict = 'sent' THEN 'over' WHEN stage = 'claim' AND compare.verdict = 'sent' THEN 'handed'
-			WHEN stage = 'claim' OR compare.verdict = 'sent' THEN 'pending' ELSE 'deferred' END,
-		granted = compare.verdict = 'sent',
-		handed_at = CASE WHEN stage = 'claim' AND compare.verdict = 'sent' THEN now END
-	WHERE m.id = s.id;
-	IF compare.reason = 'capped' AND compare.verdict = 'withheld' AND (SELECT capped = 'exit' FROM model.step p WHERE p.journey = s.journey AND p.no = s.no) THEN
-		-- it goes no further; what it has sent before may still go
-		UPDATE model.run r SET capped = true WHERE (r.contact, r.journey, r.key) = (s.contact, s.journey, s.key);
-		UPDATE model.sending m SET state = 'over' WHERE (m.contact, m.journey, m.key) = (s.contact, s.journey, s.key) AND m.state IN ('waiting', 'deferred');
-	END IF;
-END
-$$;
--- Each verdict given since: is it the one?  late: by a tick at "now" that came when it came.
-CREATE FUNCTION model.observe(now timestamptz, late boolean) RETURNS integer LANGUAGE plpgsql AS $$
-DECLARE
-	v record;
-	s model.sending;
-	n integer := 0;
-	due boolean;
-BEGIN
-	FOR v IN
-		SELECT x.*, j.name AS journey, r.key,
-			(SELECT count(*) FROM journey.step p WHERE p.version_id = x.version_id AND p.kind = 'send' AND p.step_no <= x.step_no)::integer AS no
-		FROM journey_state.verdict x JOIN journey_state.enrollment r USING (contact, enrollment_id) JOIN journey.journey j USING (journey_id)
-		WHERE x.stage = 'decide' AND x.verdict_id > (SELECT coalesce(max(seen), 0) FROM model.seen)
-		ORDER BY x.verdict_id
-	LOOP
-		n := n + 1;
-		INSERT INTO model.seen VALUES (v.verdict_id);
-		SELECT * INTO s FROM model.sending m WHERE (m.contact, m.journey, m.key, m.no) = (v.contact, v.journey, v.key, v.no);
-		IF s.state = 'waiting' THEN
-			s.since := v.at;
-			s.expires_at := v.at + (SELECT expires FROM model.step p WHERE p.journey = s.journey AND p.no = s.no);
-		END IF;
-		due := CASE WHEN late THEN v.at = now AND s.due <= now ELSE v.at = s.due END AND s.state IN ('waiting', 'deferred');
-		PERFORM model.compare(s, 'decide', v.at, v.verdict, v.reason, v.until, v.evidence || CASE WHEN coalesce(due, false) AND v.ghost = s.ghost THEN '{}' ELSE '{"asked": "at a wrong time"}' END::jsonb);
-		UPDATE model.sending m SET message_id = v.message_id WHERE m.id = s.id;
-		IF v.verdict <> 'deferred' THEN
-			PERFORM model.go_on(s.contact, s.journey, s.key, s.no + 1, v.at);
-		END IF;
-	END LOOP;
-	RETURN n;
-END
-$$;
--- With jitter: a little later, still before it expires and not in quiet hours.
-CREATE FUNCTION model.wrong_until(s model.sending, expected timestamptz, found timestamptz, reason text) RETURNS boolean LANGUAGE sql AS $$
-	SELECT (expected IS NULL) <> (found IS NULL) OR found < expected
-		OR found > expected + CASE reason WHEN 'quiet_hours' THEN coalesce((SELECT max(jitter) FROM model.quiet), '0') ELSE '0' END
-		OR found >= s.expires_at
-		OR found > expected AND (SELECT model.quiet_at(s.contact, p.channel, p.topic, found) IS NOT NULL FROM model.step p WHERE p.journey = s.journey AND p.no = s.no)
-$$;
--- What is due and was not asked.
-CREATE FUNCTION model.missed(now timestamptz) RETURNS void LANGUAGE sql AS $$
-	SELECT model.complain(format(E'not asked by %s: %s\n%s', now, to_jsonb(s), (SELECT string_agg(format('  %s %s %s', x.at, x.what, x.detail), E'\n') FROM journey.explain(s.contact) x))) FROM model.sending s
-	WHERE s.due <= now AND s.state IN ('waiting', 'deferred')
-$$;
-
--- Time passes: a tick at each instant at which something is due, or one late tick, or a replay.
-CREATE PROCEDURE model.advance(now timestamptz, how text) LANGUAGE plpgsql AS $$
-DECLARE
-	next timestamptz;
-	round record;
-BEGIN
-	IF how = 'replay' THEN
-		PERFORM journey.replay(now);
-		COMMIT;
-		PERFORM model.observe(now, false);
-	ELSE
-		LOOP
-			SELECT min(due) INTO next FROM model.sending WHERE state IN ('waiting', 'deferred') AND due < now AND how = 'tick';
-			LOOP
-				SELECT * INTO round FROM journey.tick(coalesce(next, now));
-				COMMIT;
-				EXIT WHEN NOT round.more;
-			END LOOP;
-			PERFORM model.observe(coalesce(next, now), how = 'late');
-			EXIT WHEN next IS NULL OR EXISTS (SELECT FROM model.mismatch);
-			PERFORM model.missed(next);
-			COMMIT;
-		END LOOP;
-	END IF;
-	PERFORM model.missed(now);
-	COMMIT;
-END
-$$;
--- Something happens to a contact.
-CREATE PROCEDURE model.go(who bigint, about text, run_key text, now timestamptz, how text) LANGUAGE plpgsql AS $$
-BEGIN
-	PERFORM journey.track(who, 'go_' || about, jsonb_build_object('k', run_key), now);
-	COMMIT;
-	IF how = 'replay' THEN
-		PERFORM journey.replay(now);
-	ELSE
-		PERFORM journey.tick(now);
-	END IF;
-	COMMIT;
-	PERFORM model.enter(who, about, run_key, now);
-	PERFORM model.observe(now, how = 'late');
-	PERFORM model.missed(now);
-	COMMIT;
-END
-$$;
-CREATE PROCEDURE model.stop(who bigint, about text, now timestamptz, how text) LANGUAGE plpgsql AS $$
-BEGIN
-	PERFORM journey.track(who, 'stop_' || about, '{}', now);
-	COMMIT;
-	IF how = 'replay' THEN
-		PERFORM journey.replay(now);
-	ELSE
-		PERFORM journey.tick(now);
-	END IF;
-	COMMIT;
-	PERFORM model.leave(who, about, now);
-	PERFORM model.observe(now, how = 'late');
-	COMMIT;
-END
-$$;
-CREATE PROCEDURE model.claim(now timestamptz) LANGUAGE plpgsql AS $$
-DECLARE
-	got record;
-	s model.sending;
-	v record;
-BEGIN
-	SELECT coalesce(array_agg(message_id), '{}') AS ids, array_agg(attempt) AS attempts INTO got FROM journey.claim('r1', 10000, '60 seconds', now);
-	COMMIT;
-	FOR s IN SELECT * FROM model.sending m WHERE m.state = 'pending' AND m.due <= now ORDER BY m.contact, model.weight(m, now) DESC, m.since, m.id LOOP
-		SELECT x.* INTO v FROM journey_state.verdict x WHERE x.contact = s.contact AND x.message_id = s.message_id AND x.stage = 'claim' AND x.at = now;
-		PERFORM model.compare(s, 'claim', now, coalesce(v.verdict, CASE WHEN s.message_id = ANY (got.ids) THEN 'sent' ELSE 'not offered' END), v.reason, v.until, coalesce(v.evidence, '{}'));
-	END LOOP;
-	IF (SELECT array_agg(message_id ORDER BY message_id) FROM model.sending WHERE handed_at = now) IS DISTINCT FROM (SELECT array_agg(i ORDER BY i) FROM unnest(got.ids) i) THEN
-		PERFORM model.complain(format('at %s the relay got %s', now, got.ids));
-	END IF;
-	IF got.attempts IS NOT NULL THEN
-		PERFORM journey.report('r1', got.ids, got.attempts, array_fill('sent'::text, ARRAY[cardinality(got.ids)]), array_fill('250'::text, ARRAY[cardinality(got.ids)]),
-			array_fill(''::text, ARRAY[cardinality(got.ids)]), now);
-	END IF;
-	COMMIT;
 END
 $$;
