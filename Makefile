@@ -103,7 +103,7 @@ MODULE_big = $(EXTENSION)
 
 # in the order data flows
 OBJS = \
-       src/pg_journey.o src/guc.o src/clock.o src/board.o src/sha256.o src/wakeup.o src/plan.o src/box.o src/append.o src/rewrite.o \
+       src/pg_journey.o src/guc.o src/clock.o src/board.o src/sha256.o src/wakeup.o src/plan.o src/kept.o src/box.o src/append.o src/rewrite.o \
        src/contact/site.o src/contact/attach.o src/contact/elevate.o src/contact/administer.o \
        src/capture/capture.o src/capture/compile.o src/capture/trigger.o src/capture/run.o src/capture/event.o \
        src/capture/track.o src/capture/error.o \
@@ -123,7 +123,7 @@ OBJS = \
        src/engine/step.o src/engine/send.o src/engine/evaluate.o src/engine/evict.o src/engine/claim.o src/engine/offer.o src/engine/handover.o src/engine/outcome.o src/engine/forecast.o \
        src/engine/report.o src/engine/report_write.o src/engine/report_address.o src/engine/launcher.o src/engine/workers.o \
        src/engine/worker.o \
-       src/gate/gate.o \
+       src/gate/gate.o src/gate/scope.o src/gate/topic.o \
        src/gate/consented.o src/gate/contacted.o src/gate/zone.o src/gate/local.o src/gate/quiet_rule.o src/gate/quiet.o \
        src/gate/choose.o src/gate/engagement.o src/gate/send_hours.o src/gate/send_time.o src/gate/send_times.o \
        src/gate/cap.o src/gate/cap_definition.o src/gate/cap_preview.o src/gate/slot.o src/gate/rival.o \

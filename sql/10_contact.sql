@@ -53,6 +53,8 @@ CREATE TABLE journey.topic
 	builtin				boolean		NOT NULL DEFAULT false
 );
 COMMENT ON TABLE journey.topic IS 'What a message is about. Class transactional needs no consent, skips quiet hours and, unless the topic says otherwise, caps.';
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.topic
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 INSERT INTO journey.topic VALUES
 	('promotions', 'promotional', true, true, true),
 	('education', 'educational', true, true, true),

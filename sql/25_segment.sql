@@ -116,6 +116,8 @@ CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE 
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.segment_watch
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.segment_need
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 
 -- No SET search_path: names in the predicate resolve by the author's.
 CREATE FUNCTION journey.create_segment(name text, predicate text, existing text DEFAULT 'ignore', timezone text DEFAULT current_setting('TimeZone'), refresh_every interval DEFAULT '1 day', at timestamptz DEFAULT clock_timestamp())

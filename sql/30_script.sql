@@ -131,6 +131,12 @@ CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE 
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.step
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.expression
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.entry
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
+CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.exit_rule
+	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 
 -- No SET search_path: names in expressions resolve by the author's.
 CREATE FUNCTION journey.create_journey(name text, script text, at timestamptz DEFAULT clock_timestamp())

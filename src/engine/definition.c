@@ -3,60 +3,24 @@
  * definition.c
  *	  Journeys as the engine reads them.
  *
- * Everything is loaded at once into one memory context when a tick starts and
- * the cache is stale; changed definition tables invalidate it (statement
- * triggers on them send a relcache invalidation, see sql/30_script.sql).  A
- * change that commits while a tick runs is seen by the next one: versions are
- * immutable, so all that can change under a tick is a journey's status.
+ * Everything is read at once and kept until a definition changes (kept.c).  A
+ * batch asks once: versions are immutable, so all that can change while it is
+ * worked is a journey's status.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "engine/definition.h"
+#include "kept.h"
 #include "pg_journey.h"
-#include "plan.h"
-
-static const char *const definition_tables[] = {
-	"entry", "exit_rule", "expression", "journey", "step", "topic", "version"
-};
-
-static Definitions *cached = NULL;
-static bool valid = false;
-static Oid watched[lengthof(definition_tables)];
-
-static void
-forget(Datum arg, Oid relid)
-{
-	if (relid == InvalidOid)
-		valid = false;
-	for (int i = 0; i < lengthof(watched); i++)
-		if (watched[i] == relid)
-			valid = false;
-}
-
-static void
-watch(void)
-{
-	static bool registered = false;
-	Oid schema = get_namespace_oid(PGJ_SCHEMA, false);
-
-	for (int i = 0; i < lengthof(watched); i++)
-		watched[i] = get_relname_relid(definition_tables[i], schema);
-	if (!registered)
-		CacheRegisterRelcacheCallback(forget, (Datum) 0);
-	registered = true;
-}
 
 static Interval *
 copy_interval(uint64 row, int col)
@@ -345,9 +309,38 @@ load_expressions(Definitions *definitions)
 	}
 }
 
-static void
-release(Definitions *definitions)
+static void *
+read_definitions(const Site *site)
 {
+	Definitions *definitions = palloc0_object(Definitions);
+	HASHCTL ctl = { .keysize = sizeof(int),
+					.entrysize = sizeof(Version),
+					.hcxt = CurrentMemoryContext };
+
+	definitions->context = CurrentMemoryContext;
+	definitions->versions = hash_create("pg_journey versions", 64, &ctl,
+										HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	load_versions(definitions);
+	load_steps(definitions);
+	load_rules(
+		definitions,
+		"SELECT version_id, event, condition, count(*) OVER (PARTITION BY version_id)"
+		" FROM journey.entry ORDER BY version_id, entry_no",
+		false);
+	load_rules(
+		definitions,
+		"SELECT version_id, event, condition, count(*) OVER (PARTITION BY version_id)"
+		" FROM journey.exit_rule ORDER BY version_id, exit_no",
+		true);
+	load_expressions(definitions);
+	return definitions;
+}
+
+static void
+release(void *content)
+{
+	Definitions *definitions = content;
+
 	for (int i = 0; i < definitions->nall; i++)
 	{
 		Version *version = definitions->all[i];
@@ -356,70 +349,18 @@ release(Definitions *definitions)
 			if (version->expressions[no].plan != NULL)
 				SPI_freeplan(version->expressions[no].plan);
 	}
-	MemoryContextDelete(definitions->context);
 }
 
 Definitions *
 pgj_definitions(const Site *site)
 {
-	MemoryContext context;
-	MemoryContext old;
-	Definitions *definitions;
-	HASHCTL ctl = { 0 };
+	static Kept kept = { .name = "journeys",
+						 .tables = { "entry", "exit_rule", "expression",
+									 "journey", "step", "topic", "version" },
+						 .read = read_definitions,
+						 .release = release };
 
-	/* take in invalidations of changes that have committed */
-	AcceptInvalidationMessages();
-	if (cached != NULL && valid)
-		return cached;
-	if (cached != NULL)
-	{
-		Definitions *stale = cached;
-
-		cached = NULL;
-		release(stale);
-	}
-	watch();
-
-	context = AllocSetContextCreate(
-		CacheMemoryContext, "pg_journey definitions", ALLOCSET_DEFAULT_SIZES);
-	old = MemoryContextSwitchTo(context);
-	definitions = palloc0_object(Definitions);
-	definitions->context = context;
-	ctl.keysize = sizeof(int);
-	ctl.entrysize = sizeof(Version);
-	ctl.hcxt = context;
-	definitions->versions = hash_create("pg_journey versions", 64, &ctl,
-										HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-
-	/* an invalidation that arrives from here on makes the next call reload */
-	valid = true;
-	PG_TRY();
-	{
-		load_versions(definitions);
-		load_steps(definitions);
-		load_rules(
-			definitions,
-			"SELECT version_id, event, condition, count(*) OVER (PARTITION BY version_id)"
-			" FROM journey.entry ORDER BY version_id, entry_no",
-			false);
-		load_rules(
-			definitions,
-			"SELECT version_id, event, condition, count(*) OVER (PARTITION BY version_id)"
-			" FROM journey.exit_rule ORDER BY version_id, exit_no",
-			true);
-		load_expressions(definitions);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(old);
-		MemoryContextDelete(context);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-
-	MemoryContextSwitchTo(old);
-	cached = definitions;
-	return definitions;
+	return pgj_kept(&kept, site);
 }
 
 Version *

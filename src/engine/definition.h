@@ -136,8 +136,8 @@ typedef struct Definitions
 } Definitions;
 
 /*
- * All versions, from a cache that lives until a definition changes.  The result
- * stays valid to the end of the caller's command.
+ * All versions, kept until a definition changes.  The result stays valid to the
+ * end of the transaction.
  */
 extern Definitions *pgj_definitions(const Site *site);
 

@@ -3,46 +3,14 @@
  * address_rule.c
  *	  journey.address_rule, as the gate reads it.
  *
- * Every decision looks a handful of patterns up, so the rules are kept, sorted,
- * until one of them changes (a statement trigger sends a relcache invalidation).
- * What pgj_address_rules() returns is good until it is called again.
+ * Every decision looks a handful of patterns up, so the rules are kept, sorted.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
-#include "executor/spi.h"
-#include "utils/inval.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
-
 #include "gate/address_rule.h"
-#include "pg_journey.h"
-#include "plan.h"
-
-static AddressRules *cached = NULL;
-static bool valid = false;
-static Oid watched = InvalidOid;
-
-static void
-forget(Datum arg, Oid relid)
-{
-	if (relid == InvalidOid || relid == watched)
-		valid = false;
-}
-
-static void
-watch(void)
-{
-	static bool registered = false;
-
-	watched =
-		get_relname_relid("address_rule", get_namespace_oid(PGJ_SCHEMA, false));
-	if (!registered)
-		CacheRegisterRelcacheCallback(forget, (Datum) 0);
-	registered = true;
-}
+#include "kept.h"
 
 /* Of two for the same, the one that decides comes first. */
 static int
@@ -57,18 +25,17 @@ compare_rules(const void *a, const void *b)
 	return order != 0 ? order : strcmp(left->kind, right->kind);
 }
 
-static void
-read_rules(const Site *site, AddressRules *rules, MemoryContext context)
+static void *
+read_rules(const Site *site)
 {
 	static KeptPlan plan = {
 		.sql =
 			"SELECT a.local_part, a.domain, a.kind FROM journey.address_rule AS a"
 	};
-	Params params;
+	MemoryContext context = CurrentMemoryContext;
+	AddressRules *rules = palloc_object(AddressRules);
 
-	SPI_connect();
-	pgj_params_init(&params, site, 0);
-	rules->n = (int) pgj_plan_execute(&plan, &params);
+	rules->n = (int) pgj_kept_select(&plan, site);
 	rules->rule =
 		MemoryContextAllocHuge(context, sizeof(AddressRule) * (rules->n + 1));
 	for (int row = 0; row < rules->n; row++)
@@ -77,38 +44,18 @@ read_rules(const Site *site, AddressRules *rules, MemoryContext context)
 		rules->rule[row].domain = pgj_row_text(context, row, 2);
 		rules->rule[row].kind = pgj_row_text(context, row, 3);
 	}
-	SPI_finish();
 	qsort(rules->rule, rules->n, sizeof(AddressRule), compare_rules);
+	return rules;
 }
 
 const AddressRules *
 pgj_address_rules(const Site *site)
 {
-	MemoryContext context;
-	AddressRules *rules;
+	static Kept kept = { .name = "address rules",
+						 .tables = { "address_rule" },
+						 .read = read_rules };
 
-	/* take in invalidations of changes that have committed */
-	AcceptInvalidationMessages();
-	if (cached != NULL && valid)
-		return cached;
-	if (cached != NULL)
-	{
-		context = cached->context;
-		cached = NULL;
-		MemoryContextDelete(context);
-	}
-	watch();
-
-	context = AllocSetContextCreate(
-		CurrentMemoryContext, "pg_journey address rules", ALLOCSET_SMALL_SIZES);
-	rules = MemoryContextAllocZero(context, sizeof(AddressRules));
-	rules->context = context;
-	/* an invalidation that arrives from here on makes the next call reload */
-	valid = true;
-	read_rules(site, rules, context);
-	MemoryContextSetParent(context, CacheMemoryContext);
-	cached = rules;
-	return cached;
+	return pgj_kept(&kept, site);
 }
 
 const AddressRule *

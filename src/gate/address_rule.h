@@ -19,7 +19,6 @@ typedef struct AddressRule
 
 typedef struct AddressRules
 {
-	MemoryContext context;
 	int n;
 	AddressRule *rule; /* by local part and domain */
 } AddressRules;

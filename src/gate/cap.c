@@ -402,15 +402,13 @@ pgj_cap_check(const Site *site, GateStage stage, Check *checks, int n)
 	Capped *capped = palloc0_array(Capped, n);
 	int nobeying = 0;
 	int nheld = 0;
-	Caps caps;
 
 	for (int i = 0; i < n; i++)
 		if (obeys(&checks[i]))
 			capped[nobeying++].check = &checks[i];
 	if (nobeying == 0)
 		return;
-	pgj_caps_read(site, &caps);
-	pgj_caps_apply(site, &caps, checks, n, capped, nobeying);
+	pgj_caps_apply(site, pgj_caps(site), checks, n, capped, nobeying);
 	for (int i = 0; i < nobeying; i++)
 		if (capped[i].caps != NIL)
 			capped[nheld++] = capped[i];

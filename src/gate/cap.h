@@ -10,24 +10,9 @@
 #define PGJ_CAP_H
 
 #include "gate/check.h"
+#include "gate/scope.h"
 #include "gate/zone.h"
 #include "nodes/pg_list.h"
-
-/* Names of a scope; all if name is NULL. */
-typedef struct Names
-{
-	int n;
-	char **name;
-} Names;
-
-typedef struct Scope
-{
-	Names channels;
-	Names topics;
-	Names classes;
-	int njourneys;
-	int *journeys; /* NULL: all */
-} Scope;
 
 /* At most so many of a cap's places go to this class or topic. */
 typedef struct Quota
@@ -104,15 +89,13 @@ typedef struct Bound
 } Bound;
 
 /* cap_definition.c */
-extern void pgj_caps_read(const Site *site, Caps *caps);
+extern const Caps *pgj_caps(const Site *site);
 extern void pgj_caps_read_as_if(const Site *site, Oid cap_type, Datum cap,
 								Oid quotas_type, Datum quotas, Caps *caps);
 extern void pgj_caps_hold(const Site *site, const Caps *caps, Check *checks,
 						  int nchecks, Capped *capped, int n);
 extern void pgj_caps_apply(const Site *site, const Caps *caps, Check *checks,
 						   int nchecks, Capped *capped, int n);
-extern bool pgj_scope_has(const Scope *scope, const char *channel,
-						  const char *topic, const char *class, int journey_id);
 
 /* slot.c */
 extern TimestampTz pgj_exactly_plus(TimestampTz at, const Interval *span);

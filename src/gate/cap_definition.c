@@ -3,8 +3,8 @@
  * cap_definition.c
  *	  Which frequency caps hold for a message.
  *
- * They are read anew for every batch of decisions, with the snapshot of that
- * moment: a cap holds from its commit on, also for a claim under way.  What a
+ * They are kept until one changes, and asked for anew with every batch of
+ * decisions: a cap holds from its commit on, also for a claim under way.  What a
  * contact asked for himself (journey_state.frequency) is one more cap, of one
  * message in a period of his calendar, beside all others.
  *
@@ -14,52 +14,12 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "gate/cap.h"
 #include "gate/engagement.h"
-#include "plan.h"
-
-static Names
-read_names(MemoryContext context, uint64 row, int column)
-{
-	Names names = { 0, NULL };
-	MemoryContext old;
-	Datum *element;
-
-	if (pgj_row_null(row, column))
-		return names;
-	old = MemoryContextSwitchTo(context);
-	deconstruct_array(DatumGetArrayTypePCopy(pgj_row_value(row, column)),
-					  TEXTOID, -1, false, TYPALIGN_INT, &element, NULL,
-					  &names.n);
-	names.name = palloc_array(char *, names.n + 1);
-	for (int i = 0; i < names.n; i++)
-		names.name[i] = TextDatumGetCString(element[i]);
-	MemoryContextSwitchTo(old);
-	return names;
-}
-
-static void
-read_journeys(MemoryContext context, uint64 row, int column, Scope *scope)
-{
-	MemoryContext old;
-	Datum *element;
-
-	scope->journeys = NULL;
-	if (pgj_row_null(row, column))
-		return;
-	old = MemoryContextSwitchTo(context);
-	deconstruct_array(DatumGetArrayTypePCopy(pgj_row_value(row, column)),
-					  INT4OID, sizeof(int32), true, TYPALIGN_INT, &element,
-					  NULL, &scope->njourneys);
-	scope->journeys = palloc_array(int, scope->njourneys + 1);
-	for (int i = 0; i < scope->njourneys; i++)
-		scope->journeys[i] = DatumGetInt32(element[i]);
-	MemoryContextSwitchTo(old);
-}
+#include "kept.h"
 
 static Interval *
 read_interval(MemoryContext context, uint64 row, int column)
@@ -125,14 +85,14 @@ static KeptPlan read_caps_as_if_plan = {
 };
 
 static void
-read_quotas(MemoryContext context, uint64 row, Cap *cap)
+read_quotas(uint64 row, Cap *cap)
 {
-	Names topics = read_names(context, row, CAP_QUOTA_TOPICS);
-	Names names = read_names(context, row, CAP_QUOTA_NAMES);
-	Names places = read_names(context, row, CAP_QUOTA_PLACES);
+	Names topics = pgj_names_read(row, CAP_QUOTA_TOPICS);
+	Names names = pgj_names_read(row, CAP_QUOTA_NAMES);
+	Names places = pgj_names_read(row, CAP_QUOTA_PLACES);
 
 	cap->nquotas = names.n;
-	cap->quotas = MemoryContextAlloc(context, sizeof(Quota) * (names.n + 1));
+	cap->quotas = palloc_array(Quota, names.n + 1);
 	for (int i = 0; i < names.n; i++)
 	{
 		cap->quotas[i].of_topic = topics.name[i][0] == 't';
@@ -149,21 +109,21 @@ read_cap(MemoryContext context, uint64 row, Cap *cap)
 	cap->per = read_interval(context, row, CAP_PER);
 	if (cap->per == NULL)
 		cap->period = period_of(pgj_row_text(context, row, CAP_CALENDAR));
-	cap->obeys.channels = read_names(context, row, CAP_CHANNELS);
-	cap->obeys.topics = read_names(context, row, CAP_TOPICS);
-	cap->obeys.classes = read_names(context, row, CAP_CLASSES);
-	read_journeys(context, row, CAP_JOURNEYS, &cap->obeys);
-	cap->countries = read_names(context, row, CAP_COUNTRIES);
-	cap->counts.channels = read_names(context, row, CAP_COUNTS_CHANNELS);
-	cap->counts.topics = read_names(context, row, CAP_COUNTS_TOPICS);
-	cap->counts.classes = read_names(context, row, CAP_COUNTS_CLASSES);
-	read_journeys(context, row, CAP_COUNTS_JOURNEYS, &cap->counts);
+	cap->obeys.channels = pgj_names_read(row, CAP_CHANNELS);
+	cap->obeys.topics = pgj_names_read(row, CAP_TOPICS);
+	cap->obeys.classes = pgj_names_read(row, CAP_CLASSES);
+	pgj_scope_read_journeys(&cap->obeys, row, CAP_JOURNEYS);
+	cap->countries = pgj_names_read(row, CAP_COUNTRIES);
+	cap->counts.channels = pgj_names_read(row, CAP_COUNTS_CHANNELS);
+	cap->counts.topics = pgj_names_read(row, CAP_COUNTS_TOPICS);
+	cap->counts.classes = pgj_names_read(row, CAP_COUNTS_CLASSES);
+	pgj_scope_read_journeys(&cap->counts, row, CAP_COUNTS_JOURNEYS);
 	if (!pgj_row_null(row, CAP_ENGAGEMENT))
 		cap->engagement =
 			pgj_engagement_class_of(pgj_row_text(context, row, CAP_ENGAGEMENT));
-	cap->overrides = read_names(context, row, CAP_OVERRIDES);
+	cap->overrides = pgj_names_read(row, CAP_OVERRIDES);
 	cap->look_ahead = read_interval(context, row, CAP_LOOK_AHEAD);
-	read_quotas(context, row, cap);
+	read_quotas(row, cap);
 }
 
 static int
@@ -172,68 +132,55 @@ by_name(const void *a, const void *b)
 	return strcmp(((const Cap *) a)->name, ((const Cap *) b)->name);
 }
 
+/* From the rows of SPI_tuptable, into the current context. */
 static void
-read_caps(KeptPlan *plan, const Params *params, Caps *caps)
+fill_caps(Caps *caps, uint64 nrows)
 {
-	MemoryContext context = CurrentMemoryContext;
-
-	SPI_connect();
-	caps->n = (int) pgj_plan_execute(plan, params);
-	caps->cap = MemoryContextAllocZero(context, sizeof(Cap) * (caps->n + 1));
+	caps->n = (int) nrows;
+	caps->cap = palloc0_array(Cap, caps->n + 1);
 	for (int row = 0; row < caps->n; row++)
-		read_cap(context, row, &caps->cap[row]);
-	SPI_finish();
+		read_cap(CurrentMemoryContext, row, &caps->cap[row]);
 	qsort(caps->cap, caps->n, sizeof(Cap), by_name);
 }
 
-void
-pgj_caps_read(const Site *site, Caps *caps)
+static void *
+read_caps(const Site *site)
 {
-	Params params;
+	Caps *caps = palloc_object(Caps);
 
-	pgj_params_init(&params, site, 0);
-	read_caps(&read_caps_plan, &params, caps);
+	fill_caps(caps, pgj_kept_select(&read_caps_plan, site));
+	return caps;
+}
+
+const Caps *
+pgj_caps(const Site *site)
+{
+	static Kept kept = { .name = "caps",
+						 .tables = { "cap", "journey", "quota" },
+						 .read = read_caps };
+
+	return pgj_kept(&kept, site);
 }
 
 void
 pgj_caps_read_as_if(const Site *site, Oid cap_type, Datum cap, Oid quotas_type,
 					Datum quotas, Caps *caps)
 {
+	MemoryContext context = CurrentMemoryContext;
 	Params params;
+	uint64 nrows;
 
+	SPI_connect();
 	pgj_params_init(&params, site, 0);
 	pgj_params_scalar(&params, cap_type, cap);
 	pgj_params_scalar(&params, quotas_type, quotas);
-	read_caps(&read_caps_as_if_plan, &params, caps);
+	nrows = pgj_plan_execute(&read_caps_as_if_plan, &params);
+	MemoryContextSwitchTo(context);
+	fill_caps(caps, nrows);
+	SPI_finish();
 }
 
 /* -------- which of them hold -------- */
-
-static bool
-has_name(const Names *names, const char *name)
-{
-	if (names->name == NULL)
-		return true;
-	for (int i = 0; i < names->n; i++)
-		if (strcmp(names->name[i], name) == 0)
-			return true;
-	return false;
-}
-
-bool
-pgj_scope_has(const Scope *scope, const char *channel, const char *topic,
-			  const char *class, int journey_id)
-{
-	if (!has_name(&scope->channels, channel) ||
-		!has_name(&scope->topics, topic) || !has_name(&scope->classes, class))
-		return false;
-	if (scope->journeys == NULL)
-		return true;
-	for (int i = 0; i < scope->njourneys; i++)
-		if (scope->journeys[i] == journey_id)
-			return true;
-	return false;
-}
 
 static bool
 holds_for(const Cap *cap, const Check *check, int engagement)
@@ -260,7 +207,7 @@ is_overridden(const Cap *cap, List *holding)
 	{
 		const Names *overrides = &((Cap *) lfirst(cell))->overrides;
 
-		if (overrides->n > 0 && has_name(overrides, cap->name))
+		if (overrides->n > 0 && pgj_names_have(overrides, cap->name))
 			return true;
 	}
 	return false;
@@ -286,20 +233,6 @@ apply_caps(const Caps *caps, Capped *capped, int engagement)
 
 /* -------- what the contact asked for -------- */
 
-static Names
-one_name(const char *name)
-{
-	Names names = { 0, NULL };
-
-	if (strcmp(name, "*") != 0)
-	{
-		names.n = 1;
-		names.name = palloc_array(char *, 1);
-		names.name[0] = pstrdup(name);
-	}
-	return names;
-}
-
 static Cap *
 make_frequency(const char *channel, const char *topic, const char *frequency)
 {
@@ -311,8 +244,8 @@ make_frequency(const char *channel, const char *topic, const char *frequency)
 	cap->period = strcmp(frequency, "daily") == 0	 ? ZONE_DAY
 				  : strcmp(frequency, "weekly") == 0 ? ZONE_WEEK
 													 : ZONE_MONTH;
-	cap->obeys.channels = one_name(channel);
-	cap->obeys.topics = one_name(topic);
+	cap->obeys.channels = pgj_names_one(channel);
+	cap->obeys.topics = pgj_names_one(topic);
 	cap->counts = cap->obeys;
 	return cap;
 }

@@ -57,7 +57,7 @@ extern void pgj_check_defer(Check *check, const char *reason,
 
 extern int pgj_check_count_open(const Check *checks, int n);
 
-/* Read the topics' classes and what else does not depend on the contact. */
+/* Set what does not depend on the contact: class and caps of the topic, kind of address. */
 extern void pgj_check_definitions(const Site *site, Check *checks, int n);
 
 /* Write the contact's time zones to the evidence, once. */
@@ -85,6 +85,9 @@ extern void pgj_suppression_check(const Site *site, GateStage stage,
 /* Defer or withhold, with reason "held", what journey.hold is about. */
 extern void pgj_hold_check(const Site *site, GateStage stage, Check *checks,
 						   int n);
+
+/* Is there a hold that lasts while a run of a journey does? */
+extern bool pgj_holds_by_journeys(const Site *site);
 
 /*
  * Withhold, with reasons "no_address" and "bad_address", what has no address or

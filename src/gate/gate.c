@@ -110,56 +110,6 @@ check_exit(Check *checks, int n)
 	}
 }
 
-/*
- * The class of each request's topic and the kind of address of its channel.
- */
-void
-pgj_check_definitions(const Site *site, Check *checks, int n)
-{
-	static KeptPlan plan = {
-		.sql =
-			"SELECT r.n, t.class, h.address OPERATOR(pg_catalog.=) 'phone', t.obeys_caps, t.counts_in_caps "
-			"FROM unnest($1, $2, $3) AS r (n, topic, channel) "
-			"LEFT JOIN journey.topic AS t ON t.name OPERATOR(pg_catalog.=) r.topic "
-			"LEFT JOIN journey.channel AS h ON h.name OPERATOR(pg_catalog.=) r.channel"
-	};
-	MemoryContext context = CurrentMemoryContext;
-	Params params;
-	Datum *number, *topic, *channel;
-	uint64 nrows;
-
-	SPI_connect();
-	pgj_params_init(&params, site, n);
-	number = pgj_params_column(&params, INT4OID, NULL);
-	topic = pgj_params_column(&params, TEXTOID, NULL);
-	channel = pgj_params_column(&params, TEXTOID, NULL);
-	for (int i = 0; i < n; i++)
-	{
-		number[i] = Int32GetDatum(i);
-		topic[i] = CStringGetTextDatum(checks[i].request->topic);
-		channel[i] = CStringGetTextDatum(checks[i].request->channel);
-	}
-	nrows = pgj_plan_execute(&plan, &params);
-	for (uint64 row = 0; row < nrows; row++)
-	{
-		Check *check = &checks[DatumGetInt32(pgj_row_value(row, 1))];
-
-		const char *class = pgj_row_text(context, row, 2);
-
-		/* a topic that is gone is none that needs no consent */
-		check->request->class = class != NULL ? class : "promotional";
-		check->transactional =
-			strcmp(check->request->class, "transactional") == 0;
-		check->by_phone =
-			!pgj_row_null(row, 3) && DatumGetBool(pgj_row_value(row, 3));
-		check->obeys =
-			pgj_row_null(row, 4) || DatumGetBool(pgj_row_value(row, 4));
-		check->request->counts =
-			pgj_row_null(row, 5) || DatumGetBool(pgj_row_value(row, 5));
-	}
-	SPI_finish();
-}
-
 static void
 check_expiry(Check *checks, int n)
 {

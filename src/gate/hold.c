@@ -18,14 +18,14 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
 #include "gate/check.h"
-#include "plan.h"
+#include "gate/scope.h"
+#include "kept.h"
 
 #define LOOK_AGAIN USECS_PER_HOUR
 
@@ -39,10 +39,8 @@ typedef struct Hold
 	Interval *lasting; /* or NULL */
 	bool skips;
 	bool sunset;
-	Datum channels; /* text[], or 0 for all */
-	Datum topics;
-	Datum classes;
-	Datum except;
+	Scope scope;
+	Names except; /* journeys */
 } Hold;
 
 /* What has been found to hold a message. */
@@ -53,15 +51,8 @@ typedef struct Holding
 	TimestampTz until; /* when to look again */
 } Holding;
 
-static Datum
-array_or_none(MemoryContext context, uint64 row, int column)
-{
-	return pgj_row_null(row, column) ? (Datum) 0
-									 : pgj_row_copy(context, row, column);
-}
-
 /* The holds whose segment or journey is there, in the order of their names. */
-static List *
+static void *
 read_holds(const Site *site)
 {
 	static KeptPlan plan = {
@@ -74,17 +65,12 @@ read_holds(const Site *site)
 			"WHERE g.segment_id IS NOT NULL OR j.journey_id IS NOT NULL ORDER BY h.name"
 	};
 	MemoryContext context = CurrentMemoryContext;
+	uint64 nrows = pgj_kept_select(&plan, site);
 	List *holds = NIL;
-	Params params;
-	uint64 nrows;
 
-	SPI_connect();
-	pgj_params_init(&params, site, 0);
-	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Hold *hold = MemoryContextAllocZero(context, sizeof(Hold));
-		MemoryContext old;
+		Hold *hold = palloc0_object(Hold);
 
 		hold->name = pgj_row_text(context, row, 1);
 		hold->segment = pgj_row_text(context, row, 2);
@@ -95,30 +81,23 @@ read_holds(const Site *site)
 			hold->lasting = DatumGetIntervalP(pgj_row_copy(context, row, 6));
 		hold->skips = DatumGetBool(pgj_row_value(row, 7));
 		hold->sunset = DatumGetBool(pgj_row_value(row, 8));
-		hold->channels = array_or_none(context, row, 9);
-		hold->topics = array_or_none(context, row, 10);
-		hold->classes = array_or_none(context, row, 11);
-		hold->except = array_or_none(context, row, 12);
-		old = MemoryContextSwitchTo(context);
+		hold->scope.channels = pgj_names_read(row, 9);
+		hold->scope.topics = pgj_names_read(row, 10);
+		hold->scope.classes = pgj_names_read(row, 11);
+		hold->except = pgj_names_read(row, 12);
 		holds = lappend(holds, hold);
-		MemoryContextSwitchTo(old);
 	}
-	SPI_finish();
 	return holds;
 }
 
-static bool
-is_among(Datum array, const char *name)
+static const List *
+holds_of(const Site *site)
 {
-	Datum *values;
-	int n;
+	static Kept kept = { .name = "holds",
+						 .tables = { "hold", "journey", "segment" },
+						 .read = read_holds };
 
-	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false,
-					  TYPALIGN_INT, &values, NULL, &n);
-	for (int i = 0; i < n; i++)
-		if (strcmp(TextDatumGetCString(values[i]), name) == 0)
-			return true;
-	return false;
+	return pgj_kept(&kept, site);
 }
 
 /* Is this message of those that the hold is about? */
@@ -127,19 +106,14 @@ concerns(const Hold *hold, const Check *check)
 {
 	const GateRequest *request = check->request;
 
-	if (!check->open || check->transactional)
-		return false;
-	if (hold->channels != (Datum) 0 &&
-		!is_among(hold->channels, request->channel))
-		return false;
-	if (hold->topics != (Datum) 0 && !is_among(hold->topics, request->topic))
-		return false;
-	if (!is_among(hold->classes, request->class))
+	if (!check->open || check->transactional ||
+		!pgj_scope_has(&hold->scope, request->channel, request->topic,
+					   request->class, 0))
 		return false;
 	if (request->send == NULL)
 		return true;
 	return request->send->journey_id != hold->journey_id &&
-		   !is_among(hold->except, request->send->journey);
+		   !pgj_names_have(&hold->except, request->send->journey);
 }
 
 static void
@@ -304,13 +278,13 @@ pgj_hold_check(const Site *site, GateStage stage, Check *checks, int n)
 {
 	List **holdings;
 	int *asked;
-	List *holds;
-	ListCell *cell;
+	const List *holds;
+	const ListCell *cell;
 	bool wanted = false;
 
 	for (int i = 0; i < n && !wanted; i++)
 		wanted = checks[i].open && !checks[i].transactional;
-	if (!wanted || (holds = read_holds(site)) == NIL)
+	if (!wanted || (holds = holds_of(site)) == NIL)
 		return;
 
 	holdings = palloc0_array(List *, n);
@@ -338,17 +312,21 @@ pgj_hold_check(const Site *site, GateStage stage, Check *checks, int n)
 bool
 pgj_gate_asks_segments(const Site *site)
 {
-	static KeptPlan plan = {
-		.sql =
-			"SELECT EXISTS (SELECT FROM journey.hold AS h WHERE h.segment IS NOT NULL)"
-	};
-	Params params;
-	bool asks;
+	const ListCell *cell;
 
-	SPI_connect();
-	pgj_params_init(&params, site, 0);
-	(void) pgj_plan_execute(&plan, &params);
-	asks = DatumGetBool(pgj_row_value(0, 1));
-	SPI_finish();
-	return asks;
+	foreach (cell, holds_of(site))
+		if (((const Hold *) lfirst(cell))->segment != NULL)
+			return true;
+	return false;
+}
+
+bool
+pgj_holds_by_journeys(const Site *site)
+{
+	const ListCell *cell;
+
+	foreach (cell, holds_of(site))
+		if (((const Hold *) lfirst(cell))->journey != NULL)
+			return true;
+	return false;
 }

@@ -142,11 +142,11 @@ judge(const Site *site, Check *check)
 void
 pgj_quiet_check(const Site *site, GateStage stage, Check *checks, int n)
 {
-	List *rules;
+	const List *rules;
 
 	if (pgj_check_count_open(checks, n) == 0)
 		return;
-	rules = pgj_quiet_read(site);
+	rules = pgj_quiet_rules(site);
 	for (int i = 0; rules != NIL && i < n; i++)
 	{
 		if (!checks[i].open || checks[i].transactional)
@@ -254,9 +254,9 @@ refuse_if_always(const List *rules, const char *channel, const char *topic,
 Datum
 pgj_sql_check_quiet_week(PG_FUNCTION_ARGS)
 {
-	List *rules = pgj_quiet_read(pgj_site());
-	List *channels = mentioned(rules, offsetof(QuietRule, channels));
-	List *topics = mentioned(rules, offsetof(QuietRule, topics));
+	const List *rules = pgj_quiet_rules(pgj_site());
+	List *channels = mentioned(rules, offsetof(QuietRule, scope.channels));
+	List *topics = mentioned(rules, offsetof(QuietRule, scope.topics));
 	List *countries = mentioned(rules, offsetof(QuietRule, countries));
 	ListCell *channel, *topic, *country;
 

@@ -9,6 +9,7 @@
 #define PGJ_QUIET_H
 
 #include "gate/check.h"
+#include "gate/scope.h"
 #include "utils/date.h"
 
 typedef enum QuietAction
@@ -18,27 +19,20 @@ typedef enum QuietAction
 	QUIET_SEND
 } QuietAction;
 
-typedef struct Names
-{
-	int n; /* -1: all */
-	char **name;
-} Names;
-
 typedef struct QuietRule
 {
 	char *name;
 	TimeADT starts;
 	TimeADT ends; /* not after starts: on the next day */
 	int days;	  /* bit 0: Monday */
-	Names channels;
-	Names topics;
+	Scope scope;  /* channels and topics */
 	Names countries;
 	QuietAction action;
 	Interval *jitter;
 } QuietRule;
 
-/* All rules, in the order of their names; outside SPI's memory. */
-extern List *pgj_quiet_read(const Site *site);
+/* All rules, in the order of their names. */
+extern const List *pgj_quiet_rules(const Site *site);
 
 /* Those that concern a request. */
 extern List *pgj_quiet_applying(const List *rules, const Check *check);

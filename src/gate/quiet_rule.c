@@ -19,37 +19,14 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "gate/quiet.h"
 #include "gate/zone.h"
-#include "plan.h"
+#include "kept.h"
 
 /* All rules repeat by the week; the clock may change in one of them. */
 #define MAX_SEARCH (INT64CONST(15) * USECS_PER_DAY)
-
-static Names
-read_names(MemoryContext context, uint64 row, int column)
-{
-	Names names = { -1, NULL };
-	MemoryContext old;
-	Datum *values;
-
-	if (pgj_row_null(row, column))
-		return names;
-	old = MemoryContextSwitchTo(context);
-	deconstruct_array(DatumGetArrayTypeP(pgj_row_value(row, column)), TEXTOID,
-					  -1, false, TYPALIGN_INT, &values, NULL, &names.n);
-	names.name = palloc_array(char *, names.n);
-	for (int i = 0; i < names.n; i++)
-		names.name[i] = TextDatumGetCString(values[i]);
-	MemoryContextSwitchTo(old);
-	return names;
-}
 
 static QuietAction
 action_of(const char *word)
@@ -59,8 +36,8 @@ action_of(const char *word)
 	return strcmp(word, "send") == 0 ? QUIET_SEND : QUIET_DEFER;
 }
 
-List *
-pgj_quiet_read(const Site *site)
+static void *
+read_rules(const Site *site)
 {
 	static KeptPlan plan = {
 		.sql =
@@ -72,42 +49,35 @@ pgj_quiet_read(const Site *site)
 			"FROM journey.quiet_hours AS q ORDER BY q.name"
 	};
 	MemoryContext context = CurrentMemoryContext;
+	uint64 nrows = pgj_kept_select(&plan, site);
 	List *rules = NIL;
-	Params params;
-	uint64 nrows;
 
-	SPI_connect();
-	pgj_params_init(&params, site, 0);
-	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		QuietRule *rule = MemoryContextAlloc(context, sizeof(QuietRule));
-		MemoryContext old;
+		QuietRule *rule = palloc0_object(QuietRule);
 
 		rule->name = pgj_row_text(context, row, 1);
 		rule->starts = DatumGetTimeADT(pgj_row_value(row, 2));
 		rule->ends = DatumGetTimeADT(pgj_row_value(row, 3));
 		rule->days = pgj_row_int4(row, 4, 0);
-		rule->channels = read_names(context, row, 5);
-		rule->topics = read_names(context, row, 6);
-		rule->countries = read_names(context, row, 7);
+		rule->scope.channels = pgj_names_read(row, 5);
+		rule->scope.topics = pgj_names_read(row, 6);
+		rule->countries = pgj_names_read(row, 7);
 		rule->action = action_of(pgj_row_text(context, row, 8));
 		rule->jitter = DatumGetIntervalP(pgj_row_copy(context, row, 9));
-		old = MemoryContextSwitchTo(context);
 		rules = lappend(rules, rule);
-		MemoryContextSwitchTo(old);
 	}
-	SPI_finish();
 	return rules;
 }
 
-static bool
-is_among(const Names *names, const char *name)
+const List *
+pgj_quiet_rules(const Site *site)
 {
-	for (int i = 0; i < names->n; i++)
-		if (strcmp(names->name[i], name) == 0)
-			return true;
-	return names->n < 0;
+	static Kept kept = { .name = "quiet hours",
+						 .tables = { "quiet_hours" },
+						 .read = read_rules };
+
+	return pgj_kept(&kept, site);
 }
 
 static bool
@@ -115,10 +85,10 @@ applies(const QuietRule *rule, const Check *check)
 {
 	const Names *countries = &rule->countries;
 
-	if (!is_among(&rule->channels, check->request->channel) ||
-		!is_among(&rule->topics, check->request->topic))
+	if (!pgj_scope_has(&rule->scope, check->request->channel,
+					   check->request->topic, check->request->class, 0))
 		return false;
-	if (countries->n < 0)
+	if (countries->name == NULL)
 		return true;
 	return rule->action == QUIET_SEND
 			   ? pgj_country_certainly(check->country, countries->n,

@@ -14,20 +14,19 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/json.h"
 
 #include "box.h"
 #include "gate/check.h"
+#include "gate/scope.h"
 #include "gate/zone.h"
+#include "kept.h"
 #include "outbox/fold.h"
-#include "plan.h"
 
 PG_FUNCTION_INFO_V1(pgj_sql_is_timezone);
 
@@ -52,7 +51,7 @@ typedef struct ZoneEntry
 typedef struct CountryEntry
 {
 	char country[MAX_NAME];
-	Zones *zones; /* NULL: none set */
+	Zones *zones; /* NULL: the tz data know none of them */
 } CountryEntry;
 
 static void
@@ -159,69 +158,57 @@ make_zones(int n, ZoneSource source)
 	return zones;
 }
 
-/* Remember that the zones of a country are wanted. */
-static void
-want_country(HTAB *countries, const char *country)
+static Zones *
+read_zones(uint64 row, int column, ZoneSource source)
 {
-	char key[MAX_NAME] = { 0 };
-	CountryEntry *entry;
-	bool found;
+	Names names = pgj_names_read(row, column);
+	Zones *zones = make_zones(names.n, source);
 
-	copy_name(key, country);
-	entry = hash_search(countries, key, HASH_ENTER, &found);
-	if (!found)
-		entry->zones = NULL;
+	for (int i = 0; i < names.n; i++)
+	{
+		pg_tz *zone = pgj_zone(names.name[i]);
+
+		if (zone != NULL)
+			zones->zone[zones->n++] = zone;
+	}
+	return zones->n > 0 ? zones : NULL;
 }
 
-/* The wanted countries' rows; zones that the tz data no longer know are left out. */
-static void
-read_countries(const Site *site, HTAB *countries)
+static void *
+read_countries(const Site *site)
 {
 	static KeptPlan plan = {
-		.sql =
-			"SELECT t.country, t.zones FROM unnest($1) AS r (country) "
-			"JOIN journey.timezone AS t ON t.country OPERATOR(pg_catalog.=) r.country"
+		.sql = "SELECT t.country, t.zones FROM journey.timezone AS t"
 	};
-	MemoryContext context = CurrentMemoryContext;
-	HASH_SEQ_STATUS status;
-	CountryEntry *entry;
-	Params params;
-	Datum *country;
-	int k = 0;
-	uint64 nrows;
+	HASHCTL names = { .keysize = MAX_NAME,
+					  .entrysize = sizeof(CountryEntry),
+					  .hcxt = CurrentMemoryContext };
+	HTAB *countries = hash_create("pg_journey countries", 64, &names,
+								  HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+	uint64 nrows = pgj_kept_select(&plan, site);
 
-	SPI_connect();
-	pgj_params_init(&params, site, hash_get_num_entries(countries));
-	country = pgj_params_column(&params, TEXTOID, NULL);
-	hash_seq_init(&status, countries);
-	while ((entry = hash_seq_search(&status)) != NULL)
-		country[k++] = CStringGetTextDatum(entry->country);
-	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-		char *name = pgj_row_text(context, row, 1);
-		ArrayType *array = DatumGetArrayTypeP(pgj_row_value(row, 2));
-		Datum *names;
-		int n;
+		char *name = pgj_row_text(CurrentMemoryContext, row, 1);
+		CountryEntry *entry;
 
-		deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &names, NULL,
-						  &n);
-		entry = hash_search(countries, name, HASH_FIND, NULL);
-		entry->zones = make_zones(n, strcmp(name, "*") == 0 ? ZONE_OF_SHOP
-															: ZONE_OF_COUNTRY);
-		for (int i = 0; i < n; i++)
-		{
-			pg_tz *zone = pgj_zone(TextDatumGetCString(names[i]));
-
-			if (zone != NULL)
-				entry->zones->zone[entry->zones->n++] = zone;
-		}
-		if (entry->zones->n == 0)
-			entry->zones = NULL;
-		MemoryContextSwitchTo(old);
+		if (strlen(name) >= MAX_NAME)
+			continue;
+		entry = hash_search(countries, name, HASH_ENTER, NULL);
+		entry->zones = read_zones(
+			row, 2, strcmp(name, "*") == 0 ? ZONE_OF_SHOP : ZONE_OF_COUNTRY);
 	}
-	SPI_finish();
+	return countries;
+}
+
+static HTAB *
+countries_of(const Site *site)
+{
+	static Kept kept = { .name = "time zones",
+						 .tables = { "timezone" },
+						 .read = read_countries };
+
+	return pgj_kept(&kept, site);
 }
 
 static const Zones *
@@ -277,9 +264,6 @@ pgj_zones_find(const Site *site, ZoneRequest *requests, int n)
 	HASHCTL keys = { .keysize = sizeof(ZoneKey),
 					 .entrysize = sizeof(ZoneEntry),
 					 .hcxt = CurrentMemoryContext };
-	HASHCTL names = { .keysize = MAX_NAME,
-					  .entrysize = sizeof(CountryEntry),
-					  .hcxt = CurrentMemoryContext };
 	HTAB *entries, *countries;
 	ZoneEntry **entry;
 
@@ -288,9 +272,7 @@ pgj_zones_find(const Site *site, ZoneRequest *requests, int n)
 	entry = palloc_array(ZoneEntry *, n);
 	entries = hash_create("pg_journey zones", 64, &keys,
 						  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	countries = hash_create("pg_journey countries", 64, &names,
-							HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-	want_country(countries, "*");
+	countries = countries_of(site);
 	for (int i = 0; i < n; i++)
 	{
 		ZoneKey key;
@@ -304,23 +286,11 @@ pgj_zones_find(const Site *site, ZoneRequest *requests, int n)
 		if (country != NULL)
 			copy_name(key.country, country);
 		entry[i] = hash_search(entries, &key, HASH_ENTER, &found);
-		if (found)
-			continue;
-		entry[i]->zones = NULL;
-		if (country != NULL)
-			want_country(countries, key.country);
-		if (is_region(key.country))
-			want_country(countries, pnstrdup(key.country, 2));
-	}
-	read_countries(site, countries);
-	for (int i = 0; i < n; i++)
-	{
-		if (entry[i]->zones == NULL)
-			entry[i]->zones = resolve(countries, &entry[i]->key);
+		if (!found)
+			entry[i]->zones = resolve(countries, &key);
 		requests[i].zones = entry[i]->zones;
 	}
 	hash_destroy(entries);
-	hash_destroy(countries);
 }
 
 typedef struct ZoneRead

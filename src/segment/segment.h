@@ -61,12 +61,11 @@ typedef struct Segment
 
 typedef struct Segments
 {
-	MemoryContext context;
 	int n;
 	Segment *all; /* by level, then id */
 } Segments;
 
-/* segments.c: all segments, from a cache that lives until a definition changes. */
+/* segments.c: all segments, kept until a definition changes. */
 extern Segments *pgj_segments(const Site *site);
 extern Segment *pgj_segment_by_id(Segments *segments, int segment_id);
 

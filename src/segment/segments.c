@@ -3,57 +3,21 @@
  * segments.c
  *	  All segments with their watches, in memory, by level.
  *
- * Kept until a change of a definition table commits (statement triggers send
- * relcache invalidations), or one of this transaction.  What was handed out
- * before stays as it is until the next call, so a pass calls once, at its start,
- * and a segment that it suspends is marked so in memory, too.
- *
- * The segments' kept plans go with them.
+ * Kept until a definition changes (kept.c).  A pass asks once, at its start, and
+ * a segment that it suspends is marked so in memory, too.  The segments' kept
+ * plans go with them.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
+#include "utils/timestamp.h"
 
-#include "pg_journey.h"
-#include "plan.h"
+#include "kept.h"
 #include "segment/segment.h"
-
-static const char *const definition_tables[] = { "segment", "watch",
-												 "segment_watch" };
-
-static Segments *kept = NULL;
-static bool kept_valid = false;
-static Oid kept_key_type = InvalidOid;
-static Oid table_oids[lengthof(definition_tables)];
-
-static void
-invalidate(Datum arg, Oid relid)
-{
-	for (int i = 0; i < lengthof(table_oids); i++)
-		if (!OidIsValid(relid) || relid == table_oids[i])
-			kept_valid = false;
-}
-
-static void
-listen_to_changes(void)
-{
-	static bool registered = false;
-	Oid namespace = get_namespace_oid(PGJ_SCHEMA, false);
-
-	for (int i = 0; i < lengthof(table_oids); i++)
-		table_oids[i] = get_relname_relid(definition_tables[i], namespace);
-	if (!registered)
-		CacheRegisterRelcacheCallback(invalidate, (Datum) 0);
-	registered = true;
-}
 
 static List *
 read_texts(uint64 row, int column)
@@ -82,20 +46,18 @@ load_segments(const Site *site, Segments *segments)
 			" s.opaque, s.status = 'building', s.status = 'suspended', s.announce"
 			" FROM journey.segment s ORDER BY s.level, s.segment_id"
 	};
-	Params params;
 
-	pgj_params_init(&params, site, 0);
-	segments->n = (int) pgj_plan_execute(&load, &params);
+	segments->n = (int) pgj_kept_select(&load, site);
 	segments->all = palloc0_array(Segment, segments->n + 1);
 	for (int i = 0; i < segments->n; i++)
 	{
 		Segment *segment = &segments->all[i];
 
 		segment->segment_id = pgj_row_int4(i, 1, 0);
-		segment->name = pgj_row_text(segments->context, i, 2);
-		segment->timezone = pgj_row_text(segments->context, i, 3);
+		segment->name = pgj_row_text(CurrentMemoryContext, i, 2);
+		segment->timezone = pgj_row_text(CurrentMemoryContext, i, 3);
 		segment->refresh_every =
-			DatumGetIntervalP(pgj_row_copy(segments->context, i, 4));
+			DatumGetIntervalP(pgj_row_copy(CurrentMemoryContext, i, 4));
 		segment->revision = pgj_row_int4(i, 5, 0);
 		segment->level = pgj_row_int4(i, 6, 0);
 		segment->opaque = DatumGetBool(pgj_row_value(i, 7));
@@ -116,26 +78,24 @@ load_watches(const Site *site, Segments *segments)
 			" FROM journey.segment_watch s JOIN journey.watch w ON w.watch_id = s.watch_id"
 			" ORDER BY s.segment_id, w.watch_id"
 	};
-	Params params;
 	uint64 rows;
 
-	pgj_params_init(&params, site, 0);
-	rows = pgj_plan_execute(&load, &params);
+	rows = pgj_kept_select(&load, site);
 	for (uint64 row = 0; row < rows; row++)
 	{
 		Segment *segment = pgj_segment_by_id(segments, pgj_row_int4(row, 1, 0));
 		SegmentWatch *watch;
 
 		if (segment == NULL)
-			continue; /* committed between the two statements */
+			continue;
 		segment->watches = repalloc(segment->watches, (segment->nwatches + 1) *
 														  sizeof(SegmentWatch));
 		watch = &segment->watches[segment->nwatches++];
 		watch->watch_id = pgj_row_int4(row, 2, 0);
 		watch->relation = DatumGetObjectId(pgj_row_value(row, 3));
-		watch->kind = pgj_row_text(segments->context, row, 4)[0];
+		watch->kind = pgj_row_text(CurrentMemoryContext, row, 4)[0];
 		watch->nkeys = pgj_row_int4(row, 5, 0);
-		watch->find = pgj_row_text(segments->context, row, 6);
+		watch->find = pgj_row_text(CurrentMemoryContext, row, 6);
 		watch->event_names = read_texts(row, 7);
 	}
 	SPI_freetuptable(SPI_tuptable);
@@ -148,11 +108,9 @@ load_needs(const Site *site, Segments *segments)
 		.sql =
 			"SELECT n.segment_id, n.needed_id FROM journey.segment_need n ORDER BY 1, 2"
 	};
-	Params params;
 	uint64 rows;
 
-	pgj_params_init(&params, site, 0);
-	rows = pgj_plan_execute(&load, &params);
+	rows = pgj_kept_select(&load, site);
 	for (uint64 row = 0; row < rows; row++)
 	{
 		Segment *needed = pgj_segment_by_id(segments, pgj_row_int4(row, 2, 0));
@@ -164,9 +122,22 @@ load_needs(const Site *site, Segments *segments)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-static void
-forget(Segments *segments)
+static void *
+read_segments(const Site *site)
 {
+	Segments *segments = palloc0_object(Segments);
+
+	load_segments(site, segments);
+	load_watches(site, segments);
+	load_needs(site, segments);
+	return segments;
+}
+
+static void
+release(void *content)
+{
+	Segments *segments = content;
+
 	for (int i = 0; i < segments->n; i++)
 	{
 		if (segments->all[i].check != NULL)
@@ -174,53 +145,19 @@ forget(Segments *segments)
 		if (segments->all[i].scan != NULL)
 			SPI_freeplan(segments->all[i].scan);
 	}
-	MemoryContextDelete(segments->context);
 }
 
-static Segments *
-load(const Site *site)
-{
-	MemoryContext context = AllocSetContextCreate(
-		CurrentMemoryContext, "pg_journey segments", ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	Segments *segments = palloc0_object(Segments);
-
-	segments->context = context;
-	load_segments(site, segments);
-	load_watches(site, segments);
-	load_needs(site, segments);
-	MemoryContextSwitchTo(old);
-	return segments;
-}
-
+/* The segments' own plans have keys of the site's type for parameters. */
 Segments *
 pgj_segments(const Site *site)
 {
-	Segments *fresh;
+	static Kept kept = { .name = "segments",
+						 .tables = { "segment", "segment_need", "segment_watch",
+									 "site", "watch" },
+						 .read = read_segments,
+						 .release = release };
 
-	if (kept != NULL && kept_valid && kept_key_type == site->key_type)
-		return kept;
-
-	/* what is invalidated from here on is read again next time */
-	listen_to_changes();
-	kept_valid = true;
-	PG_TRY();
-	{
-		fresh = load(site);
-	}
-	PG_CATCH();
-	{
-		kept_valid = false;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-
-	MemoryContextSetParent(fresh->context, CacheMemoryContext);
-	if (kept != NULL)
-		forget(kept);
-	kept = fresh;
-	kept_key_type = site->key_type;
-	return kept;
+	return pgj_kept(&kept, site);
 }
 
 Segment *
