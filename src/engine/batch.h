@@ -153,6 +153,7 @@ extern void pgj_runs_begin(Batch *batch);
 extern void pgj_batch_load_runs(Batch *batch);
 extern Run *pgj_batch_run(Work *work, int64 enrollment_id);
 extern void pgj_batch_write_runs(Batch *batch);
+extern bool pgj_run_unwritten(const Batch *batch, const Run *run);
 
 /* What happens to runs. */
 extern void pgj_run_arrived(Batch *batch, Run *run, TimestampTz at, int step,

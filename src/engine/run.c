@@ -224,6 +224,14 @@ pgj_run_decided(Batch *batch, Run *run)
 	pgj_run_changed(batch, run);
 }
 
+/* Has the run, or its latest arrival here, still to be written? */
+bool
+pgj_run_unwritten(const Batch *batch, const Run *run)
+{
+	return run->is_dirty ||
+		   run->arrival >= batch->ntransitions - batch->transitions.rows.nrows;
+}
+
 void
 pgj_run_changed(Batch *batch, Run *run)
 {

@@ -90,6 +90,39 @@ fill_request(const Sending *s, const Work *work, GateRequest *request)
 	request->expires_at = expiry_of(s->step, request->since);
 }
 
+/*
+ * The gate reads the other runs of a contact in their tables.  The one that asks
+ * is known to it.  Writes them if one may matter that is not there as it is.
+ */
+static void
+show_other_runs(Sending *s, int n)
+{
+	bool unwritten = false;
+
+	for (int i = 0; i < n; i++)
+	{
+		slist_iter iter;
+
+		s->requests[i].alone = true;
+		slist_foreach(iter, &s->works[i]->runs)
+		{
+			const Run *run = slist_container(Run, link, iter.cur);
+
+			if (run == s->works[i]->current->run)
+				continue;
+			if (run->status == RUN_ACTIVE && !run->ghost)
+				s->requests[i].alone = false;
+			if (pgj_run_unwritten(s->batch, run))
+				unwritten = true;
+		}
+	}
+	if (unwritten && pgj_gate_arbitrates(s->batch->site))
+	{
+		pgj_batch_write_runs(s->batch);
+		pgj_rows_flush(s->batch->site, &s->batch->transitions);
+	}
+}
+
 static void
 decide_range(void *arg, int lo, int hi)
 {
@@ -239,17 +272,12 @@ pgj_step_send(Batch *batch, Version *version, Step *step, Work **works, int n)
 	int nverdicts = 0;
 
 	n = keep_waiting(batch, step, works, n);
-	if (n > 0 && pgj_gate_arbitrates(batch->site))
-	{
-		/* the gate looks at other runs of the contacts, and where they stand */
-		pgj_batch_write_runs(batch);
-		pgj_rows_flush(batch->site, &batch->transitions);
-	}
 	pgj_gate_send(version, step, &s.send);
 	s.requests = palloc0_array(GateRequest, n);
 	s.errors = palloc0_array(char *, n);
 	for (int i = 0; i < n; i++)
 		fill_request(&s, works[i], &s.requests[i]);
+	show_other_runs(&s, n);
 	pgj_guard_range(decide_range, decide_failed, &s, n);
 
 	write_messages(&s, n, ids);

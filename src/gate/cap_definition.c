@@ -257,8 +257,8 @@ apply_frequencies(const Site *site, Capped *capped, int n)
 		.sql =
 			"SELECT r.n, f.channel, f.topic, f.frequency FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, topic) "
 			"JOIN journey_state.frequency AS f ON f.contact = r.contact "
-			"AND f.channel OPERATOR(pg_catalog.=) ANY (ARRAY[r.channel, '*']) "
-			"AND f.topic OPERATOR(pg_catalog.=) ANY (ARRAY[r.topic, '*']) AND f.frequency OPERATOR(pg_catalog.<>) 'all'"
+			"AND (f.channel OPERATOR(pg_catalog.=) r.channel OR f.channel OPERATOR(pg_catalog.=) '*') "
+			"AND (f.topic OPERATOR(pg_catalog.=) r.topic OR f.topic OPERATOR(pg_catalog.=) '*') AND f.frequency OPERATOR(pg_catalog.<>) 'all'"
 	};
 	MemoryContext context = CurrentMemoryContext;
 	Params params;

@@ -161,7 +161,7 @@ pgj_consent_check(const Site *site, GateStage stage, Check *checks, int n)
 			"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, topic) "
 			"JOIN journey_state.consent AS k ON k.contact = r.contact "
 			"AND k.channel OPERATOR(pg_catalog.=) r.channel "
-			"AND k.topic OPERATOR(pg_catalog.=) ANY (ARRAY[r.topic, '*'])"
+			"AND (k.topic OPERATOR(pg_catalog.=) r.topic OR k.topic OPERATOR(pg_catalog.=) '*')"
 	};
 	MemoryContext context = CurrentMemoryContext;
 	Params params;

@@ -72,6 +72,8 @@ typedef struct GateRequest
 	const char *exited;		/* by what the run was ended; NULL: it was not */
 	TimestampTz since;		/* when the run came to the SEND */
 	bool timed;				/* its best time has been chosen before */
+	bool alone;				/* the contact has no other run that may come to a
+								 * SEND; not known at GATE_CLAIM */
 	TimestampTz expires_at;
 	int64 message_id;		/* GATE_CLAIM: the message itself; else 0 */
 	TimestampTz decided_at; /* GATE_CLAIM */
@@ -96,8 +98,8 @@ extern void pgj_gate_decide(const Site *site, GateStage stage,
 							GateRequest *requests, int n);
 
 /*
- * May runs and arrivals that are not written yet matter to the gate?  Then they
- * are written before it is asked.
+ * May other runs of a contact, and where they stand, matter to the gate?  Then
+ * they are written before it is asked.
  */
 extern bool pgj_gate_arbitrates(const Site *site);
 

@@ -157,11 +157,11 @@ static KeptPlan read_waiting_plan = {
 };
 
 static void
-add_intents(Capped *capped, uint64 nrows, MemoryContext context)
+add_intents(Capped **asked, uint64 nrows, MemoryContext context)
 {
 	for (uint64 row = 0; row < nrows; row++)
 	{
-		Capped *of = &capped[DatumGetInt32(pgj_row_value(row, INTENT_N))];
+		Capped *of = asked[DatumGetInt32(pgj_row_value(row, INTENT_N))];
 		MemoryContext old = MemoryContextSwitchTo(context);
 		Place *place = palloc0_object(Place);
 		Datum *channel;
@@ -210,21 +210,29 @@ void
 pgj_rivals_read(const Site *site, GateStage stage, Capped *capped, int n)
 {
 	MemoryContext context = CurrentMemoryContext;
+	Capped **asked = palloc_array(Capped *, n);
 	Params deferred, waiting;
 	Datum *contact[2], *upto[2];
 	Datum *own, *at;
 	bool looks_ahead = false;
+	int nasked = 0;
 
-	contact[0] = pgj_params_contacts(&deferred, site, n);
+	for (int i = 0; i < n; i++)
+		if (!capped[i].check->request->alone)
+			asked[nasked++] = &capped[i];
+	if (nasked == 0)
+		return;
+
+	contact[0] = pgj_params_contacts(&deferred, site, nasked);
 	own = pgj_params_column(&deferred, INT8OID, NULL);
 	upto[0] = pgj_params_column(&deferred, TIMESTAMPTZOID, NULL);
-	contact[1] = pgj_params_contacts(&waiting, site, n);
+	contact[1] = pgj_params_contacts(&waiting, site, nasked);
 	at = pgj_params_column(&waiting, TIMESTAMPTZOID, NULL);
 	upto[1] = pgj_params_column(&waiting, TIMESTAMPTZOID, NULL);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < nasked; i++)
 	{
-		const GateRequest *request = capped[i].check->request;
-		TimestampTz horizon = horizon_of(&capped[i]);
+		const GateRequest *request = asked[i]->check->request;
+		TimestampTz horizon = horizon_of(asked[i]);
 
 		looks_ahead = looks_ahead || horizon > request->at;
 		contact[0][i] = contact[1][i] = request->contact;
@@ -236,17 +244,17 @@ pgj_rivals_read(const Site *site, GateStage stage, Capped *capped, int n)
 	}
 
 	SPI_connect();
-	add_intents(capped, pgj_plan_execute(&read_deferred_plan, &deferred),
+	add_intents(asked, pgj_plan_execute(&read_deferred_plan, &deferred),
 				context);
 	if (looks_ahead)
-		add_intents(capped, pgj_plan_execute(&read_waiting_plan, &waiting),
+		add_intents(asked, pgj_plan_execute(&read_waiting_plan, &waiting),
 					context);
 	SPI_finish();
 }
 
 /*
- * May runs that are not written yet matter to the gate?  Then the engine writes
- * its runs and their arrivals before it asks.
+ * May other runs of a contact matter to the gate?  Then the engine writes them and
+ * their arrivals before it asks.
  */
 bool
 pgj_gate_arbitrates(const Site *site)

@@ -34,7 +34,7 @@ static KeptPlan find_suppressions = {
 		"SELECT r.n, 'contact' AS by, k.channel, k.scope, k.reason, k.at "
 		"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, address) "
 		"JOIN journey_state.suppressed_contact AS k ON k.contact = r.contact "
-		"AND k.channel OPERATOR(pg_catalog.=) ANY (ARRAY[r.channel, '*']) "
+		"AND (k.channel OPERATOR(pg_catalog.=) r.channel OR k.channel OPERATOR(pg_catalog.=) '*') "
 		"UNION ALL "
 		"SELECT r.n, 'address', s.channel, s.scope, s.reason, s.at "
 		"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, address) "

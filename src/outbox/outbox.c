@@ -113,45 +113,78 @@ insert_messages(const Site *site, MessageRow *rows, int n, bool assume_sent)
 	pgj_append(site, &log);
 }
 
-void
-pgj_outbox_offer(const Site *site, const OutboxRow *rows, int n)
+/*
+ * The progress of each slice that rows are for, by slice; of others it is not
+ * known.
+ */
+static TimestampTz *
+read_passed(const Site *site, const OutboxRow *rows, int n)
 {
 	static KeptPlan plan = {
 		.sql =
-			"INSERT INTO journey_state.outbox (slice, available_at, outbox_id, contact, message_id, decided_at, attempt) "
-			"SELECT r.slice, GREATEST(r.available_at, p.due_at), pg_catalog.nextval('journey_state.row_id_seq'), "
-			"r.contact, r.message_id, r.decided_at, r.attempt "
-			"FROM unnest($1, $2, $3, $4, $5, $6) AS r (slice, contact, message_id, decided_at, attempt, available_at) "
-			"LEFT JOIN (SELECT s.slice, "
-			"(SELECT g.due_at FROM journey_state.progress AS g WHERE g.slice OPERATOR(pg_catalog.=) s.slice "
-			"AND g.lane OPERATOR(pg_catalog.=) 'outbox' ORDER BY g.seq DESC LIMIT 1) AS due_at "
-			"FROM (SELECT DISTINCT u.slice FROM unnest($1) AS u (slice)) AS s) AS p "
-			"ON p.slice OPERATOR(pg_catalog.=) r.slice"
+			"SELECT s.slice, g.due_at FROM unnest($1) AS s (slice) "
+			"CROSS JOIN LATERAL (SELECT k.due_at FROM journey_state.progress AS k WHERE k.slice OPERATOR(pg_catalog.=) s.slice "
+			"AND k.lane OPERATOR(pg_catalog.=) 'outbox' ORDER BY k.seq DESC LIMIT 1) AS g"
 	};
+	TimestampTz *passed = palloc_array(TimestampTz, site->slices);
+	bool *asked = palloc0_array(bool, site->slices);
+	Datum *slices = palloc_array(Datum, n);
+	int nslices = 0;
 	Params params;
-	Datum *slice, *contact, *message, *decided, *attempt, *available;
+	uint64 nrows;
+
+	for (int i = 0; i < n; i++)
+	{
+		int slice = rows[i].slice;
+
+		if (!asked[slice])
+			slices[nslices++] = Int16GetDatum(slice);
+		asked[slice] = true;
+		passed[slice] = DT_NOBEGIN;
+	}
+	SPI_connect();
+	pgj_params_init(&params, site, nslices);
+	pgj_params_filled(&params, INT2OID, slices, NULL);
+	nrows = pgj_plan_execute(&plan, &params);
+	for (uint64 row = 0; row < nrows; row++)
+		passed[DatumGetInt16(pgj_row_value(row, 1))] =
+			pgj_row_int8(row, 2, DT_NOBEGIN);
+	SPI_finish();
+	return passed;
+}
+
+static const char *const outbox_columns[] = { "slice",		"available_at",
+											  "outbox_id",	"contact",
+											  "message_id", "decided_at",
+											  "attempt" };
+
+void
+pgj_outbox_offer(const Site *site, const OutboxRow *rows, int n)
+{
+	AppendRows log;
+	TimestampTz *passed;
+	Oid ids;
 
 	if (n == 0)
 		return;
-	SPI_connect();
-	pgj_params_init(&params, site, n);
-	slice = pgj_params_column(&params, INT2OID, NULL);
-	contact = pgj_params_column(&params, site->key_type, NULL);
-	message = pgj_params_column(&params, INT8OID, NULL);
-	decided = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
-	attempt = pgj_params_column(&params, INT4OID, NULL);
-	available = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	ids = pgj_state_relation("row_id_seq");
+	passed = read_passed(site, rows, n);
+	pgj_append_init(&log, "outbox", outbox_columns, lengthof(outbox_columns),
+					n);
 	for (int i = 0; i < n; i++)
 	{
-		slice[i] = Int16GetDatum(rows[i].slice);
-		contact[i] = rows[i].contact;
-		message[i] = Int64GetDatum(rows[i].message_id);
-		decided[i] = TimestampTzGetDatum(rows[i].decided_at);
-		attempt[i] = Int32GetDatum(rows[i].attempt);
-		available[i] = TimestampTzGetDatum(rows[i].available_at);
+		const OutboxRow *row = &rows[i];
+
+		log.values[0][i] = Int16GetDatum(row->slice);
+		log.values[1][i] =
+			TimestampTzGetDatum(Max(row->available_at, passed[row->slice]));
+		log.values[2][i] = Int64GetDatum(nextval_internal(ids, false));
+		log.values[3][i] = row->contact;
+		log.values[4][i] = Int64GetDatum(row->message_id);
+		log.values[5][i] = TimestampTzGetDatum(row->decided_at);
+		log.values[6][i] = Int32GetDatum(row->attempt);
 	}
-	(void) pgj_plan_execute(&plan, &params);
-	SPI_finish();
+	pgj_append(site, &log);
 }
 
 void
