@@ -254,11 +254,13 @@ $$;
 REVOKE ALL ON FUNCTION journey.drop_cap(text) FROM PUBLIC;
 COMMENT ON FUNCTION journey.drop_cap(text) IS 'removes a frequency cap with its quotas';
 
-CREATE FUNCTION journey.create_quota(cap text, class text DEFAULT NULL, topic text DEFAULT NULL, share numeric DEFAULT NULL, at timestamptz DEFAULT clock_timestamp())
-RETURNS void
-LANGUAGE plpgsql VOLATILE
+CREATE FUNCTION journey._make_quota(cap text, class text, topic text, share numeric, at timestamptz)
+RETURNS journey.quota
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	made journey.quota;
 BEGIN
 	IF cap IS NULL OR share IS NULL OR at IS NULL THEN
 		RAISE EXCEPTION 'cap, share and at must not be null'
@@ -273,8 +275,7 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'It is a part of the cap''s places: 0.5 is half of them.';
 	END IF;
-	PERFORM FROM journey.cap AS k WHERE k.name = create_quota.cap FOR KEY SHARE;
-	IF NOT FOUND THEN
+	IF NOT EXISTS (SELECT FROM journey.cap AS k WHERE k.name = _make_quota.cap) THEN
 		RAISE EXCEPTION 'cap "%" does not exist', cap
 			USING ERRCODE = 'undefined_object',
 			HINT = 'The caps are in journey.cap.';
@@ -284,7 +285,25 @@ BEGIN
 	ELSE
 		PERFORM journey._check_list('topic', ARRAY[topic], ARRAY(SELECT t.name FROM journey.topic AS t), 'Create it with journey.create_topic().');
 	END IF;
-	INSERT INTO journey.quota AS q VALUES (create_quota.cap, CASE WHEN class IS NULL THEN 'topic' ELSE 'class' END, coalesce(class, topic), create_quota.share, create_quota.at)
+	made := ROW(cap, CASE WHEN class IS NULL THEN 'topic' ELSE 'class' END, coalesce(class, topic), share, at);
+	RETURN made;
+END
+$$;
+REVOKE ALL ON FUNCTION journey._make_quota(text, text, text, numeric, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey._make_quota(text, text, text, numeric, timestamptz) IS 'internal: a quota from the arguments of journey.create_quota(), checked';
+
+CREATE FUNCTION journey.create_quota(cap text, class text DEFAULT NULL, topic text DEFAULT NULL, share numeric DEFAULT NULL, at timestamptz DEFAULT clock_timestamp())
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	made journey.quota;
+BEGIN
+	-- the cap stays until this has committed
+	PERFORM FROM journey.cap AS k WHERE k.name = create_quota.cap FOR KEY SHARE;
+	made := journey._make_quota(cap, class, topic, share, at);
+	INSERT INTO journey.quota AS q VALUES (made.*)
 	ON CONFLICT ON CONSTRAINT quota_pkey DO UPDATE SET share = EXCLUDED.share, created_at = EXCLUDED.created_at;
 END
 $$;
@@ -309,11 +328,13 @@ $$;
 REVOKE ALL ON FUNCTION journey.drop_quota(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION journey.drop_quota(text, text, text) IS 'removes a quota of a cap';
 
-CREATE FUNCTION journey.create_entry_cap(name text, max_entries integer, per interval DEFAULT NULL, journeys text[] DEFAULT NULL, at timestamptz DEFAULT clock_timestamp())
-RETURNS void
-LANGUAGE plpgsql VOLATILE
+CREATE FUNCTION journey._make_entry_cap(name text, max_entries integer, per interval, journeys text[], at timestamptz)
+RETURNS journey.entry_cap
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	made journey.entry_cap;
 BEGIN
 	IF name IS NULL OR max_entries IS NULL OR at IS NULL THEN
 		RAISE EXCEPTION 'name, max_entries and at must not be null'
@@ -325,7 +346,22 @@ BEGIN
 	END IF;
 	PERFORM journey._check_window('per', per, '10 years');
 	PERFORM journey._check_list('journeys', journeys, ARRAY(SELECT j.name FROM journey.journey AS j WHERE j.status <> 'dropped'), 'Create it with journey.create_journey() first; it need not be active.');
-	INSERT INTO journey.entry_cap AS k VALUES (create_entry_cap.name, create_entry_cap.max_entries, create_entry_cap.per, create_entry_cap.journeys, create_entry_cap.at)
+	made := ROW(name, max_entries, per, journeys, at);
+	RETURN made;
+END
+$$;
+REVOKE ALL ON FUNCTION journey._make_entry_cap(text, integer, interval, text[], timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey._make_entry_cap(text, integer, interval, text[], timestamptz) IS 'internal: a cap on entries from the arguments of journey.create_entry_cap(), checked';
+
+CREATE FUNCTION journey.create_entry_cap(name text, max_entries integer, per interval DEFAULT NULL, journeys text[] DEFAULT NULL, at timestamptz DEFAULT clock_timestamp())
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	made CONSTANT journey.entry_cap := journey._make_entry_cap(name, max_entries, per, journeys, at);
+BEGIN
+	INSERT INTO journey.entry_cap AS k VALUES (made.*)
 	ON CONFLICT ON CONSTRAINT entry_cap_pkey DO UPDATE SET max_entries = EXCLUDED.max_entries, per = EXCLUDED.per, journeys = EXCLUDED.journeys, created_at = EXCLUDED.created_at;
 END
 $$;
@@ -349,48 +385,31 @@ $$;
 REVOKE ALL ON FUNCTION journey.drop_entry_cap(text) FROM PUBLIC;
 COMMENT ON FUNCTION journey.drop_entry_cap(text) IS 'removes an entry cap';
 
-CREATE FUNCTION journey._contact_zones(contacts text[])
-RETURNS TABLE (contact text, zone text)
-LANGUAGE C STABLE STRICT PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'pgj_sql_contact_zones';
-REVOKE ALL ON FUNCTION journey._contact_zones(text[]) FROM PUBLIC;
-COMMENT ON FUNCTION journey._contact_zones(text[]) IS 'internal: the time zones in which contacts may be';
+-- -------- previews: whom each of these would have touched --------
 
-CREATE FUNCTION journey._contacts_of(countries text[])
-RETURNS text[]
+CREATE FUNCTION journey._check_back(back interval)
+RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-	site journey.site;
-	found text[];
 BEGIN
-	IF EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname IN (session_user, current_user) AND r.rolsuper) THEN
-		RAISE EXCEPTION 'a superuser session must not read the contact table'
-			USING ERRCODE = 'PJ005',
-			HINT = 'Connect as a member of the journey owner, or use SET SESSION AUTHORIZATION.';
+	IF back IS NULL OR back <= interval '0' THEN
+		RAISE EXCEPTION 'back must be longer than nothing'
+			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	SELECT * INTO site FROM journey.site;
-	IF site.country_column IS NULL THEN
-		RETURN NULL;
-	END IF;
-	EXECUTE format('SELECT array_agg(c.%1$I::text) FROM %2$s AS c CROSS JOIN LATERAL (SELECT upper(upper(btrim(c.%3$I::text) COLLATE "C") COLLATE "default")) AS p (country) '
-		'WHERE p.country IS NULL OR EXISTS (SELECT FROM unnest($1) AS l (country) '
-		'WHERE p.country IN (l.country, substring(l.country FROM ''^([A-Z]{2})-''), '''') OR p.country ~ ''^[A-Z]{2}-'' AND left(p.country, 2) = l.country)',
-		site.key_column, site.contact_table, site.country_column)
-	INTO found USING countries;
-	RETURN coalesce(found, '{}');
 END
 $$;
-REVOKE ALL ON FUNCTION journey._contacts_of(text[]) FROM PUBLIC;
-COMMENT ON FUNCTION journey._contacts_of(text[]) IS 'internal: contacts who may be in one of these countries; null: all';
+REVOKE ALL ON FUNCTION journey._check_back(interval) FROM PUBLIC;
+COMMENT ON FUNCTION journey._check_back(interval) IS 'internal: refuses a span of the past that is none';
 
-/*
- * What was handed over is gone through in its order, as if the cap had been there:
- * a message that would have found it full is taken out, and uses up nothing for
- * those after it.
- */
+CREATE FUNCTION journey._preview_cap(cap journey.cap, quotas journey.quota[], since timestamptz, at timestamptz)
+RETURNS TABLE (contact text, messages bigint, over bigint, first_over timestamptz, last_over timestamptz)
+LANGUAGE C STABLE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_preview_cap';
+REVOKE ALL ON FUNCTION journey._preview_cap(journey.cap, journey.quota[], timestamptz, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey._preview_cap(journey.cap, journey.quota[], timestamptz, timestamptz) IS 'internal: whom a cap with these quotas would have touched; see cap_preview.c';
+
 CREATE FUNCTION journey.preview_cap(name text, max_messages integer, per interval DEFAULT NULL, calendar text DEFAULT NULL,
 	channels text[] DEFAULT NULL, topics text[] DEFAULT NULL, classes text[] DEFAULT NULL, journeys text[] DEFAULT NULL, countries text[] DEFAULT NULL,
 	counts_channels text[] DEFAULT NULL, counts_topics text[] DEFAULT NULL, counts_classes text[] DEFAULT NULL, counts_journeys text[] DEFAULT NULL,
@@ -403,81 +422,121 @@ AS $$
 DECLARE
 	cap CONSTANT journey.cap := journey._make_cap(name, max_messages, per, calendar, channels, topics, classes, journeys, countries,
 		counts_channels, counts_topics, counts_classes, counts_journeys, engagement, overrides, look_ahead, at);
-	since timestamptz := at - back;
-	oldest timestamptz := coalesce((since AT TIME ZONE 'UTC' - cap.per) AT TIME ZONE 'UTC', since - interval '33 days');
-	living text[];
-	zones text[];
-	kept timestamptz[];
-	start timestamptz;
-	m record;
 BEGIN
-	IF back IS NULL OR back <= interval '0' THEN
-		RAISE EXCEPTION 'back must be longer than nothing'
-			USING ERRCODE = 'invalid_parameter_value';
-	END IF;
-	IF cap.engagement IS NOT NULL THEN
-		RAISE EXCEPTION 'a cap by engagement has no preview'
-			USING ERRCODE = 'feature_not_supported',
-			DETAIL = 'In which class a contact was is not kept.',
-			HINT = 'Leave engagement out to see whom the cap would have touched at most.';
-	END IF;
-	PERFORM journey._require_plain_state();
-	IF cap.countries IS NOT NULL THEN
-		living := journey._contacts_of(cap.countries);
-	END IF;
+	PERFORM journey._check_back(back);
+	-- a cap of that name would be replaced, and its quotas stay
+	RETURN QUERY SELECT * FROM journey._preview_cap(cap, ARRAY(SELECT q FROM journey.quota AS q WHERE q.cap = name), at - back, at);
+END
+$$;
+REVOKE ALL ON FUNCTION journey.preview_cap(text, integer, interval, text, text[], text[], text[], text[], text[], text[], text[], text[], text[], text, text[], interval, interval, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.preview_cap(text, integer, interval, text, text[], text[], text[], text[], text[], text[], text[], text[], text[], text, text[], interval, interval, timestamptz) IS 'whom a cap with these arguments would have touched in the time back before at: how many messages that obey it were handed over to the contact, and how many of them would not have been';
 
-	FOR m IN
-		SELECT x.contact::text AS contact, x.claimed_at,
-			x.claimed_at > since AND coalesce(t.obeys_caps, true) AND (cap.channels IS NULL OR x.channel = ANY (cap.channels)) AND (cap.topics IS NULL OR x.topic = ANY (cap.topics))
-			AND (cap.classes IS NULL OR x.class = ANY (cap.classes)) AND (cap.journeys IS NULL OR j.name = ANY (cap.journeys)) AS obeys,
-			x.counts AND (cap.counts_channels IS NULL OR x.channel = ANY (cap.counts_channels)) AND (cap.counts_topics IS NULL OR x.topic = ANY (cap.counts_topics))
-			AND (cap.counts_classes IS NULL OR x.class = ANY (cap.counts_classes)) AND (cap.counts_journeys IS NULL OR j.name = ANY (cap.counts_journeys)) AS counts
-		FROM journey_state.message AS x
-		LEFT JOIN journey.journey AS j ON j.journey_id = x.journey_id
-		LEFT JOIN journey.topic AS t ON t.name = x.topic
-		WHERE x.claimed_at > oldest AND x.claimed_at <= at AND (living IS NULL OR x.contact::text = ANY (living))
-		ORDER BY x.contact, x.claimed_at, x.message_id
+CREATE FUNCTION journey.preview_gap(name text, gap interval,
+	channels text[] DEFAULT NULL, topics text[] DEFAULT NULL, classes text[] DEFAULT NULL, journeys text[] DEFAULT NULL, countries text[] DEFAULT NULL,
+	counts_channels text[] DEFAULT NULL, counts_topics text[] DEFAULT NULL, counts_classes text[] DEFAULT NULL, counts_journeys text[] DEFAULT NULL,
+	engagement text DEFAULT NULL, overrides text[] DEFAULT NULL, look_ahead interval DEFAULT '0', back interval DEFAULT '7 days', at timestamptz DEFAULT clock_timestamp())
+RETURNS TABLE (contact text, messages bigint, over bigint, first_over timestamptz, last_over timestamptz)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF gap IS NULL THEN
+		RAISE EXCEPTION 'gap must not be null'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	PERFORM journey._check_window('gap', gap, '10 years');
+	RETURN QUERY SELECT * FROM journey.preview_cap(name, 1, gap, NULL, channels, topics, classes, journeys, countries,
+		counts_channels, counts_topics, counts_classes, counts_journeys, engagement, overrides, look_ahead, back, at);
+END
+$$;
+REVOKE ALL ON FUNCTION journey.preview_gap(text, interval, text[], text[], text[], text[], text[], text[], text[], text[], text[], text, text[], interval, interval, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.preview_gap(text, interval, text[], text[], text[], text[], text[], text[], text[], text[], text[], text, text[], interval, interval, timestamptz) IS 'whom a gap with these arguments would have touched, as journey.preview_cap() does';
+
+CREATE FUNCTION journey.preview_quota(cap text, class text DEFAULT NULL, topic text DEFAULT NULL, share numeric DEFAULT NULL, back interval DEFAULT '7 days', at timestamptz DEFAULT clock_timestamp())
+RETURNS TABLE (contact text, messages bigint, over bigint, first_over timestamptz, last_over timestamptz)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	quota CONSTANT journey.quota := journey._make_quota(cap, class, topic, share, at);
+BEGIN
+	PERFORM journey._check_back(back);
+	RETURN QUERY SELECT p.* FROM journey.cap AS k CROSS JOIN journey._preview_cap(k,
+		quota || ARRAY(SELECT q FROM journey.quota AS q WHERE q.cap = cap AND (q.kind <> quota.kind OR q.name <> quota.name)), at - back, at) AS p
+	WHERE k.name = cap;
+END
+$$;
+REVOKE ALL ON FUNCTION journey.preview_quota(text, text, text, numeric, interval, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.preview_quota(text, text, text, numeric, interval, timestamptz) IS 'whom a cap would have touched with this quota besides those that it has';
+
+/*
+ * Runs are gone through in the order of their entries, as if the cap had been
+ * there: one that would have been refused is taken out, and uses up nothing for
+ * those after it.
+ */
+CREATE FUNCTION journey.preview_entry_cap(name text, max_entries integer, per interval DEFAULT NULL, journeys text[] DEFAULT NULL, back interval DEFAULT '7 days', at timestamptz DEFAULT clock_timestamp())
+RETURNS TABLE (contact text, entries bigint, over bigint, first_over timestamptz, last_over timestamptz)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	cap CONSTANT journey.entry_cap := journey._make_entry_cap(name, max_entries, per, journeys, at);
+	since CONSTANT timestamptz := at - back;
+	-- months before later times may be earlier ones, by days
+	oldest CONSTANT timestamptz := coalesce((since AT TIME ZONE 'UTC' - cap.per) AT TIME ZONE 'UTC' - interval '4 days', '-infinity');
+	kept_at timestamptz[];
+	kept_until timestamptz[];
+	kept_journey integer[];
+	kept_ghost boolean[];
+	e record;
+BEGIN
+	PERFORM journey._check_back(back);
+	PERFORM journey._require_plain_state();
+	FOR e IN
+		SELECT r.contact::text AS contact, r.entered_at, r.ended_at, r.journey_id, r.ghost, r.entered_at > since AS obeys
+		FROM journey_state.enrollment AS r JOIN journey.journey AS j ON j.journey_id = r.journey_id
+		WHERE r.entered_at <= at AND (cap.journeys IS NULL OR j.name = ANY (cap.journeys))
+			AND CASE WHEN cap.per IS NULL THEN r.ended_at IS NULL OR r.ended_at > since ELSE r.entered_at > oldest END
+		ORDER BY r.contact, r.entered_at, r.enrollment_id
 	LOOP
-		IF contact IS DISTINCT FROM m.contact THEN
+		IF contact IS DISTINCT FROM e.contact THEN
 			IF over > 0 THEN
 				RETURN NEXT;
 			END IF;
-			contact := m.contact;
-			messages := 0;
+			contact := e.contact;
+			entries := 0;
 			over := 0;
 			first_over := NULL;
-			last_over := NULL;
-			kept := '{}';
-			IF cap.calendar IS NOT NULL THEN
-				zones := ARRAY(SELECT z.zone FROM journey._contact_zones(ARRAY[m.contact]) AS z);
-			END IF;
+			kept_at := '{}';
+			kept_until := '{}';
+			kept_journey := '{}';
+			kept_ghost := '{}';
 		END IF;
-		IF m.obeys THEN
-			messages := messages + 1;
-			start := (m.claimed_at AT TIME ZONE 'UTC' - cap.per) AT TIME ZONE 'UTC';
-			IF cap.max_messages <= (
-				SELECT coalesce(max(w.n), 0)
-				FROM (
-					SELECT count(*) FROM unnest(kept) AS k WHERE k > start
-					UNION ALL
-					SELECT count(*) FROM unnest(zones) AS z, unnest(kept) AS k
-					WHERE cap.calendar IS NOT NULL AND date_trunc(cap.calendar, k AT TIME ZONE z) = date_trunc(cap.calendar, m.claimed_at AT TIME ZONE z) GROUP BY z
-				) AS w (n))
+		IF e.obeys THEN
+			entries := entries + 1;
+			IF cap.max_entries <= (
+				SELECT count(*) FROM unnest(kept_at, kept_until, kept_journey, kept_ghost) AS k (entered_at, ended_at, journey_id, ghost)
+				WHERE (NOT k.ghost OR k.journey_id = e.journey_id)
+				AND CASE WHEN cap.per IS NULL THEN k.ended_at IS NULL OR k.ended_at > e.entered_at
+					ELSE k.entered_at > (e.entered_at AT TIME ZONE 'UTC' - cap.per) AT TIME ZONE 'UTC' END)
 			THEN
 				over := over + 1;
-				first_over := coalesce(first_over, m.claimed_at);
-				last_over := m.claimed_at;
+				first_over := coalesce(first_over, e.entered_at);
+				last_over := e.entered_at;
 				CONTINUE;
 			END IF;
 		END IF;
-		IF m.counts THEN
-			kept := kept || m.claimed_at;
-		END IF;
+		kept_at := kept_at || e.entered_at;
+		kept_until := kept_until || e.ended_at;
+		kept_journey := kept_journey || e.journey_id;
+		kept_ghost := kept_ghost || e.ghost;
 	END LOOP;
 	IF over > 0 THEN
 		RETURN NEXT;
 	END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION journey.preview_cap(text, integer, interval, text, text[], text[], text[], text[], text[], text[], text[], text[], text[], text, text[], interval, interval, timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.preview_cap(text, integer, interval, text, text[], text[], text[], text[], text[], text[], text[], text[], text[], text, text[], interval, interval, timestamptz) IS 'whom a cap with these arguments would have touched in the time back before at: how many messages were handed over to the contact, and how many of them would not have been';
+REVOKE ALL ON FUNCTION journey.preview_entry_cap(text, integer, interval, text[], interval, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.preview_entry_cap(text, integer, interval, text[], interval, timestamptz) IS 'whom a cap on entries with these arguments would have touched in the time back before at: how many runs the contact entered, and how many of them would have been refused';

@@ -41,8 +41,12 @@ BEGIN
 	END LOOP;
 END
 $$;
+-- whom the cap would have touched: he is low once 1 - .9^(9 + n) >= .8, from n = 7 sent before, on the 9th; then of 13 those of the 13th and 18th go
+SELECT * FROM journey.preview_cap('low', 1, '5 days', engagement => 'low', back => '30 days', at => '2026-01-22');
 SELECT journey.create_cap('usual', 1, '1 day', at => '2026-01-22');
 SELECT journey.create_cap('low', 1, '5 days', engagement => 'low', overrides => '{usual}', at => '2026-01-22');
+-- the other one, if it were changed, would hold until then: of 7 every other one goes
+SELECT * FROM journey.preview_cap('usual', 1, '2 days', back => '30 days', at => '2026-01-22');
 CALL shop.go('{1,2}', '2026-01-22 10:00');
 CALL shop.go('{1,2}', '2026-01-22 10:01');
 CALL shop.go('{1,2}', '2026-01-23 10:00');

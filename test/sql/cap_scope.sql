@@ -212,7 +212,6 @@ SELECT journey.create_gap('x', NULL);
 SELECT journey.preview_cap('x', 1, '1 day', back => '-1 day');
 SELECT journey.preview_cap('x', 1, '1 day', engagement => 'low');
 SELECT journey.preview_cap('x', 1, '-1 day');
-SELECT * FROM journey._contact_zones(NULL);
 SELECT journey.create_quota('x', 'promotional', share => 0.5);
 SELECT journey.create_quota('two', 'promotional', share => 1);
 SELECT journey.create_quota('two', 'promotional', 'education', 0.5);
