@@ -258,8 +258,7 @@ judge_holdings(Check *check, List *holdings)
 	{
 		const Holding *holding = lfirst(cell);
 
-		if (decides == NULL ||
-			rank(holding->hold) > rank(decides->hold) ||
+		if (decides == NULL || rank(holding->hold) > rank(decides->hold) ||
 			(rank(holding->hold) == rank(decides->hold) &&
 			 holding->until > decides->until))
 			decides = holding;

@@ -57,6 +57,12 @@ BEGIN
 		e.reason := reason;
 		e.until := until;
 	END IF;
+	IF e.reason = 'duplicate_address' AND stage = 'claim' AND reason IN ('expired', 'quiet_hours', 'capped') AND NOT coalesce(model.address_taken(s, now - interval '1 microsecond'), false) THEN
+		-- it was asked before the one that took the address in the same claim
+		e.verdict := verdict;
+		e.reason := reason;
+		e.until := until;
+	END IF;
 	IF (e.verdict, e.reason) IS DISTINCT FROM (verdict, reason) OR model.wrong_until(s, e.until, until, reason) OR evidence ? 'asked' OR stage = 'decide' AND model.wrong_choice(s, e.over, evidence) THEN
 		PERFORM model.complain(format(E'contact %s, %s %s send %s, %s at %s:\n  should be %s, is %s\n  %s\n  evidence %s\n  others: %s', s.contact, s.journey, s.key, s.no, stage, now,
 			to_jsonb(e), jsonb_build_object('verdict', verdict, 'reason', reason, 'until', until), to_jsonb(s), evidence,

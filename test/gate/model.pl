@@ -161,7 +161,7 @@ sub learn
 	run("SELECT journey.set_engagement_event('visit', true)");
 	foreach my $channel (qw(email sms))
 	{
-		my $prior = pick(undef, '1, 12', '4, 4', '2, 8');
+		my $prior = pick(undef, '1, 15', '5, 4', '2, 8');
 		next if !defined $prior;
 		run("INSERT INTO journey_state.engagement_prior VALUES ('$channel', $prior, 100, '$now')");
 		run("INSERT INTO model.prior VALUES ('$channel', $prior)");
@@ -293,7 +293,7 @@ sub cap
 	my @others = grep { /^cap/ && $_ lt $name } sort keys %names;
 	$column{overrides} = @others && chance(0.2) ? list(pick(@others)) : "'{}'";
 	push @given, map { "$_ => $column{$_}" } qw(look_ahead overrides);
-	my $engagement = does('set_engagement_event') && chance(0.25) ? quoted(pick('low', 'high')) : 'NULL';
+	my $engagement = does('set_engagement_event') && chance(0.35) ? quoted(pick('low', 'high')) : 'NULL';
 	$column{engagement} = $engagement;
 	push @given, "engagement => $engagement";
 	my $calendar = chance(0.4) ? pick(qw(day day day week month)) : undef;

@@ -94,11 +94,13 @@ CREATE FUNCTION model.sent_otherwise(s model.sending, now timestamptz) RETURNS b
 $$;
 
 -- ---- the same message to the same address, for another contact ----
+-- What went there last decides, whoever it was for.
 CREATE FUNCTION model.address_taken(s model.sending, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT EXISTS (SELECT FROM model.step p JOIN model.topic t USING (topic), model.sending o
-		WHERE p.journey = s.journey AND p.no = s.no AND t.class <> 'transactional'
-		AND (o.journey, o.key, o.template, o.channels) = (s.journey, s.key, s.template, s.channels) AND o.contact <> s.contact
-		AND o.address = lower(model.address(s.contact, s.channels[1])) AND o.fate IS DISTINCT FROM 'bounced' AND o.handed_at > now - current_setting('pg_journey.same_address_window')::interval)
+	SELECT coalesce((SELECT o.contact <> s.contact AND o.fate IS DISTINCT FROM 'bounced' AND o.handed_at > now - current_setting('pg_journey.same_address_window')::interval
+		FROM model.step p JOIN model.topic t USING (topic), model.sending o
+		WHERE p.journey = s.journey AND p.no = s.no AND t.class <> 'transactional' AND o.id <> s.id AND o.handed_at <= now
+		AND (o.journey, o.key, o.template, o.channels) = (s.journey, s.key, s.template, s.channels) AND o.address = lower(model.address(s.contact, s.channels[1]))
+		ORDER BY o.handed_at DESC, o.message_id DESC LIMIT 1), false)
 $$;
 
 -- Who has not responded to some messages, the first of them a while ago.
