@@ -319,23 +319,27 @@ BEGIN
 			AND o.entered_at > (e.entered_at AT TIME ZONE 'UTC' - v.limit_per) AT TIME ZONE 'UTC')
 	) AS x;
 
+	-- what was written, by its number, before the hand-over: a withdrawal may commit after it and be dated before
 	RETURN QUERY
 	SELECT 'nothing was handed over without consent', count(*), min(x.what)
 	FROM (
 		SELECT format('message %s of contact %s at %s', m.message_id, m.contact, m.claimed_at) AS what
 		FROM journey_state.message AS m
 		JOIN journey.topic AS t ON t.name = m.topic AND t.class <> 'transactional'
+		LEFT JOIN journey_state.receipt AS r ON r.contact = m.contact AND r.at = m.claimed_at AND r.message_id = m.message_id AND r.kind = 'claimed'
 		LEFT JOIN LATERAL (
 			SELECT c.granted FROM journey_state.consent_log AS c
-			WHERE c.contact = m.contact AND c.channel = m.channel AND c.topic = m.topic AND c.at <= m.claimed_at
+			WHERE c.contact = m.contact AND c.channel = m.channel AND c.topic = m.topic AND c.at <= m.claimed_at AND (c.consent_id < r.receipt_id OR r.receipt_id IS NULL)
 			ORDER BY c.at DESC, c.consent_id DESC LIMIT 1
 		) AS own ON true
 		LEFT JOIN LATERAL (
 			SELECT c.granted FROM journey_state.consent_log AS c
-			WHERE c.contact = m.contact AND c.channel = m.channel AND c.topic = '*' AND c.at <= m.claimed_at
+			WHERE c.contact = m.contact AND c.channel = m.channel AND c.topic = '*' AND c.at <= m.claimed_at AND (c.consent_id < r.receipt_id OR r.receipt_id IS NULL)
 			ORDER BY c.at DESC, c.consent_id DESC LIMIT 1
 		) AS every ON true
-		WHERE m.claimed_at IS NOT NULL AND NOT (coalesce(own.granted, every.granted, false) AND coalesce(every.granted, true))
+		-- a replay hands over without a relay and a receipt
+		WHERE m.claimed_at IS NOT NULL AND (r.receipt_id IS NOT NULL OR m.relay IS NULL)
+			AND NOT (coalesce(own.granted, every.granted, false) AND coalesce(every.granted, true))
 	) AS x;
 
 	RETURN QUERY

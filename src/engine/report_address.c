@@ -17,9 +17,9 @@
  * message may report a bounce later, so a message counts as arrived when it is
  * reported as delivered, or when it was taken and another one bounces.
  *
- * The rows of the addresses are locked in the order of channel and address, those
- * that exist before any is inserted, and after the slices.  So two reports never
- * wait for each other in a circle.
+ * The rows of the addresses are locked, and made where they bounce, in one order, that of
+ * channel and address, and after the slices; then those of suppressions, in the same
+ * order.  So two reports never wait for each other in a circle.
  *
  *-------------------------------------------------------------------------
  */
@@ -214,13 +214,22 @@ fill(Params *params, const Site *site, const Bouncing *bouncing, int n)
 }
 
 static void
-lock_bouncing(const Site *site, Bouncing *bouncing, int n)
+take_row(Bouncing *b, uint64 row, int column)
+{
+	b->exists = true;
+	b->bounces = pgj_row_int4(row, column, 0);
+	b->accepted = pgj_row_int8(row, column + 1, 0);
+}
+
+/* Addresses that did not bounce now: a row that is not there stays away. */
+static void
+lock_rows(const Site *site, Bouncing *bouncing, int n)
 {
 	static KeptPlan plan = {
 		.sql =
 			"SELECT r.n, b.bounces, b.accepted FROM unnest($1, $2, $3) AS r (n, channel, address) "
 			"JOIN journey_state.soft_bounce AS b ON b.channel OPERATOR(pg_catalog.=) r.channel AND b.address OPERATOR(pg_catalog.=) r.address "
-			"ORDER BY b.channel COLLATE pg_catalog.\"C\", b.address COLLATE pg_catalog.\"C\" FOR UPDATE OF b"
+			"ORDER BY r.n FOR UPDATE OF b"
 	};
 	Params params;
 	uint64 nrows;
@@ -229,14 +238,66 @@ lock_bouncing(const Site *site, Bouncing *bouncing, int n)
 	fill(&params, site, bouncing, n);
 	nrows = pgj_plan_execute(&plan, &params);
 	for (uint64 row = 0; row < nrows; row++)
-	{
-		Bouncing *b = &bouncing[pgj_row_int4(row, 1, 0)];
-
-		b->exists = true;
-		b->bounces = pgj_row_int4(row, 2, 0);
-		b->accepted = pgj_row_int8(row, 3, 0);
-	}
+		take_row(&bouncing[pgj_row_int4(row, 1, 0)], row, 2);
 	SPI_finish();
+}
+
+/*
+ * Addresses that did.  The rows come back in the order in which they went in.
+ */
+static void
+lock_or_make_rows(const Site *site, TimestampTz at, Bouncing *bouncing, int n)
+{
+	static KeptPlan plan = {
+		.sql =
+			"INSERT INTO journey_state.soft_bounce AS b (channel, address, bounces, at) "
+			"SELECT r.channel, r.address, 0, $4 FROM unnest($1, $2, $3) AS r (n, channel, address) ORDER BY r.n "
+			"ON CONFLICT (channel, address) DO UPDATE SET at = EXCLUDED.at "
+			"RETURNING b.bounces, b.accepted"
+	};
+	Params params;
+	uint64 nrows;
+
+	SPI_connect();
+	fill(&params, site, bouncing, n);
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(at));
+	nrows = pgj_plan_execute(&plan, &params);
+	if (nrows != n)
+		elog(ERROR, "rows of bouncing addresses were not all made");
+	for (uint64 row = 0; row < nrows; row++)
+		take_row(&bouncing[row], row, 1);
+	SPI_finish();
+}
+
+static bool
+has_bounced(const Bouncing *b)
+{
+	ListCell *cell;
+
+	foreach (cell, b->reports)
+		if (((Report *) lfirst(cell))->news == ADDRESS_BOUNCED)
+			return true;
+	return false;
+}
+
+/* Bounces are few, so there are few turns. */
+static void
+lock_bouncing(const Site *site, TimestampTz at, Bouncing *bouncing, int n)
+{
+	int end;
+
+	for (int start = 0; start < n; start = end)
+	{
+		bool bounced = has_bounced(&bouncing[start]);
+
+		for (end = start + 1; end < n; end++)
+			if (has_bounced(&bouncing[end]) != bounced)
+				break;
+		if (bounced)
+			lock_or_make_rows(site, at, bouncing + start, end - start);
+		else
+			lock_rows(site, bouncing + start, end - start);
+	}
 }
 
 static void
@@ -306,57 +367,6 @@ update_bouncing(const Site *site, TimestampTz at, const Bouncing *bouncing,
 	SPI_finish();
 }
 
-/*
- * The first bounces of addresses.  A row that another report has inserted
- * meanwhile had none either when this one looked: they add up.
- */
-static void
-insert_bouncing(const Site *site, TimestampTz at, Bouncing *bouncing, int n)
-{
-	static KeptPlan plan = {
-		.sql =
-			"INSERT INTO journey_state.soft_bounce AS b (channel, address, bounces, accepted, at) "
-			"SELECT r.channel, r.address, r.bounces, NULLIF(r.accepted, 0), $6 "
-			"FROM unnest($1, $2, $3, $4, $5) AS r (n, channel, address, bounces, accepted) ORDER BY r.n "
-			"ON CONFLICT (channel, address) DO UPDATE SET accepted = EXCLUDED.accepted, at = EXCLUDED.at, "
-			"bounces = b.bounces OPERATOR(pg_catalog.+) EXCLUDED.bounces "
-			"RETURNING b.channel, b.address, b.bounces"
-	};
-	MemoryContext context = CurrentMemoryContext;
-	Bouncing *absent = palloc_array(Bouncing, Max(n, 1));
-	Params params;
-	Datum *bounces, *accepted;
-	uint64 nrows;
-	int nabsent = 0;
-
-	for (int i = 0; i < n; i++)
-		if (!bouncing[i].exists && bouncing[i].bounces > 0)
-			absent[nabsent++] = bouncing[i];
-	if (nabsent == 0)
-		return;
-	SPI_connect();
-	fill(&params, site, absent, nabsent);
-	bounces = pgj_params_column(&params, INT4OID, NULL);
-	accepted = pgj_params_column(&params, INT8OID, NULL);
-	for (int i = 0; i < nabsent; i++)
-	{
-		bounces[i] = Int32GetDatum(absent[i].bounces);
-		accepted[i] = Int64GetDatum(absent[i].accepted);
-	}
-	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(at));
-	nrows = pgj_plan_execute(&plan, &params);
-	for (uint64 row = 0; row < nrows; row++)
-	{
-		Bouncing key = { .channel = pgj_row_text(context, row, 1),
-						 .address = pgj_row_text(context, row, 2) };
-		Bouncing *b =
-			bsearch(&key, bouncing, n, sizeof(Bouncing), compare_bouncing);
-
-		b->bounces = pgj_row_int4(row, 3, 0);
-	}
-	SPI_finish();
-}
-
 void
 pgj_soft_bounces_write(ReportSession *session)
 {
@@ -365,7 +375,7 @@ pgj_soft_bounces_write(ReportSession *session)
 
 	if (n == 0)
 		return;
-	lock_bouncing(session->site, bouncing, n);
+	lock_bouncing(session->site, session->at, bouncing, n);
 	for (int i = 0; i < n; i++)
 	{
 		ListCell *cell;
@@ -375,7 +385,6 @@ pgj_soft_bounces_write(ReportSession *session)
 			apply_report(&bouncing[i], lfirst(cell));
 	}
 	update_bouncing(session->site, session->at, bouncing, n);
-	insert_bouncing(session->site, session->at, bouncing, n);
 
 	for (int i = 0; i < n; i++)
 	{

@@ -182,9 +182,10 @@ pgj_consent_write(const Site *site, ConsentChanges *changes)
 	Datum *channels = palloc_array(Datum, changes->n);
 	int nwithdrawals = withdrawals(changes, contacts, channels);
 
-	pgj_consent_number(changes);
 	if (nwithdrawals > 0)
 		pgj_consent_lock(site, contacts, channels, nwithdrawals, false);
+	/* not before: what a claim hands over first has the lower numbers */
+	pgj_consent_number(changes);
 	write_state(site, changes);
 	if (nwithdrawals > 0)
 		pgj_consent_lock(site, contacts, channels, nwithdrawals, true);
