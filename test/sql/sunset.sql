@@ -60,6 +60,16 @@ CALL shop.tick('2025-11-28');
 SELECT contact, since FROM journey_state.membership WHERE member ORDER BY 1;
 SELECT name, opaque FROM journey.segment;
 
+-- of a sunset and a hold that skips the sunset decides
+SELECT journey.create_segment('anybody', 'c.id > 0', at => '2025-12-01');
+SELECT journey.create_hold('a_hold', segment => 'anybody', action => 'skip', at => '2025-12-01');
+CALL shop.tick('2025-12-01');
+SELECT count(journey.track(c, 'promo', '{"k": "c"}', '2025-12-02')) FROM unnest('{3,5}'::bigint[]) c;
+CALL shop.tick('2025-12-02');
+SELECT contact, verdict, reason, evidence #>> '{hold,name}' AS hold FROM journey_state.verdict WHERE at = '2025-12-02' ORDER BY contact;
+SELECT journey.drop_hold('a_hold');
+SELECT journey.drop_segment('anybody');
+
 -- refused
 SELECT journey.create_sunset('two words');
 SELECT journey.create_sunset(after => '0');
