@@ -169,7 +169,7 @@ find_members(const Site *site, const Hold *hold, const Check *checks,
 
 /*
  * Which of them have a run of the hold's journey, or had one begin less than
- * "lasting" ago?
+ * "lasting" ago?  Runs of a journey that was dropped are over, if not yet ended.
  */
 static void
 find_runs(const Site *site, const Hold *hold, const Check *checks,
@@ -179,7 +179,8 @@ find_runs(const Site *site, const Hold *hold, const Check *checks,
 		.sql =
 			"SELECT r.n, a.entered_at, b.entered_at FROM unnest($1, $2, $3) AS r (n, contact, since) "
 			"LEFT JOIN LATERAL (SELECT e.entered_at FROM journey_state.enrollment AS e WHERE e.contact = r.contact "
-			"AND e.journey_id OPERATOR(pg_catalog.=) $4 AND e.ended_at IS NULL AND NOT e.ghost LIMIT 1) AS a ON true "
+			"AND e.journey_id OPERATOR(pg_catalog.=) $4 AND e.ended_at IS NULL AND NOT e.ghost "
+			"AND NOT EXISTS (SELECT FROM journey.version AS v WHERE v.version_id OPERATOR(pg_catalog.=) e.version_id AND v.dropped) LIMIT 1) AS a ON true "
 			"LEFT JOIN LATERAL (SELECT e.entered_at FROM journey_state.enrollment AS e WHERE e.contact = r.contact "
 			"AND e.journey_id OPERATOR(pg_catalog.=) $4 AND e.entered_at OPERATOR(pg_catalog.>) r.since AND NOT e.ghost "
 			"ORDER BY e.entered_at DESC LIMIT 1) AS b ON r.since IS NOT NULL "

@@ -133,6 +133,16 @@ foreach my $path (@sql)
 	}
 }
 rule('every object has its comment, search_path and REVOKE', @careless);
+my $all_sql = join '', map { slurp($_) } @sql;
+my @silent;
+foreach my $path (@server)
+{
+	foreach my $tables (slurp($path) =~ /\.tables = \{(.*?)\}/sg)
+	{
+		push @silent, map { "$path: journey.$_" } grep { $all_sql !~ /^CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey\.$_\n/m } $tables =~ /"(\w+)"/g;
+	}
+}
+rule('tables that sessions keep tell of their changes', @silent);
 
 # ---- tests ---------------------------------------------------------------
 my %have = map { $_ => 1 } @files;
