@@ -42,7 +42,8 @@ CREATE FUNCTION model.leave(who bigint, about text, now timestamptz) RETURNS voi
 	UPDATE model.run SET touched = now WHERE contact = who AND journey = about;
 	-- a run that is over is exited only for a message that could still go
 	UPDATE model.run r SET exited = true WHERE contact = who AND journey = about
-		AND EXISTS (SELECT FROM model.sending s WHERE (s.contact, s.journey, s.key) = (r.contact, r.journey, r.key) AND (s.state IN ('waiting', 'deferred') OR s.state = 'pending' AND s.expires_at > now));
+		AND EXISTS (SELECT FROM model.sending s WHERE (s.contact, s.journey, s.key) = (r.contact, r.journey, r.key) 
+			AND (s.state IN ('waiting', 'deferred') OR (s.state = 'pending' OR s.state = 'handed' AND s.fate IS NULL) AND s.expires_at > now));
 	UPDATE model.sending SET state = 'over' WHERE contact = who AND journey = about AND state IN ('waiting', 'deferred');
 $$;
 
@@ -70,13 +71,14 @@ BEGIN
 	END IF;
 	UPDATE model.run r SET touched = now WHERE (r.contact, r.journey, r.key) = (s.contact, s.journey, s.key);
 	UPDATE model.sending m SET since = s.since, expires_at = s.expires_at, due = coalesce(compare.until, now),
-		state = CASE WHEN compare.verdict = 'withheld' OR s.ghost AND compare.verdict = 'sent' THEN 'over' WHEN stage = 'claim' AND compare.verdict = 'sent' THEN 'handed'
+		state = CASE WHEN stage = 'claim' AND m.handed_at < now THEN 'handed' WHEN compare.verdict = 'withheld' OR s.ghost AND compare.verdict = 'sent' THEN 'over' WHEN stage = 'claim' AND compare.verdict = 'sent' THEN 'handed'
 			WHEN stage = 'claim' OR compare.verdict = 'sent' THEN 'pending' ELSE 'deferred' END,
 		granted = compare.verdict = 'sent',
 		channels = CASE WHEN compare.verdict = 'sent' THEN ARRAY[e.over] ELSE m.channels END,
 		timed = m.timed OR coalesce(compare.reason = 'send_time', false),
-		handed_at = CASE WHEN stage = 'claim' AND compare.verdict = 'sent' THEN now END,
-		address = CASE WHEN stage = 'claim' AND compare.verdict = 'sent' THEN m.address END
+		handed_at = coalesce(m.handed_at, CASE WHEN stage = 'claim' AND compare.verdict = 'sent' THEN now END),
+		claimed_at = CASE WHEN stage = 'claim' AND compare.verdict = 'sent' THEN now ELSE m.claimed_at END,
+		fate = CASE WHEN stage = 'claim' AND compare.verdict = 'withheld' AND m.handed_at < now THEN 'withheld' ELSE m.fate END
 	WHERE m.id = s.id;
 	IF compare.reason = 'capped' AND compare.verdict = 'withheld' AND (SELECT capped = 'exit' FROM model.step p WHERE p.journey = s.journey AND p.no = s.no) THEN
 		-- it goes no further; what it has sent before may still go
@@ -223,20 +225,23 @@ BEGIN
 	SELECT coalesce(array_agg(message_id), '{}') AS ids, array_agg(attempt) AS attempts INTO got FROM journey.claim('r1', 10000, '60 seconds', now);
 	COMMIT;
 	-- of two that want one address the relay gets either
-	UPDATE model.sending m SET handed_at = now, address = lower(model.address(contact, channels[1])) WHERE m.message_id = ANY (got.ids);
-	FOR s IN SELECT * FROM model.sending m WHERE m.state = 'pending' AND m.due <= now AND NOT model.is_paused(m.journey) ORDER BY m.contact, model.weight(m, now) DESC, m.since, m.id LOOP
+	INSERT INTO model.went SELECT m.id, lower(model.address(m.contact, m.channels[1])), now FROM model.sending m WHERE m.message_id = ANY (got.ids);
+	FOR s IN SELECT * FROM model.sending m WHERE (m.state = 'pending' OR m.state = 'handed' AND m.fate IS NULL) AND m.due <= now AND NOT model.is_paused(m.journey) ORDER BY m.contact, model.weight(m, now) DESC, m.since, m.id LOOP
 		SELECT x.* INTO v FROM journey_state.verdict x WHERE x.contact = s.contact AND x.message_id = s.message_id AND x.stage = 'claim' AND x.at = now;
 		PERFORM model.compare(s, 'claim', now, coalesce(v.verdict, CASE WHEN s.message_id = ANY (got.ids) THEN 'sent' ELSE 'not offered' END), v.reason, v.until, coalesce(v.evidence, '{}'));
 	END LOOP;
-	IF (SELECT array_agg(message_id ORDER BY message_id) FROM model.sending WHERE handed_at = now) IS DISTINCT FROM (SELECT array_agg(i ORDER BY i) FROM unnest(got.ids) i) THEN
+	IF (SELECT array_agg(message_id ORDER BY message_id) FROM model.sending WHERE claimed_at = now) IS DISTINCT FROM (SELECT array_agg(i ORDER BY i) FROM unnest(got.ids) i) THEN
 		PERFORM model.complain(format('at %s the relay got %s', now, got.ids));
 	END IF;
-	IF got.attempts IS NOT NULL THEN
+	IF outcome = 'lost' THEN
+		-- nothing is heard of them, and they are offered again at the end of the lease
+		UPDATE model.sending SET due = now + interval '60 seconds' WHERE message_id = ANY (got.ids);
+	ELSIF got.attempts IS NOT NULL THEN
 		-- the first of them may have another fate
 		PERFORM journey.report('r1', got.ids, got.attempts, ARRAY[split_part(outcome, ' ', 1)] || array_fill('sent'::text, ARRAY[cardinality(got.ids) - 1]),
 			ARRAY[split_part(outcome, ' ', 2)] || array_fill('250'::text, ARRAY[cardinality(got.ids) - 1]), array_fill(''::text, ARRAY[cardinality(got.ids)]), now);
 		UPDATE model.sending SET fate = CASE message_id WHEN got.ids[1] THEN split_part(outcome, ' ', 1) ELSE 'sent' END WHERE message_id = ANY (got.ids);
-		INSERT INTO model.suppressed SELECT m.channels[1], m.address, 'all' FROM model.sending m WHERE m.message_id = got.ids[1] AND outcome = 'bounced 5.1.1' ON CONFLICT DO NOTHING;
+		INSERT INTO model.suppressed SELECT m.channels[1], lower(model.address(m.contact, m.channels[1])), 'all' FROM model.sending m WHERE m.message_id = got.ids[1] AND outcome = 'bounced 5.1.1' ON CONFLICT DO NOTHING;
 	END IF;
 	COMMIT;
 END

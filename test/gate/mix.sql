@@ -3,6 +3,10 @@ SELECT 'entry ' || reason, count(*) FROM journey_state.refusal GROUP BY 1
 UNION ALL
 SELECT 'handed over', count(*) FROM journey_state.message WHERE claimed_at IS NOT NULL
 UNION ALL
+SELECT 'handed over again', count(*) FROM model.sending WHERE claimed_at > handed_at HAVING count(*) > 0
+UNION ALL
+SELECT v.verdict || ' after a hand-over', count(*) FROM journey_state.verdict v JOIN model.sending s USING (message_id) WHERE v.stage = 'claim' AND v.at > s.handed_at GROUP BY 1
+UNION ALL
 SELECT 'taken up after a pause', sum(overdue) FROM model.resumed HAVING sum(overdue) > 0
 UNION ALL
 SELECT k.what, count(*)

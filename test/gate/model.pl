@@ -137,7 +137,7 @@ sub journey
 		my @channels = @{ does('set_engagement_event') && chance(0.35) ? pick([ 'sms', 'email' ], [ 'email', 'sms' ]) : [ pick('email', 'email', 'sms') ] };
 		my $best = @channels > 1 && chance(0.5);
 		my $over = @channels == 1 ? $channels[0] : ($best ? 'BEST' : 'FIRST') . ' OF (' . join(', ', @channels) . ')';
-		my $expires = pick('40 minutes', '2 hours', '1 day', '2 days', '5 days');
+		my $expires = pick('40 minutes', '2 hours', ('1 day') x 3, '2 days', '2 days', '5 days');
 		my $best_time = does('set_engagement_event') && $expires =~ /day/ && chance(0.25) ? pick('5 hours', '1 day', $expires) : undef;
 		my $capped = does('create_gap') ? pick('skip', 'defer', 'defer', 'defer', 'exit') : 'skip';
 		my $within = $capped eq 'defer' && $expires =~ /day/ && chance(0.3) ? '12 hours' : undef;
@@ -264,7 +264,7 @@ sub cap
 		return;
 	}
 	my $most = pick(0, (1) x 6, 2, 2, 3);
-	my $per = pick('3 hours', '3 hours', '12 hours', '1 day', '1 day', '7 days', '1 month');
+	my $per = pick('1 hour', '3 hours', '3 hours', '12 hours', '1 day', '7 days', '1 month');
 	if (!does('create_gap'))
 	{
 		my $channel = pick(undef, undef, 'email', 'sms');
@@ -446,7 +446,7 @@ sub go
 
 sub claim
 {
-	my $fate = weighted(10 => 'sent 250', 2 => 'bounced 5.7.1', 1 => 'bounced 5.1.1');
+	my $fate = weighted(10 => 'sent 250', 2 => 'bounced 5.7.1', 1 => 'bounced 5.1.1', 2 => 'lost');
 	run("CALL model.claim('$now', '$fate')");
 	return;
 }
@@ -461,7 +461,7 @@ sub step
 		14 => sub { $keys++; go($id, $journey, "k$keys"); },
 		# two contacts of one household, perhaps, and one order
 		4 => sub { $keys++; go($_, $journey, "k$keys") foreach $id, $id % $contacts + 1; },
-		10 => \&claim,
+		14 => \&claim,
 		4 => \&cap,
 		1 => sub { run("CALL model.stop($id, '$journey', '$now', '$how')"); },
 		2 => sub { consent($id, pick('email', 'sms'), pick('*', 'promotions', 'news'), pick('true', 'false')); },
@@ -537,7 +537,7 @@ my @kinds = (
 	(map { "deferred $_ at claim" } 'held', 'quiet_hours', 'capped'),
 	(map { "entry $_" } 'no_consent', 'contact_gone', 'suppressed', 'no_address', 'capped'),
 	'handed over', 'sunset', 'held by a segment', 'FIRST OF: not the first', 'BEST OF: not the first', 'best time: explored', 'best time: individual',
-	'cap: a quota', 'cap: of a class of engagement', 'cap: a frequency of the contact\'s own', 'cap: overridden', 'cap: a rival goes first', 'taken up after a pause',
+	'cap: a quota', 'cap: of a class of engagement', 'cap: a frequency of the contact\'s own', 'cap: overridden', 'cap: a rival goes first', 'taken up after a pause', 'handed over again', 'withheld after a hand-over', 'deferred after a hand-over',
 );
 my @never = grep { !$total{$_} } @kinds;
 diag("$total{$_} $_") foreach sort keys %total;

@@ -40,9 +40,10 @@ CREATE TABLE model.sending (id bigint GENERATED ALWAYS AS IDENTITY, contact bigi
 	since timestamptz NOT NULL, expires_at timestamptz NOT NULL, message_id bigint, handed_at timestamptz, granted boolean NOT NULL DEFAULT false,
 	channels text[] NOT NULL,	-- over which it may go; of one that is decided, the one
 	timed boolean NOT NULL DEFAULT false,	-- put off to its best time before
-	template text, address text,	-- to which it went
-	fate text,	-- what the relay has said of it: sent, bounced
+	template text, claimed_at timestamptz,	-- handed over last; first: handed_at
+	fate text,	-- what the relay has said of it: sent, bounced; or withheld, if it has said nothing
 	PRIMARY KEY (contact, journey, key, no));
+CREATE TABLE model.went (id bigint, address text, at timestamptz NOT NULL, PRIMARY KEY (id, at));	-- to which address each hand-over was
 CREATE TABLE model.seen (seen bigint PRIMARY KEY);
 CREATE TABLE model.mismatch (id bigint GENERATED ALWAYS AS IDENTITY, what text NOT NULL);
 
@@ -86,28 +87,29 @@ CREATE FUNCTION model.entered_enough(who bigint, about text, now timestamptz) RE
 		SELECT count(*) FROM model.run r WHERE r.contact = who AND model.has(k.journeys, r.journey) AND (NOT r.ghost OR r.journey = about)
 		AND CASE WHEN k.per IS NULL THEN model.goes_on(r) ELSE r.entered_at > now - k.per END))
 $$;
+CREATE FUNCTION model.may_have_arrived(o model.sending) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT o.state = 'handed' AND coalesce(o.fate, 'sent') = 'sent' $$;
 -- ---- the same content over another channel in the run ----
 CREATE FUNCTION model.sent_otherwise(s model.sending, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
 	SELECT EXISTS (SELECT FROM model.step p JOIN model.topic t USING (topic), model.sending o JOIN model.step q ON q.journey = o.journey AND q.no = o.no
 		WHERE p.journey = s.journey AND p.no = s.no AND t.class <> 'transactional' AND NOT p.also AND (o.contact, o.journey, o.key) = (s.contact, s.journey, s.key)
-		AND o.no < s.no AND q.template = p.template AND o.channels <> s.channels AND CASE WHEN s.ghost THEN o.granted ELSE o.state = 'handed' AND o.fate IS DISTINCT FROM 'bounced' OR o.state = 'pending' AND o.expires_at > now END)
+		AND o.no < s.no AND q.template = p.template AND o.channels <> s.channels AND CASE WHEN s.ghost THEN o.granted ELSE model.may_have_arrived(o) OR o.state = 'pending' AND o.expires_at > now END)
 $$;
 
 -- ---- the same message to the same address, for another contact ----
 -- What went there last decides, whoever it was for.
 CREATE FUNCTION model.address_taken(s model.sending, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT coalesce((SELECT o.contact <> s.contact AND o.fate IS DISTINCT FROM 'bounced' AND o.handed_at > now - current_setting('pg_journey.same_address_window')::interval
-		FROM model.step p JOIN model.topic t USING (topic), model.sending o
-		WHERE p.journey = s.journey AND p.no = s.no AND t.class <> 'transactional' AND o.id <> s.id AND o.handed_at <= now
-		AND (o.journey, o.key, o.template, o.channels) = (s.journey, s.key, s.template, s.channels) AND o.address = lower(model.address(s.contact, s.channels[1]))
-		ORDER BY o.handed_at DESC, o.message_id DESC LIMIT 1), false)
+	SELECT coalesce((SELECT o.contact <> s.contact AND model.may_have_arrived(o) AND w.at > now - current_setting('pg_journey.same_address_window')::interval
+		FROM model.step p JOIN model.topic t USING (topic), model.sending o JOIN model.went w USING (id)
+		WHERE p.journey = s.journey AND p.no = s.no AND t.class <> 'transactional' AND w.at <= now AND (o.id <> s.id OR w.at < now)
+		AND (o.journey, o.key, o.template, o.channels) = (s.journey, s.key, s.template, s.channels) AND w.address = lower(model.address(s.contact, s.channels[1]))
+		ORDER BY w.at DESC, o.message_id DESC LIMIT 1), false)
 $$;
 
 -- Who has not responded to some messages, the first of them a while ago.
 CREATE FUNCTION model.in_sunset(who bigint, after interval, messages integer, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT coalesce(min(handed_at) <= now - after AND count(*) >= messages, false)
+	SELECT coalesce(min(claimed_at) <= now - after AND count(*) >= messages, false)
 	FROM model.sending WHERE contact = who AND fate = 'sent'
-		AND handed_at > coalesce((SELECT max(at) FROM model.response WHERE contact = who AND NOT machine), '-infinity')
+		AND claimed_at > coalesce((SELECT max(at) FROM model.response WHERE contact = who AND NOT machine), '-infinity')
 $$;
 -- sunset goes first, then skip, then defer; the longest of what defers
 CREATE FUNCTION model.held(s model.sending, now timestamptz, OUT action text, OUT until timestamptz) LANGUAGE sql STABLE AS $$
@@ -183,7 +185,7 @@ $$;
 CREATE FUNCTION model.rate(who bigint, over text, now timestamptz, OUT a integer, OUT b integer) LANGUAGE sql STABLE AS $$
 	SELECT p.a0 + m.clicks, p.b0 + m.sends - m.clicks FROM model.prior p,
 		(SELECT count(*)::integer, count(*) FILTER (WHERE model.responded(m, now))::integer FROM model.sending m
-			WHERE m.contact = who AND m.channels = ARRAY[over] AND m.state = 'handed' AND m.fate IS DISTINCT FROM 'bounced' AND m.handed_at > now - interval '30 days') m (sends, clicks)
+			WHERE m.contact = who AND m.channels = ARRAY[over] AND model.may_have_arrived(m) AND m.handed_at > now - interval '30 days') m (sends, clicks)
 	WHERE p.channel = over
 $$;
 -- P(Beta(a, b) < x) of whole a and b: that of a + b - 1 trials at least a succeed.
@@ -369,7 +371,8 @@ BEGIN
 		END IF;
 		until := NULL;
 	END IF;
-	IF model.full_at(s, stage, now, now) THEN
+	-- what has been handed over before keeps its place
+	IF NOT EXISTS (SELECT FROM model.went w WHERE w.id = s.id AND w.at < now) AND model.full_at(s, stage, now, now) THEN
 		reason := 'capped';
 		IF p.capped = 'defer' THEN
 			until := model.next_loud(s.contact, over, p.topic, model.next_place(s, stage, now));
