@@ -42,7 +42,7 @@ CREATE FUNCTION model.leave(who bigint, about text, now timestamptz) RETURNS voi
 	UPDATE model.run SET touched = now WHERE contact = who AND journey = about;
 	-- a run that is over is exited only for a message that could still go
 	UPDATE model.run r SET exited = true WHERE contact = who AND journey = about
-		AND EXISTS (SELECT FROM model.sending s WHERE (s.contact, s.journey, s.key) = (r.contact, r.journey, r.key) 
+		AND EXISTS (SELECT FROM model.sending s WHERE (s.contact, s.journey, s.key) = (r.contact, r.journey, r.key)
 			AND (s.state IN ('waiting', 'deferred') OR (s.state = 'pending' OR s.state = 'handed' AND s.fate IS NULL) AND s.expires_at > now));
 	UPDATE model.sending SET state = 'over' WHERE contact = who AND journey = about AND state IN ('waiting', 'deferred');
 $$;
