@@ -16,6 +16,11 @@
 #include "varatt.h"
 #endif
 
+/* in front of a declaration, as since 18 */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* what capture/event.c needs of the executor */
 #if PG_VERSION_NUM >= 160000
 #define pgj_ExecInsertIndexTuples(rri, slot, estate) \
@@ -118,10 +123,12 @@
 #define pgj_OpInterpretation OpIndexInterpretation
 #define pgj_op_interpretations(op) get_op_index_interpretation(op)
 #define pgj_op_strategy(meaning) ((int) (meaning)->cmptype)
+#define PGJ_STRATEGY_NE COMPARE_NE
 #else
 #define pgj_OpInterpretation OpBtreeInterpretation
 #define pgj_op_interpretations(op) get_op_btree_interpretation(op)
 #define pgj_op_strategy(meaning) ((meaning)->strategy)
+#define PGJ_STRATEGY_NE ROWCOMPARE_NE
 #endif
 
 /*

@@ -8,6 +8,7 @@
 #ifndef PGJ_CHECK_H
 #define PGJ_CHECK_H
 
+#include "compat.h"
 #include "gate/gate.h"
 #include "gate/zone.h"
 #include "lib/stringinfo.h"
@@ -131,7 +132,7 @@ extern void pgj_cap_check(const Site *site, GateStage stage, Check *checks,
 						  int n);
 
 /* Throw on the error of a statement over the contact table. */
-extern void pgj_rethrow_box_error(ErrorData *error, const char *what)
-	pg_attribute_noreturn();
+pg_noreturn extern void pgj_rethrow_box_error(ErrorData *error,
+											  const char *what);
 
 #endif /* PGJ_CHECK_H */

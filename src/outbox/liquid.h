@@ -26,6 +26,8 @@
 #ifndef PGJ_LIQUID_H
 #define PGJ_LIQUID_H
 
+#include "compat.h"
+
 /* Limits of one template; the fuzzer sets lower ones. */
 #ifndef LIQUID_MAX_WORK
 #define LIQUID_MAX_SOURCE (1024 * 1024)
@@ -388,14 +390,15 @@ enum
 };
 
 /* Report a mistake at an offset of the source; never returns. */
-extern void pgj_liquid_error(LiquidError error, const char *source, int at,
-							 const char *hint, const char *format, ...)
-	pg_attribute_printf(5, 6) pg_attribute_noreturn();
+pg_noreturn extern void pgj_liquid_error(LiquidError error, const char *source,
+										 int at, const char *hint,
+										 const char *format, ...)
+	pg_attribute_printf(5, 6);
 
 /* Provided by the surroundings: ereport in the server. */
-extern void pgj_liquid_throw(LiquidError error, int line, int column,
-							 const char *message, const char *hint)
-	pg_attribute_noreturn();
+pg_noreturn extern void pgj_liquid_throw(LiquidError error, int line,
+										 int column, const char *message,
+										 const char *hint);
 /* Seconds east of UTC of a zone at an instant; false when there is no such zone. */
 extern bool pgj_liquid_zone_offset(const char *zone, int64 epoch, int *offset);
 

@@ -325,9 +325,9 @@ put_number(LiquidState *st, LiquidBuffer *buf, const Directive *d, int64 value,
 	if (pad == '\0')
 		snprintf(s, sizeof(s), INT64_FORMAT, value);
 	else if (pad == ' ')
-		snprintf(s, sizeof(s), "%*" INT64_MODIFIER "d", width, value);
+		snprintf(s, sizeof(s), "%*lld", width, (long long) value);
 	else
-		snprintf(s, sizeof(s), "%0*" INT64_MODIFIER "d", width, value);
+		snprintf(s, sizeof(s), "%0*lld", width, (long long) value);
 	pgj_liquid_append(st, buf, s, strlen(s));
 }
 

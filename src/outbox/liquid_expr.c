@@ -75,7 +75,7 @@ pgj_liquid_nearest_hint(const char *what, int len, const char *best, int score)
 	return psprintf("Perhaps you meant the %s \"%s\".", what, best);
 }
 
-static void unknown_filter(Parser *ps, const Token *t) pg_attribute_noreturn();
+pg_noreturn static void unknown_filter(Parser *ps, const Token *t);
 
 static void
 unknown_filter(Parser *ps, const Token *t)

@@ -66,7 +66,7 @@ static const Tag tags[] = { { "if", parse_if, LIQUID_NODE_IF },
 							{ "endraw", NULL },
 							{ NULL } };
 
-static void unknown_tag(Parser *ps) pg_attribute_noreturn();
+pg_noreturn static void unknown_tag(Parser *ps);
 
 static void
 unknown_tag(Parser *ps)

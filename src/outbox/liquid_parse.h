@@ -62,7 +62,7 @@ extern const char *pgj_liquid_nearest_hint(const char *what, int len,
 
 /* Tokens: ps->tok is the current one. */
 extern void pgj_liquid_next_token(Parser *ps);
-extern void pgj_liquid_unexpected(Parser *ps) pg_attribute_noreturn();
+pg_noreturn extern void pgj_liquid_unexpected(Parser *ps);
 extern bool pgj_liquid_at_char(Parser *ps, char c);
 extern bool pgj_liquid_accept_char(Parser *ps, char c);
 extern void pgj_liquid_expect_char(Parser *ps, char c);

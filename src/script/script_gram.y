@@ -119,7 +119,10 @@ extern int	pgj_script_yylex(PGJ_SCRIPT_YYSTYPE *value, PGJ_SCRIPT_YYLTYPE *locat
  */
 script:
 			items
-				{ parser->script->steps = $1.first; }
+				{
+					(void) yynerrs; /* some compilers warn of it */
+					parser->script->steps = $1.first;
+				}
 		;
 
 items:

@@ -35,6 +35,7 @@
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
+#include "compat.h"
 #include "segment/boundary.h"
 #include "segment/flip.h"
 
@@ -480,7 +481,7 @@ op_name(int strategy)
 			return ">=";
 		case BTGreaterStrategyNumber:
 			return ">";
-		case ROWCOMPARE_NE:
+		case PGJ_STRATEGY_NE:
 			return "<>";
 		default:
 			return "?";

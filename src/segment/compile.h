@@ -8,6 +8,7 @@
 #ifndef PGJ_SEGMENT_COMPILE_H
 #define PGJ_SEGMENT_COMPILE_H
 
+#include "compat.h"
 #include "contact/site.h"
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
@@ -53,8 +54,7 @@ extern bool pgj_segment_has_function(int segment_id);
 extern Query *pgj_segment_stored_query(const Site *site, int segment_id);
 
 /* Throw an error of pgj_segment_compile, with its position in source. */
-extern void pgj_segment_throw(ErrorData *error, const char *source)
-	pg_attribute_noreturn();
+pg_noreturn extern void pgj_segment_throw(ErrorData *error, const char *source);
 
 /* statement.c, in the box: fill in check, scan and finds */
 extern void pgj_segment_write_statements(CompiledSegment *segment);

@@ -21,6 +21,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "segment/flip.h"
 
 #define DAY ((double) USECS_PER_DAY)

@@ -34,7 +34,7 @@ typedef struct Reader
 	Oid collation;
 } Reader;
 
-static void bad_program(const Reader *reader) pg_attribute_noreturn();
+pg_noreturn static void bad_program(const Reader *reader);
 
 static void
 bad_program(const Reader *reader)

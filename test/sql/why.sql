@@ -36,7 +36,7 @@ TABLE journey.upcoming_sends;
 SELECT * FROM journey.cap_usage('2026-01-07 08:05');
 SELECT journey.tick('2026-01-07 08:10');
 SELECT journey.suppress('email', 'c3@shop.example', 'complaint', at => '2026-01-07 08:15');
-SELECT message_id, attempt FROM journey.claim('r1', at => '2026-01-07 08:20');
+SELECT message_id, attempt FROM journey.claim('r1', at => '2026-01-07 08:20') ORDER BY message_id;
 
 \pset format unaligned
 SELECT * FROM journey.why(1);

@@ -17,11 +17,11 @@ typedef int64_t int64;
 typedef uint64_t uint64;
 typedef uint32_t uint32;
 
+#define PG_VERSION_NUM	150000	/* for compat.h */
 #define PG_INT64_MAX	INT64_MAX
 #define PG_INT64_MIN	INT64_MIN
 #define INT64CONST(x)	INT64_C(x)
-#define INT64_MODIFIER	"l"
-#define INT64_FORMAT	"%" INT64_MODIFIER "d"
+#define INT64_FORMAT	"%ld"
 #define Min(x, y)		((x) < (y) ? (x) : (y))
 #define Max(x, y)		((x) > (y) ? (x) : (y))
 #define lengthof(array) ((int) (sizeof(array) / sizeof((array)[0])))
