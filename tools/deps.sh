@@ -1,20 +1,28 @@
 #!/bin/bash
-# Install the Debian 12 packages that building, testing and the demo need and
-# that are missing.  Usage: tools/deps.sh [--dry-run]
+# Install the Debian packages that building, testing and the demo need and that
+# are missing, for the PostgreSQL of this release (15 in Debian 12, 17 in 13) or
+# for PGVERSION.  Usage: tools/deps.sh [--dry-run]
 #
 # No database cluster is created along with the server's programs.
 set -euo pipefail
+# shellcheck source=tools/release.sh
+. "$(dirname "$0")/release.sh"
 
 packages=(
 	# the extension
-	gcc make flex bison postgresql-15 postgresql-server-dev-15
+	gcc make flex bison "postgresql-$PGVERSION" "postgresql-server-dev-$PGVERSION"
 	# the relay
-	libpq-dev libcurl4-openssl-dev libinih-dev pkg-config
+	libpq-dev libcurl4-openssl-dev libinih-dev pkgconf
 	# tests and the demo: a mail server, PostgreSQL's test modules
 	python3 python3-aiosmtpd perl libipc-run-perl gzip
-	# fuzzing: libFuzzer and the sanitizers
-	clang-14 clang-format-14 libclang-rt-14-dev
 )
+# fuzzing: libFuzzer and the sanitizers
+if [ "$release" = bookworm ]; then
+	packages+=(clang-14 clang-format-14 libclang-rt-14-dev)
+else
+	# later releases have the old names of time zones apart
+	packages+=(clang libclang-rt-dev tzdata-legacy)
+fi
 
 missing=()
 for package in "${packages[@]}"; do

@@ -26,6 +26,8 @@ as_user() {
 sandbox_make() {
 	local name=$1 libdir sharedir version
 
+	# shellcheck source=tools/release.sh
+	. "$root/tools/release.sh"
 	"$root/tools/deps.sh" || exit 1
 
 	user=$(id -un)
@@ -34,7 +36,7 @@ sandbox_make() {
 	fi
 
 	sandbox=$(mktemp -d "${TMPDIR:-/tmp}/pgj-$name.XXXXXX")
-	version=${PGVERSION:-15}
+	version=$PGVERSION
 	bindir=$sandbox/usr/lib/postgresql/$version/bin
 	PG_CONFIG=$bindir/pg_config
 
