@@ -192,9 +192,12 @@ BEGIN
 			event_id		bigint		NOT NULL,
 			reason			text		NOT NULL CHECK (reason IN ('running', 'reentry', 'no_consent', 'no_address', 'suppressed', 'held', 'bad_address', 'contact_gone', 'capped', 'error')),
 			detail			text,
+			channel			text,
+			evidence		jsonb,
 			PRIMARY KEY (contact, at, refusal_id)
 		) PARTITION BY RANGE (at);
 		COMMENT ON TABLE journey_state.refusal IS 'Why a contact whose event matched an entry was not enrolled';
+		COMMENT ON COLUMN journey_state.refusal.evidence IS 'what the gate decided on, of the first channel that the version sends on';
 
 		CREATE TABLE journey_state.exposure
 		(

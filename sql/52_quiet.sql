@@ -141,6 +141,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	week CONSTANT text[] := '{mon,tue,wed,thu,fri,sat,sun}';
+	full_week CONSTANT text[] := '{monday,tuesday,wednesday,thursday,friday,saturday,sunday}';
+	chosen CONSTANT text[] := ARRAY(SELECT coalesce(week[array_position(full_week, lower(d.day))], lower(d.day)) FROM unnest(days) AS d (day));
 	bad text;
 	places text[];
 BEGIN
@@ -153,11 +155,11 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Let them start at 00:00 of the next day.';
 	END IF;
-	SELECT d.day INTO bad FROM unnest(days) AS d (day) WHERE d.day IS NULL OR d.day OPERATOR(pg_catalog.<>) ALL (week) LIMIT 1;
+	SELECT d.day INTO bad FROM unnest(chosen) AS d (day) WHERE d.day IS NULL OR d.day OPERATOR(pg_catalog.<>) ALL (week) LIMIT 1;
 	IF FOUND OR cardinality(days) OPERATOR(pg_catalog.=) 0 THEN
 		RAISE EXCEPTION '% is not a day of the week', coalesce(quote_literal(bad), 'nothing')
 			USING ERRCODE = 'invalid_parameter_value',
-			HINT = 'Days are mon, tue, wed, thu, fri, sat and sun.';
+			HINT = 'Days are mon, tue, wed, thu, fri, sat and sun, or monday and so on.';
 	END IF;
 	IF action OPERATOR(pg_catalog.<>) ALL (ARRAY['defer', 'skip', 'send']) THEN
 		RAISE EXCEPTION 'action must be defer, skip or send'
@@ -185,7 +187,7 @@ BEGIN
 	LOCK TABLE journey.quiet_hours IN SHARE ROW EXCLUSIVE MODE;
 	INSERT INTO journey.quiet_hours AS q (name, starts, ends, days, channels, topics, countries, action, jitter, created_at)
 	VALUES (create_quiet_hours.name, create_quiet_hours.starts, create_quiet_hours.ends,
-		ARRAY(SELECT w.day FROM unnest(week) WITH ORDINALITY AS w (day, i) WHERE w.day OPERATOR(pg_catalog.=) ANY (create_quiet_hours.days) ORDER BY w.i),
+		ARRAY(SELECT w.day FROM unnest(week) WITH ORDINALITY AS w (day, i) WHERE w.day OPERATOR(pg_catalog.=) ANY (chosen) ORDER BY w.i),
 		create_quiet_hours.channels, create_quiet_hours.topics, places, create_quiet_hours.action, create_quiet_hours.jitter, create_quiet_hours.at)
 	ON CONFLICT ON CONSTRAINT quiet_hours_pkey DO UPDATE SET starts = EXCLUDED.starts, ends = EXCLUDED.ends, days = EXCLUDED.days,
 		channels = EXCLUDED.channels, topics = EXCLUDED.topics, countries = EXCLUDED.countries, action = EXCLUDED.action, jitter = EXCLUDED.jitter;

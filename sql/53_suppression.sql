@@ -15,15 +15,19 @@ CREATE TABLE journey.hold
 	classes				text[]		NOT NULL,
 	except_journeys		text[]		NOT NULL,
 	sunset				boolean		NOT NULL DEFAULT false,
+	sunset_after		interval,
+	sunset_messages		integer,
 	created_at			timestamptz	NOT NULL,
 	CHECK ((segment IS NULL) <> (journey IS NULL)),
 	CHECK (lasting IS NULL OR journey IS NOT NULL),
-	CHECK (NOT sunset OR action = 'skip' AND segment IS NOT NULL)
+	CHECK (NOT sunset OR action = 'skip' AND segment IS NOT NULL),
+	CHECK (sunset = (sunset_after IS NOT NULL) AND sunset = (sunset_messages IS NOT NULL))
 );
 COMMENT ON TABLE journey.hold IS 'Messages that wait, or are not sent, while their contact is in a segment or has a run of a journey';
 COMMENT ON COLUMN journey.hold.lasting IS 'also this long after a run of the journey began';
 COMMENT ON COLUMN journey.hold.channels IS 'null: all; topics likewise';
 COMMENT ON COLUMN journey.hold.sunset IS 'made by journey.create_sunset(): what it withholds has the reason suppressed';
+COMMENT ON COLUMN journey.hold.sunset_after IS 'of which the segment is made, as is sunset_messages';
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.hold
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 
@@ -219,7 +223,7 @@ BEGIN
 	VALUES (create_hold.name, create_hold.segment, create_hold.journey, create_hold.lasting, create_hold.action, create_hold.channels, create_hold.topics,
 		create_hold.classes, COALESCE(create_hold.except_journeys, '{}'), create_hold.at)
 	ON CONFLICT ON CONSTRAINT hold_pkey DO UPDATE SET segment = EXCLUDED.segment, journey = EXCLUDED.journey, lasting = EXCLUDED.lasting, action = EXCLUDED.action,
-		channels = EXCLUDED.channels, topics = EXCLUDED.topics, classes = EXCLUDED.classes, except_journeys = EXCLUDED.except_journeys, sunset = false;
+		channels = EXCLUDED.channels, topics = EXCLUDED.topics, classes = EXCLUDED.classes, except_journeys = EXCLUDED.except_journeys, sunset = false, sunset_after = NULL, sunset_messages = NULL;
 END
 $$;
 REVOKE ALL ON FUNCTION journey.create_hold(text, text, text, interval, text, text[], text[], text[], text[], timestamptz) FROM PUBLIC;
@@ -241,6 +245,36 @@ $$;
 REVOKE ALL ON FUNCTION journey.drop_hold(text) FROM PUBLIC;
 COMMENT ON FUNCTION journey.drop_hold(text) IS 'removes a hold; what it put off goes when it is next looked at';
 
+/*
+ * Who has responded to nothing since a message that was sent so long ago, by the
+ * events of journey.engagement_event as they are now.
+ */
+CREATE FUNCTION journey._sunset_predicate(after interval, messages integer)
+RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	contact_key name;
+	events text;
+	unanswered text;
+BEGIN
+	SELECT s.key_column INTO contact_key FROM journey.site AS s;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'no table of contacts is attached'
+			USING ERRCODE = 'PJ004', HINT = 'Attach one with journey.attach().';
+	END IF;
+	SELECT pg_catalog.string_agg(pg_catalog.quote_literal(g.event), ', ' ORDER BY g.event) INTO events FROM journey.engagement_event AS g;
+	unanswered := pg_catalog.format(
+		'FROM journey_state.event AS s WHERE s.contact = c.%1$I AND s.name = ''sent'' AND s.at > COALESCE((SELECT max(e.at) FROM journey_state.event AS e'
+		' WHERE e.contact = c.%1$I AND e.name IN (%2$s) AND e.properties ->> ''machine'' IS DISTINCT FROM ''true''), ''-infinity'')',
+		contact_key, COALESCE(events, 'NULL'));
+	RETURN pg_catalog.format('(SELECT min(s.at) %1$s) <= %4$s - interval %2$L AND (SELECT count(*) %1$s) >= %3$s', unanswered, after, messages, 'now()');
+END
+$$;
+REVOKE ALL ON FUNCTION journey._sunset_predicate(interval, integer) FROM PUBLIC;
+COMMENT ON FUNCTION journey._sunset_predicate(interval, integer) IS 'internal: the predicate of a sunset''s segment';
+
 CREATE FUNCTION journey.create_sunset(name text DEFAULT 'sunset', after interval DEFAULT '180 days', messages integer DEFAULT 5,
 	channels text[] DEFAULT NULL, topics text[] DEFAULT NULL, classes text[] DEFAULT '{promotional}', except_journeys text[] DEFAULT '{}',
 	at timestamptz DEFAULT clock_timestamp())
@@ -249,9 +283,6 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	contact_key name;
-	events text;
-	unanswered text;
 	predicate text;
 	is_there boolean;
 BEGIN
@@ -265,17 +296,7 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Who was sent nothing could not respond.';
 	END IF;
 	PERFORM journey._check_hold_scope(channels, topics, classes, except_journeys);
-	SELECT s.key_column INTO contact_key FROM journey.site AS s;
-	IF NOT FOUND THEN
-		RAISE EXCEPTION 'no table of contacts is attached'
-			USING ERRCODE = 'PJ004', HINT = 'Attach one with journey.attach().';
-	END IF;
-	SELECT pg_catalog.string_agg(pg_catalog.quote_literal(g.event), ', ' ORDER BY g.event) INTO events FROM journey.engagement_event AS g;
-	unanswered := pg_catalog.format(
-		'FROM journey_state.event AS s WHERE s.contact = c.%1$I AND s.name = ''sent'' AND s.at > COALESCE((SELECT max(e.at) FROM journey_state.event AS e'
-		' WHERE e.contact = c.%1$I AND e.name IN (%2$s) AND e.properties ->> ''machine'' IS DISTINCT FROM ''true''), ''-infinity'')',
-		contact_key, COALESCE(events, 'NULL'));
-	predicate := pg_catalog.format('(SELECT min(s.at) %1$s) <= %4$s - interval %2$L AND (SELECT count(*) %1$s) >= %3$s', unanswered, after, messages, 'now()');
+	predicate := journey._sunset_predicate(after, messages);
 
 	is_there := EXISTS (SELECT FROM journey.hold AS h WHERE h.name OPERATOR(pg_catalog.=) create_sunset.name AND h.sunset);
 	IF NOT is_there AND EXISTS (SELECT FROM journey.hold AS h WHERE h.name OPERATOR(pg_catalog.=) create_sunset.name) THEN
@@ -287,15 +308,15 @@ BEGIN
 	ELSE
 		PERFORM journey.create_segment(name, predicate, timezone => 'UTC', at => create_sunset.at);
 	END IF;
-	INSERT INTO journey.hold AS h (name, segment, action, channels, topics, classes, except_journeys, sunset, created_at)
+	INSERT INTO journey.hold AS h (name, segment, action, channels, topics, classes, except_journeys, sunset, sunset_after, sunset_messages, created_at)
 	VALUES (create_sunset.name, create_sunset.name, 'skip', create_sunset.channels, create_sunset.topics, create_sunset.classes,
-		COALESCE(create_sunset.except_journeys, '{}'), true, create_sunset.at)
+		COALESCE(create_sunset.except_journeys, '{}'), true, create_sunset.after, create_sunset.messages, create_sunset.at)
 	ON CONFLICT ON CONSTRAINT hold_pkey DO UPDATE SET channels = EXCLUDED.channels, topics = EXCLUDED.topics, classes = EXCLUDED.classes,
-		except_journeys = EXCLUDED.except_journeys;
+		except_journeys = EXCLUDED.except_journeys, sunset_after = EXCLUDED.sunset_after, sunset_messages = EXCLUDED.sunset_messages;
 END
 $$;
 REVOKE ALL ON FUNCTION journey.create_sunset(text, interval, integer, text[], text[], text[], text[], timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.create_sunset(text, interval, integer, text[], text[], text[], text[], timestamptz) IS 'makes a segment of those who have responded to nothing (journey.engagement_event as it is now) since a message that was sent so long ago or longer, and to at least so many messages; and suppresses what is sent to them until they respond, but for except_journeys. Replaces a sunset of that name.';
+COMMENT ON FUNCTION journey.create_sunset(text, interval, integer, text[], text[], text[], text[], timestamptz) IS 'makes a segment of those who have responded to nothing (journey.engagement_event) since a message that was sent so long ago or longer, and to at least so many messages; and suppresses what is sent to them until they respond, but for except_journeys. Replaces a sunset of that name.';
 
 CREATE FUNCTION journey.drop_sunset(name text DEFAULT 'sunset')
 RETURNS void

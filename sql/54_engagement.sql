@@ -14,7 +14,7 @@ INSERT INTO journey.engagement_event VALUES ('clicked');
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.engagement_event
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 
-CREATE FUNCTION journey.set_engagement_event(event text, engages boolean)
+CREATE FUNCTION journey.set_engagement_event(event text, engages boolean, at timestamptz DEFAULT clock_timestamp())
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -42,10 +42,14 @@ BEGIN
 	ELSE
 		DELETE FROM journey.engagement_event AS g WHERE g.event = set_engagement_event.event;
 	END IF;
+	IF FOUND THEN
+		PERFORM journey.alter_segment(h.name, predicate => journey._sunset_predicate(h.sunset_after, h.sunset_messages), timezone => 'UTC', at => set_engagement_event.at)
+		FROM journey.hold AS h WHERE h.sunset ORDER BY h.name;
+	END IF;
 END
 $$;
-REVOKE ALL ON FUNCTION journey.set_engagement_event(text, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION journey.set_engagement_event(text, boolean) IS 'says whether an event, such as a visit or an order, shows that a contact responds; clicks do from the start';
+REVOKE ALL ON FUNCTION journey.set_engagement_event(text, boolean, timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey.set_engagement_event(text, boolean, timestamptz) IS 'says whether an event, such as a visit or an order, shows that a contact responds; clicks do from the start. Sunsets are made anew.';
 
 /*
  * Messages handed over and responded to, by contact and channel, in two spans of 30 days.  It is

@@ -174,6 +174,58 @@ $$;
 REVOKE ALL ON FUNCTION journey.create_template(text, text, text, text, text, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey.create_template(text, text, text, text, text, timestamptz) IS 'makes a template in Liquid, or replaces the template of that name and channel';
 
+CREATE FUNCTION journey._is_under_way(version_id integer)
+RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF to_regclass('journey_state.enrollment') IS NULL THEN
+		RETURN false;
+	END IF;
+	PERFORM journey._require_plain_state();
+	RETURN EXISTS (SELECT FROM journey_state.enrollment AS e WHERE e.version_id = _is_under_way.version_id AND e.ended_at IS NULL)
+		OR EXISTS (SELECT FROM journey_state.message AS m WHERE m.version_id = _is_under_way.version_id AND m.status IN ('pending', 'claimed', 'parked'));
+END
+$$;
+REVOKE ALL ON FUNCTION journey._is_under_way(integer) FROM PUBLIC;
+COMMENT ON FUNCTION journey._is_under_way(integer) IS 'internal: has a version runs that have not ended, or messages that may still go?';
+
+-- What is at work: the version that new runs get or will get, and older ones that runs are still under way in.
+CREATE FUNCTION journey.drop_template(name text, channel text DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	used text;
+BEGIN
+	-- nobody makes a version that sends it meanwhile
+	LOCK TABLE journey.step IN SHARE MODE;
+	IF NOT EXISTS (SELECT FROM journey.template AS t WHERE t.name OPERATOR(pg_catalog.=) drop_template.name AND t.channel OPERATOR(pg_catalog.=) COALESCE(drop_template.channel, t.channel)) THEN
+		RAISE EXCEPTION 'template "%"% does not exist', name, COALESCE(' for channel "' OPERATOR(pg_catalog.||) channel OPERATOR(pg_catalog.||) '"', '')
+			USING ERRCODE = 'undefined_object', HINT = 'The templates are in journey.template.';
+	END IF;
+	SELECT pg_catalog.format('journey "%s", version %s, line %s', j.name, v.version, s.line) INTO used
+	FROM journey.step AS s
+	JOIN journey.version AS v ON v.version_id OPERATOR(pg_catalog.=) s.version_id AND NOT v.dropped
+	JOIN journey.journey AS j ON j.journey_id OPERATOR(pg_catalog.=) v.journey_id AND j.status OPERATOR(pg_catalog.<>) 'dropped'
+	WHERE s.template OPERATOR(pg_catalog.=) drop_template.name
+		AND (drop_template.channel IS NULL OR drop_template.channel OPERATOR(pg_catalog.=) ANY (COALESCE(s.channels, ARRAY[s.channel])))
+		AND (j.version_id OPERATOR(pg_catalog.=) v.version_id OR journey._is_under_way(v.version_id)
+			OR NOT EXISTS (SELECT FROM journey.version AS n WHERE n.journey_id OPERATOR(pg_catalog.=) v.journey_id AND n.version_id OPERATOR(pg_catalog.>) v.version_id))
+	ORDER BY j.name, v.version DESC, s.line LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'template "%" is in use', name
+			USING ERRCODE = 'dependent_objects_still_exist', DETAIL = used,
+			HINT = 'Give the journey a script that does not send it, and let the runs of the older version end.';
+	END IF;
+	DELETE FROM journey.template AS t WHERE t.name OPERATOR(pg_catalog.=) drop_template.name AND t.channel OPERATOR(pg_catalog.=) COALESCE(drop_template.channel, t.channel);
+END
+$$;
+REVOKE ALL ON FUNCTION journey.drop_template(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION journey.drop_template(text, text) IS 'removes a template, for one channel or all, that no journey sends: no version that new runs get, or that runs or messages are still under way in';
+
 CREATE FUNCTION journey.open_relay(relay text, token text)
 RETURNS bigint
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE

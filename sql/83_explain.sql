@@ -212,7 +212,8 @@ BEGIN
 		FROM journey_state.suppression AS s
 		WHERE (s.channel, s.address) IN (SELECT m.channel, lower(m.recipient) FROM journey_state.message AS m WHERE m.contact = who)
 		UNION ALL
-		SELECT r.at, 1, r.refusal_id, d.journey, NULL, 'refused', 'not enrolled: ' || r.reason || coalesce(' - ' || r.detail, '')
+		SELECT r.at, 1, r.refusal_id, d.journey, NULL, 'refused', 'not enrolled: ' || r.reason
+			|| coalesce(' - ' || coalesce(r.detail, journey.verdict_words(r.reason, r.evidence, r.at, r.channel, d.topic, '{}')), '')
 		FROM journey_state.refusal AS r JOIN definition AS d USING (version_id) WHERE r.contact = who
 		UNION ALL
 		SELECT x.exposed_at, 1, coalesce(a.first_id - 0.75, x.exposure_id), d.journey, x.enrollment_id, 'assigned',

@@ -6,7 +6,7 @@
 CREATE FUNCTION journey.forecast(horizon interval, at timestamptz DEFAULT clock_timestamp())
 RETURNS TABLE (hour timestamptz, journey text, channel text, verdict text, reason text, messages bigint)
 LANGUAGE c
-STRICT VOLATILE PARALLEL UNSAFE
+VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
 SET datestyle = 'ISO, MDY'

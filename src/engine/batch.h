@@ -17,6 +17,7 @@
 #include "engine/definition.h"
 #include "engine/evaluate.h"
 #include "engine/rows.h"
+#include "gate/gate.h"
 #include "lib/ilist.h"
 #include "utils/numeric.h"
 
@@ -168,7 +169,7 @@ extern void pgj_run_end(Batch *batch, Run *run, TimestampTz at,
 extern void pgj_run_park(Batch *batch, Run *run, int step, const char *error);
 extern void pgj_refuse(Batch *batch, const WorkItem *item, Datum contact,
 					   TimestampTz at, Version *version, const char *reason,
-					   const char *detail);
+					   const char *detail, const GateRequest *asked);
 
 /* The time at which an item is decided. */
 static inline TimestampTz

@@ -48,7 +48,8 @@ refuse(Batch *batch, Version *version, const Candidate *c, const char *reason,
 	   const char *detail)
 {
 	pgj_refuse(batch, c->item, c->work->contact,
-			   pgj_decision_time(batch, c->item), version, reason, detail);
+			   pgj_decision_time(batch, c->item), version, reason, detail,
+			   NULL);
 }
 
 /* ---- trigger ---------------------------------------------------------- */
@@ -183,7 +184,7 @@ typedef struct Reach
 	Candidate *candidates;
 	GateRequest *requests; /* of one channel */
 	bool *reached;
-	const char **reasons;
+	GateRequest *refused; /* the first answer that was no */
 	char **errors;
 } Reach;
 
@@ -212,7 +213,7 @@ keep_reachable(Batch *batch, Version *version, Candidate *c, int n)
 		return n;
 	r.requests = palloc_array(GateRequest, n);
 	r.reached = palloc0_array(bool, n);
-	r.reasons = palloc0_array(const char *, n);
+	r.refused = palloc0_array(GateRequest, n);
 	r.errors = palloc0_array(char *, n);
 
 	for (int channel = 0; channel < version->nchannels; channel++)
@@ -231,8 +232,8 @@ keep_reachable(Batch *batch, Version *version, Candidate *c, int n)
 		{
 			if (r.errors[i] == NULL && r.requests[i].granted)
 				r.reached[i] = true;
-			else if (r.reasons[i] == NULL)
-				r.reasons[i] = r.requests[i].reason;
+			else if (r.refused[i].reason == NULL)
+				r.refused[i] = r.requests[i];
 		}
 	}
 	for (int i = 0; i < n; i++)
@@ -241,11 +242,9 @@ keep_reachable(Batch *batch, Version *version, Candidate *c, int n)
 			c[kept++] = c[i];
 		else if (r.errors[i] != NULL)
 			refuse(batch, version, &c[i], "error", r.errors[i]);
-		else if (strcmp(r.reasons[i], "bad_address") == 0)
-			refuse(batch, version, &c[i], "bad_address",
-				   "malformed, or nobody's by journey.address_rule");
 		else
-			refuse(batch, version, &c[i], r.reasons[i], NULL);
+			pgj_refuse(batch, c[i].item, c[i].work->contact, r.refused[i].at,
+					   version, r.refused[i].reason, NULL, &r.refused[i]);
 	}
 	return kept;
 }

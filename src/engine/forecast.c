@@ -171,12 +171,18 @@ go_ahead_and_back(const Forecast *f)
 Datum
 pgj_sql_forecast(PG_FUNCTION_ARGS)
 {
-	Forecast f = { .at = PG_GETARG_TIMESTAMPTZ(1) };
+	Forecast f = { 0 };
 	Interval nothing = { 0 };
 	Interval longest = { .day = 366 };
-	Interval *horizon = PG_GETARG_INTERVAL_P(0);
+	Interval *horizon;
 	SavedUser caller;
 
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(
+			ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			errmsg("%s must not be null", PG_ARGISNULL(0) ? "horizon" : "at"));
+	horizon = PG_GETARG_INTERVAL_P(0);
+	f.at = PG_GETARG_TIMESTAMPTZ(1);
 	if (DatumGetBool(DirectFunctionCall2(interval_le,
 										 IntervalPGetDatum(horizon),
 										 IntervalPGetDatum(&nothing))) ||

@@ -261,7 +261,7 @@ reach_goals(Batch *batch, Version *version, GoalSubject *g, int n)
 		if (conditions[i].error != NULL)
 			pgj_refuse(batch, g[i].work->current, g[i].work->contact,
 					   conditions[i].now, version, "error",
-					   psprintf("GOAL WHERE: %s", conditions[i].error));
+					   psprintf("GOAL WHERE: %s", conditions[i].error), NULL);
 		else if (version->goal_condition == 0 ||
 				 pgj_subject_true(&conditions[i]))
 			g[kept++] = g[i];
@@ -280,7 +280,7 @@ reach_goals(Batch *batch, Version *version, GoalSubject *g, int n)
 		if (amounts[i].error != NULL)
 			pgj_refuse(batch, g[i].work->current, g[i].work->contact,
 					   amounts[i].now, version, "error",
-					   psprintf("GOAL VALUE: %s", amounts[i].error));
+					   psprintf("GOAL VALUE: %s", amounts[i].error), NULL);
 		add_conversion(batch, &g[i],
 					   version->goal_value == 0 || amounts[i].error != NULL ||
 							   amounts[i].isnull

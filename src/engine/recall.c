@@ -118,7 +118,7 @@ apply_rule(Batch *batch, Version *version, const Rule *rule, Ended *ended,
 		if (subjects[i].error != NULL)
 			pgj_refuse(batch, ended[i].work->current, ended[i].work->contact,
 					   subjects[i].now, version, "error",
-					   psprintf("EXIT ON WHERE: %s", subjects[i].error));
+					   psprintf("EXIT ON WHERE: %s", subjects[i].error), NULL);
 		else if (rule->condition == 0 || pgj_subject_true(&subjects[i]))
 			ended[i].recalled = true;
 	}

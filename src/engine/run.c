@@ -14,6 +14,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -69,10 +70,10 @@ static const char *const transition_columns[] = { "contact",	"transition_id",
 												  "version_id", "step_no",
 												  "cause",		"due_at" };
 
-static const char *const refusal_columns[] = { "contact",	 "refusal_id",
-											   "at",		 "journey_id",
-											   "version_id", "event_id",
-											   "reason",	 "detail" };
+static const char *const refusal_columns[] = {
+	"contact",	"refusal_id", "at",		"journey_id", "version_id",
+	"event_id", "reason",	  "detail", "channel",	  "evidence"
+};
 
 void
 pgj_runs_begin(Batch *batch)
@@ -270,11 +271,12 @@ pgj_run_park(Batch *batch, Run *run, int step, const char *error)
 
 void
 pgj_refuse(Batch *batch, const WorkItem *item, Datum contact, TimestampTz at,
-		   Version *version, const char *reason, const char *detail)
+		   Version *version, const char *reason, const char *detail,
+		   const GateRequest *asked)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	Datum values[8];
-	bool nulls[8] = { 0 };
+	Datum values[10];
+	bool nulls[10] = { 0 };
 
 	values[0] = contact;
 	values[1] = Int64GetDatum(pgj_next_row_id(batch));
@@ -284,6 +286,9 @@ pgj_refuse(Batch *batch, const WorkItem *item, Datum contact, TimestampTz at,
 	values[5] = Int64GetDatum(item->event_id);
 	values[6] = CStringGetTextDatum(reason);
 	values[7] = pgj_text_or_null(detail, &nulls[7]);
+	values[8] = pgj_text_or_null(asked ? asked->channel : NULL, &nulls[8]);
+	nulls[9] = asked == NULL;
+	values[9] = asked ? datumCopy(asked->evidence, false, -1) : (Datum) 0;
 	pgj_rows_add(&batch->refusals, values, nulls);
 	MemoryContextSwitchTo(old);
 }

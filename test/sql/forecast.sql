@@ -68,6 +68,8 @@ CREATE VIEW shop.happened AS
 SELECT * FROM journey.forecast('0 hours', '2026-01-05');
 SELECT * FROM journey.forecast('2 years', '2026-01-05');
 SELECT * FROM journey.forecast('1 hour', 'infinity');
+SELECT * FROM journey.forecast(NULL);
+SELECT * FROM journey.forecast('1 hour', NULL);
 
 -- an error on the way leaves the session as any error does
 CREATE FUNCTION shop.stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'stop'; END $$;

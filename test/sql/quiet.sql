@@ -23,7 +23,7 @@ SELECT count(journey.set_consent(id, h, t, true, 'form', '2025-12-01')) FROM sho
 SELECT journey.create_quiet_hours(NULL, '21:00', '08:00');
 SELECT journey.create_quiet_hours('night', '24:00', '08:00');
 SELECT journey.create_quiet_hours('night', '21:00', '08:00', days => '{}');
-SELECT journey.create_quiet_hours('night', '21:00', '08:00', days => '{mon,Tuesday}');
+SELECT journey.create_quiet_hours('night', '21:00', '08:00', days => '{mon,Tues}');
 SELECT journey.create_quiet_hours('night', '21:00', '08:00', days => '{mon,NULL}');
 SELECT journey.create_quiet_hours('night', '21:00', '08:00', channels => '{email,fax}');
 SELECT journey.create_quiet_hours('night', '21:00', '08:00', channels => '{}');
@@ -44,7 +44,7 @@ SELECT journey.create_quiet_hours('never', '12:00', '12:00');
 SELECT journey.create_quiet_hours('night', '21:00', '08:00', at => '2026-01-01');
 SELECT journey.create_quiet_hours('day', '08:00', '21:00', channels => '{sms}');
 SELECT journey.create_quiet_hours('weekdays', '08:00', '21:00', days => '{fri,thu,wed,tue,mon}', countries => '{gb}', at => '2026-01-01');
-SELECT journey.create_quiet_hours('weekend', '08:00', '21:00', days => '{sat,sun}', countries => '{FR}');
+SELECT journey.create_quiet_hours('weekend', '08:00', '21:00', days => '{Sunday,sat}', countries => '{FR}');
 SELECT journey.create_quiet_hours('weekend', '08:00', '21:00', days => '{sat,sun}', countries => '{GB-WLS}', channels => '{sms}');
 SELECT journey.create_quiet_hours('weekend', '08:00', '20:59:59.999999', days => '{sat,sun}', countries => '{GB-WLS}', channels => '{sms}');
 SELECT journey.create_quiet_hours('gap', '12:00', '13:00', days => '{sun}', action => 'send');

@@ -14,10 +14,14 @@ SELECT journey.create_sunset(messages => 3, at => '2025-01-01');
 SELECT journey.create_journey('win_back', $$ ON ENTER SEGMENT sunset TOPIC promotions SEND email news EXPIRES '1 day'; $$, '2025-01-01');
 SELECT journey.activate(name) FROM journey.journey;
 SELECT journey.create_sunset(messages => 3, except_journeys => '{win_back}', at => '2025-01-01');
-SELECT count(journey.set_engagement_event('visited', true));
-SELECT journey.create_sunset(messages => 3, except_journeys => '{win_back}', at => '2025-01-01');
+-- what shows that a contact responds changes, and the sunset with it
+SELECT count(journey.set_engagement_event('visited', true, '2025-01-01'));
+SELECT count(journey.set_engagement_event('seen', true, '2025-01-01'));
+SELECT count(journey.set_engagement_event('seen', false, '2025-01-01'));
+SELECT count(journey.set_engagement_event('unknown', false, '2025-01-01'));
 RESET client_min_messages;
-SELECT name, segment, action, classes, except_journeys, sunset FROM journey.hold;
+SELECT name, segment, action, classes, except_journeys, sunset, sunset_after, sunset_messages FROM journey.hold;
+SELECT substring(predicate FROM 'e.name IN \([^)]*\)') FROM journey.segment;
 CREATE PROCEDURE shop.tick(at timestamptz) LANGUAGE plpgsql AS $$
 DECLARE
 	round record;
