@@ -27,8 +27,10 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/datum.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "gate/check.h"
@@ -126,6 +128,36 @@ check_expiry(Check *checks, int n)
 	}
 }
 
+/*
+ * The answers, with the evidence as jsonb.  Parsing leaves many times the size
+ * of the evidence behind, so it is done in a context of its own.
+ */
+static void
+give_answers(Check *checks, int n)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext parsing = AllocSetContextCreate(
+		context, "pg_journey evidence", ALLOCSET_DEFAULT_MINSIZE, 32 * 1024,
+		ALLOCSET_DEFAULT_MAXSIZE);
+
+	for (int i = 0; i < n; i++)
+	{
+		GateRequest *request = checks[i].request;
+		Datum evidence;
+
+		appendStringInfoChar(&checks[i].evidence, '}');
+		request->granted = checks[i].open;
+		MemoryContextSwitchTo(parsing);
+		evidence = DirectFunctionCall1(
+			jsonb_in, CStringGetDatum(checks[i].evidence.data));
+		MemoryContextSwitchTo(context);
+		request->evidence = datumCopy(evidence, false, -1);
+		MemoryContextReset(parsing);
+		pfree(checks[i].evidence.data);
+	}
+	MemoryContextDelete(parsing);
+}
+
 void
 pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 {
@@ -169,11 +201,5 @@ pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 	if (stage != GATE_ENTRY)
 		pgj_ledger_take(site, stage, checks, n);
 
-	for (int i = 0; i < n; i++)
-	{
-		appendStringInfoChar(&checks[i].evidence, '}');
-		requests[i].granted = checks[i].open;
-		requests[i].evidence = DirectFunctionCall1(
-			jsonb_in, CStringGetDatum(checks[i].evidence.data));
-	}
+	give_answers(checks, n);
 }
