@@ -118,8 +118,8 @@ enum
 };
 
 /*
- * A message whose run has exited will not go, and one of a paused journey not
- * now: they hold no place.
+ * A message whose run has exited or whose journey is dropped will not go, and one
+ * of a paused journey not now: they hold no place.
  */
 static KeptPlan read_messages_plan = {
 	.sql =
@@ -130,7 +130,8 @@ static KeptPlan read_messages_plan = {
 		"WHERE (m.counts OR m.message_id OPERATOR(pg_catalog.=) r.message_id) "
 		"AND (m.claimed_at IS NOT NULL OR "
 		"m.status OPERATOR(pg_catalog.=) 'pending' AND m.expires_at OPERATOR(pg_catalog.>) r.at "
-		"AND m.journey_id OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.status OPERATOR(pg_catalog.=) 'paused')) "
+		"AND NOT EXISTS (SELECT FROM journey.version AS v JOIN journey.journey AS j ON j.journey_id OPERATOR(pg_catalog.=) v.journey_id "
+		"WHERE v.version_id OPERATOR(pg_catalog.=) m.version_id AND (v.dropped OR j.status OPERATOR(pg_catalog.=) 'paused')) "
 		"AND NOT EXISTS (SELECT FROM journey_state.enrollment AS e WHERE e.contact = m.contact "
 		"AND e.enrollment_id OPERATOR(pg_catalog.=) m.enrollment_id AND e.status OPERATOR(pg_catalog.=) 'exited'))"
 };

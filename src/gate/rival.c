@@ -17,7 +17,7 @@
  * and as a claim counts nothing but hand-overs, under the slice's lock, no order
  * of events takes a contact over his cap.
  *
- * Ghosts are nobody's rivals, nor is what belongs to a paused journey.
+ * Ghosts are nobody's rivals, nor is what belongs to a paused or dropped journey.
  *
  *-------------------------------------------------------------------------
  */

@@ -12,10 +12,10 @@ DECLARE
 BEGIN
 	-- one channel that may be used is enough; else the reason is that of one of them (an address that is none is no address)
 	SELECT array_agg(replace(model.unreachable(who, c, p.topic, true, now), 'bad_address', 'no_address')) INTO reasons FROM model.step p, unnest(p.channels) c WHERE p.journey = about;
-	IF model.is_paused(about) THEN
+	IF model.is_paused(about) OR model.is_dropped(about) THEN
 		IF EXISTS (SELECT FROM journey_state.refusal x JOIN journey_state.event v USING (contact, event_id) WHERE x.contact = who AND v.properties ->> 'k' = run_key)
 			OR EXISTS (SELECT FROM journey_state.enrollment x JOIN journey.journey j USING (journey_id) WHERE x.contact = who AND j.name = about AND x.key = run_key) THEN
-			PERFORM model.complain(format('contact %s was taken into %s, which is paused', who, about));
+			PERFORM model.complain(format('contact %s was taken into %s, which is paused or dropped', who, about));
 		END IF;
 		RETURN;
 	END IF;
@@ -161,6 +161,7 @@ BEGIN
 			COMMIT;
 		END LOOP;
 	END IF;
+	UPDATE model.sending SET state = 'over' WHERE state = 'dropped' AND due <= now;
 	PERFORM model.missed(now);
 	COMMIT;
 END

@@ -403,6 +403,18 @@ sub pause
 	return;
 }
 
+# Two journeys stay.
+sub drop_journey
+{
+	return if @journeys < 3;
+	my $journey = splice @journeys, between(0, $#journeys), 1;
+	run("SELECT journey.drop_journey('$journey')");
+	run("DELETE FROM model.paused WHERE journey = '$journey'");
+	run("INSERT INTO model.dropped VALUES ('$journey')");
+	run("UPDATE model.sending SET state = 'dropped' WHERE journey = '$journey' AND state IN ('waiting', 'deferred')");
+	return;
+}
+
 # At least an hour of every day stays, so that no week is quiet all the time.
 sub quiet
 {
@@ -475,6 +487,7 @@ sub step
 		(does('create_hold') ? (1 => sub { run("UPDATE shop.customers SET open = NOT open WHERE id = $id"); }, 0.5 => \&sunset) : ()),
 		(does('set_engagement_event') ? (4 => sub { respond($id); }) : ()),
 		(does('pause') ? (0.6 => sub { pause($journey); }, 1 => sub { pause($_) foreach grep { $names{"paused $_"} } @journeys; }) : ()),
+		0.25 => \&drop_journey,
 		(does('create_quiet_hours') ? (2 => \&quiet, 0.5 => \&zones_of) : ()),
 		0.2 => sub { run("DELETE FROM shop.customers WHERE id = $id"); },
 		0.5 => sub { run("INSERT INTO shop.customers VALUES ($id, 'c$id\@shop.example', '+44200000000$id') ON CONFLICT DO NOTHING"); },
@@ -532,7 +545,7 @@ foreach my $cycle (@only ? @only : 1 .. $cycles)
 my @kinds = (
 	'sent',
 	(map { "withheld $_" } 'no_consent', 'contact_gone', 'suppressed', 'held', 'no_address', 'bad_address', 'duplicate_content', 'duplicate_address', 'quiet_hours', 'capped'),
-	(map { "withheld $_ at claim" } 'exited', 'no_consent', 'contact_gone', 'suppressed', 'held', 'duplicate_address', 'expired', 'capped'),
+	(map { "withheld $_ at claim" } 'exited', 'no_consent', 'contact_gone', 'suppressed', 'held', 'duplicate_address', 'expired', 'capped', 'journey_dropped'),
 	(map { "deferred $_" } 'held', 'quiet_hours', 'send_time', 'capped'),
 	(map { "deferred $_ at claim" } 'held', 'quiet_hours', 'capped'),
 	(map { "entry $_" } 'no_consent', 'contact_gone', 'suppressed', 'no_address', 'capped'),

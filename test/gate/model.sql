@@ -9,6 +9,7 @@ CREATE TABLE model.step (journey text, no integer, wait interval NOT NULL, chann
 	topic text NOT NULL, priority integer NOT NULL, expires interval NOT NULL,
 	capped text NOT NULL, within interval, template text, also boolean, best_within interval, PRIMARY KEY (journey, no));
 CREATE TABLE model.paused (journey text PRIMARY KEY);
+CREATE TABLE model.dropped (journey text PRIMARY KEY);
 CREATE TABLE model.resumed (overdue integer NOT NULL);	-- how many sends a pause had held back
 CREATE TABLE model.consent (contact bigint, channel text, topic text, granted boolean NOT NULL, PRIMARY KEY (contact, channel, topic));
 CREATE TABLE model.suppressed (channel text, address text, scope text NOT NULL, PRIMARY KEY (channel, address));
@@ -35,7 +36,7 @@ CREATE TABLE model.run (contact bigint, journey text, key text, entered_at times
 	touched timestamptz,	-- when it last began, went on or ended
 	PRIMARY KEY (contact, journey, key));
 CREATE TABLE model.sending (id bigint GENERATED ALWAYS AS IDENTITY, contact bigint, journey text, key text, no integer, ghost boolean NOT NULL,
-	state text NOT NULL,		-- waiting, deferred, pending, handed, over
+	state text NOT NULL,		-- waiting, deferred, pending, handed, over; dropped: over when it is due
 	due timestamptz NOT NULL,	-- when the gate is to be asked next
 	since timestamptz NOT NULL, expires_at timestamptz NOT NULL, message_id bigint, handed_at timestamptz, granted boolean NOT NULL DEFAULT false,
 	channels text[] NOT NULL,	-- over which it may go; of one that is decided, the one
@@ -50,6 +51,7 @@ CREATE TABLE model.mismatch (id bigint GENERATED ALWAYS AS IDENTITY, what text N
 CREATE FUNCTION model.has(list text[], item text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT list IS NULL OR item = ANY (list) $$;
 CREATE FUNCTION model.has_any(list text[], items text[]) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT list IS NULL OR items && list $$;
 CREATE FUNCTION model.is_paused(about text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM model.paused WHERE journey = about) $$;
+CREATE FUNCTION model.is_dropped(about text) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM model.dropped WHERE journey = about) $$;
 
 -- ---- consent, suppression, address: what an entry asks, too ----
 CREATE FUNCTION model.consents(who bigint, over text, about text) RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -79,7 +81,7 @@ CREATE FUNCTION model.concerns(h model.hold, s model.sending) RETURNS boolean LA
 	FROM model.step p JOIN model.topic t USING (topic) WHERE p.journey = s.journey AND p.no = s.no
 $$;
 CREATE FUNCTION model.goes_on(r model.run) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT EXISTS (SELECT FROM model.sending o WHERE (o.contact, o.journey, o.key) = (r.contact, r.journey, r.key) AND o.state IN ('waiting', 'deferred'))
+	SELECT EXISTS (SELECT FROM model.sending o WHERE (o.contact, o.journey, o.key) = (r.contact, r.journey, r.key) AND o.state IN ('waiting', 'deferred', 'dropped'))
 $$;
 -- ---- entries ----
 CREATE FUNCTION model.entered_enough(who bigint, about text, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
@@ -98,7 +100,7 @@ $$;
 -- ---- the same message to the same address, for another contact ----
 -- What went there last decides, whoever it was for.
 CREATE FUNCTION model.address_taken(s model.sending, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT coalesce((SELECT o.contact <> s.contact AND model.may_have_arrived(o) AND w.at > now - current_setting('pg_journey.same_address_window')::interval
+	SELECT coalesce((SELECT o.contact <> s.contact AND coalesce(o.fate, 'sent') = 'sent' AND w.at > now - current_setting('pg_journey.same_address_window')::interval
 		FROM model.step p JOIN model.topic t USING (topic), model.sending o JOIN model.went w USING (id)
 		WHERE p.journey = s.journey AND p.no = s.no AND t.class <> 'transactional' AND w.at <= now AND (o.id <> s.id OR w.at < now)
 		AND (o.journey, o.key, o.template, o.channels) = (s.journey, s.key, s.template, s.channels) AND w.address = lower(model.address(s.contact, s.channels[1]))
@@ -117,7 +119,7 @@ CREATE FUNCTION model.held(s model.sending, now timestamptz, OUT action text, OU
 	FROM (
 		SELECT h.action, CASE WHEN model.goes_on(r) THEN now + interval '1 hour' ELSE least(now + interval '1 hour', r.entered_at + h.lasting) END AS until
 		FROM model.hold h JOIN model.run r ON r.contact = s.contact AND r.journey = h.journey AND NOT r.ghost AND (model.goes_on(r) OR r.entered_at + h.lasting > now)
-		WHERE model.concerns(h, s)
+		WHERE model.concerns(h, s) AND NOT model.is_dropped(h.journey)
 		UNION ALL
 		SELECT CASE WHEN h.messages IS NULL THEN h.action ELSE 'sunset' END, now + interval '1 hour'
 		FROM model.hold h
@@ -257,7 +259,7 @@ CREATE FUNCTION model.in_window(k model.cap, handed timestamptz, now timestamptz
 $$;
 -- Does another message of the contact compete for the places of a cap with s?  Handed over it does, and before that if it goes first.
 CREATE FUNCTION model.competes(k model.cap, s model.sending, o model.sending, stage text, now timestamptz) RETURNS boolean LANGUAGE sql STABLE AS $$
-	SELECT o.id <> s.id AND NOT o.ghost AND model.counts(k, o) AND CASE WHEN o.state = 'handed' THEN true WHEN model.is_paused(o.journey) THEN false ELSE CASE o.state
+	SELECT o.id <> s.id AND NOT o.ghost AND model.counts(k, o) AND CASE WHEN o.state = 'handed' THEN true WHEN model.is_paused(o.journey) OR model.is_dropped(o.journey) THEN false ELSE CASE o.state
 		WHEN 'pending' THEN o.expires_at > now AND o.due <= now + k.look_ahead AND NOT (SELECT r.exited FROM model.run r WHERE (r.contact, r.journey, r.key) = (o.contact, o.journey, o.key)) AND (mine < its OR mine = its AND (stage = 'decide' OR (o.since, o.id) < (s.since, s.id)))
 		WHEN 'deferred' THEN o.due <= now + k.look_ahead AND model.obeys(k, o) AND (mine < its OR mine = its AND (o.since, o.id) < (s.since, s.id))
 		WHEN 'waiting' THEN o.due > now AND o.due <= now + k.look_ahead AND model.obeys(k, o) AND mine < its
@@ -317,6 +319,10 @@ BEGIN
 	SELECT * INTO t FROM model.topic WHERE topic = p.topic;
 	verdict := 'withheld';
 	over := s.channels[1];
+	IF model.is_dropped(s.journey) THEN
+		reason := 'journey_dropped';
+		RETURN;
+	END IF;
 	IF (SELECT r.exited FROM model.run r WHERE (r.contact, r.journey, r.key) = (s.contact, s.journey, s.key)) THEN
 		reason := 'exited';
 		RETURN;

@@ -162,4 +162,17 @@ CALL shop.go(14, '{low}', '2026-07-10 15:00');
 CALL shop.go(14, '{mid}', '2026-07-11 10:00');
 SELECT * FROM shop.verdicts(14);
 
+--
+-- what a dropped journey has decided and no relay has got will not go, and takes no place; made anew, it starts anew
+--
+CALL shop.go(15, '{high}', '2026-07-12 10:00');
+SELECT journey.drop_journey('high');
+CALL shop.go(15, '{brief}', '2026-07-12 10:30');
+SELECT journey.create_journey('high', $$ ON EVENT high KEY event.properties->>'k' TOPIC promotions SEND email news PRIORITY 60; $$, '2026-07-12 10:40') > 0 AS made;
+SELECT journey.activate('high');
+CALL shop.go(15, '{brief}', '2026-07-12 10:50');
+SELECT count(*) FROM journey.claim('r1', at => '2026-07-12 10:55') c JOIN journey_state.message m USING (message_id) WHERE m.contact = 15;
+CALL shop.go(15, '{high}', '2026-07-12 10:58');
+SELECT * FROM shop.verdicts(15);
+
 SELECT law, violations, example FROM journey.check() WHERE violations > 0;
