@@ -217,18 +217,20 @@ BEGIN
 	COMMIT;
 END
 $$;
-CREATE PROCEDURE model.claim(now timestamptz, outcome text) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE model.claim(now timestamptz, most integer, outcome text) LANGUAGE plpgsql AS $$
 DECLARE
 	got record;
 	s model.sending;
 	v record;
 BEGIN
-	SELECT coalesce(array_agg(message_id), '{}') AS ids, array_agg(attempt) AS attempts INTO got FROM journey.claim('r1', 10000, '60 seconds', now);
+	SELECT coalesce(array_agg(message_id), '{}') AS ids, array_agg(attempt) AS attempts INTO got FROM journey.claim('r1', most, '60 seconds', now);
 	COMMIT;
 	-- of two that want one address the relay gets either
 	INSERT INTO model.went SELECT m.id, lower(model.address(m.contact, m.channels[1])), now FROM model.sending m WHERE m.message_id = ANY (got.ids);
 	FOR s IN SELECT * FROM model.sending m WHERE (m.state = 'pending' OR m.state = 'handed' AND m.fate IS NULL) AND m.due <= now AND NOT model.is_paused(m.journey) ORDER BY m.contact, model.weight(m, now) DESC, m.since, m.id LOOP
 		SELECT x.* INTO v FROM journey_state.verdict x WHERE x.contact = s.contact AND x.message_id = s.message_id AND x.stage = 'claim' AND x.at = now;
+		-- who has got as many as he wanted asks for no more
+		CONTINUE WHEN v IS NULL AND s.message_id <> ALL (got.ids) AND cardinality(got.ids) = most;
 		PERFORM model.compare(s, 'claim', now, coalesce(v.verdict, CASE WHEN s.message_id = ANY (got.ids) THEN 'sent' ELSE 'not offered' END), v.reason, v.until, coalesce(v.evidence, '{}'));
 	END LOOP;
 	IF (SELECT array_agg(message_id ORDER BY message_id) FROM model.sending WHERE claimed_at = now) IS DISTINCT FROM (SELECT array_agg(i ORDER BY i) FROM unnest(got.ids) i) THEN

@@ -459,7 +459,8 @@ sub go
 sub claim
 {
 	my $fate = weighted(10 => 'sent 250', 2 => 'bounced 5.7.1', 1 => 'bounced 5.1.1', 2 => 'lost');
-	run("CALL model.claim('$now', '$fate')");
+	my $most = pick((10000) x 4, 1, 3);
+	run("CALL model.claim('$now', $most, '$fate')");
 	return;
 }
 
