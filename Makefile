@@ -130,7 +130,7 @@ OBJS = \
        src/gate/consent.o src/gate/consent_request.o src/gate/consent_import.o src/gate/preference.o src/gate/unsettled.o \
        src/gate/suppress.o src/gate/suppressed.o src/gate/onlooker.o src/gate/hold.o src/gate/addressed.o src/gate/address_rule.o src/gate/ledger.o src/gate/argument.o \
        src/gate/verdict.o \
-       src/outbox/definition.o src/outbox/outbox.o src/outbox/relay.o src/outbox/address.o src/outbox/fold.o src/outbox/render.o \
+       src/outbox/definition.o src/outbox/outbox.o src/outbox/span.o src/outbox/relay.o src/outbox/address.o src/outbox/fold.o src/outbox/render.o \
        src/outbox/preview.o src/outbox/liquid_parse.o src/outbox/liquid_expr.o src/outbox/liquid_render.o \
        src/outbox/liquid_value.o src/outbox/liquid_filter.o src/outbox/liquid_text.o src/outbox/liquid_date.o \
        src/feedback/receipt.o \

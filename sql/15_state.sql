@@ -305,6 +305,15 @@ BEGIN
 		COMMENT ON COLUMN journey_state.message.since IS 'when its run came to the SEND; waiting raises priority';
 		COMMENT ON COLUMN journey_state.message.claimed_at IS 'first hand-over to a relay; frequency caps count from here';
 
+		CREATE TABLE journey_state.message_span
+		(
+			before			timestamptz	NOT NULL,
+			days			integer		NOT NULL,
+			span_id			bigint		NOT NULL,
+			PRIMARY KEY (before, days, span_id)
+		);
+		COMMENT ON TABLE journey_state.message_span IS 'How long messages last: none decided in the 30 days before an instant expires more than so many days of 24 hours later. What looks for messages by their hand-over or expiry reads, by the time of their decision, no further back.';
+
 		CREATE TABLE journey_state.outbox
 		(
 			slice			smallint	NOT NULL,
@@ -587,7 +596,7 @@ SET search_path = pg_catalog, pg_temp
 AS $body$
 DECLARE
 	tables CONSTANT name[] := ARRAY['address_message', 'capture_error', 'consent', 'consent_log', 'consent_request', 'conversion', 'engagement_prior', 'enrollment', 'event', 'event_key', 'exposure', 'frequency', 'held',
-		'mark', 'membership', 'message', 'outbox', 'progress', 'receipt', 'refusal', 'relay', 'rfm_segment', 'segment_change', 'segment_scan', 'send_time_prior', 'slice', 'soft_bounce', 'suppressed_contact', 'suppression', 'timer', 'transition', 'verdict'];
+		'mark', 'membership', 'message', 'message_span', 'outbox', 'progress', 'receipt', 'refusal', 'relay', 'rfm_segment', 'segment_change', 'segment_scan', 'send_time_prior', 'slice', 'soft_bounce', 'suppressed_contact', 'suppression', 'timer', 'transition', 'verdict'];
 	state oid := to_regnamespace('journey_state');
 	plain record;
 	odd text;

@@ -115,6 +115,11 @@ BEGIN
 			FOR UPDATE SKIP LOCKED));
 	END IF;
 
+	-- rows beside which there is one of the same that says as much
+	DELETE FROM journey_state.message_span s
+		WHERE EXISTS (SELECT FROM journey_state.message_span o WHERE o.before OPERATOR(pg_catalog.=) s.before
+			AND (o.days, o.span_id) OPERATOR(pg_catalog.>) (s.days, s.span_id));
+
 	DELETE FROM journey_state.progress p
 		WHERE p.seq OPERATOR(pg_catalog.<) (SELECT pg_catalog.max(q.seq) FROM journey_state.progress q
 			WHERE q.slice OPERATOR(pg_catalog.=) p.slice AND q.lane OPERATOR(pg_catalog.=) p.lane);

@@ -77,8 +77,9 @@ BEGIN
 		FROM journey_state.message AS m
 		WHERE m.claimed_at > $1 - interval '60 days' AND m.claimed_at <= $1 AND m.slice < $2 AND m.status IN ('claimed', 'sent')
 			-- nothing is handed over once it has expired
-			AND m.decided_at <= $1 AND m.decided_at > $1 - interval '60 days' - greatest(interval '31 days',
-				current_setting('pg_journey.message_expiry', true)::interval, (SELECT max(t.duration) FROM journey.step AS t WHERE t.kind = 'send'))
+			AND m.decided_at <= $1 AND m.decided_at >= $1 - interval '60 days' - coalesce((
+				SELECT max(l.days) FROM journey_state.message_span AS l
+				WHERE l.before > $1 - interval '60 days' - l.days * interval '24 hours'), 0) * interval '24 hours'
 	), clicked AS (
 		SELECT s.contact, s.message_id FROM sent AS s
 		JOIN response AS a ON a.contact = s.contact AND a.message_id = s.message_id::text AND a.at >= s.claimed_at

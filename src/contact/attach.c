@@ -337,7 +337,7 @@ readopt_state(Attachment *a)
 		"receipt",		   "refusal",		 "relay",
 		"slice",		   "suppression",	 "timer",
 		"transition",	   "verdict",		 "engagement_prior",
-		"send_time_prior"
+		"send_time_prior", "message_span"
 	};
 	Oid namespace = get_namespace_oid(PGJ_STATE_SCHEMA, false);
 	Oid existing = pgj_schema_owner(PGJ_STATE_SCHEMA);

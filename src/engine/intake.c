@@ -313,14 +313,12 @@ pgj_events_to_timers(const Site *site, int slice, Progress *progress)
 
 /* ---- due timers ------------------------------------------------------- */
 
-#define DUE_TIMERS(limit)                                                                                 \
-	"SELECT t.due_at, t.timer_id, t.contact, t.enrollment_id, t.step_no, t.epoch,"                        \
-	" t.event_id, t.event_at, v.name"                                                                     \
-	" FROM (SELECT * FROM journey_state.timer"                                                            \
-	"  WHERE slice = $1 AND due_at >= $2 AND (due_at, timer_id) > ($2, $3) AND due_at <= $4"              \
-	"  ORDER BY " limit ") t"                                                                             \
-	" LEFT JOIN LATERAL (SELECT w.name FROM journey_state.event w"                                        \
-	"  WHERE w.contact = t.contact AND w.at = t.event_at AND w.event_id = t.event_id OFFSET 0) v ON true" \
+#define DUE_TIMERS(limit)                                                                    \
+	"SELECT t.due_at, t.timer_id, t.contact, t.enrollment_id, t.step_no, t.epoch,"           \
+	" t.event_id, t.event_at"                                                                \
+	" FROM (SELECT * FROM journey_state.timer"                                               \
+	"  WHERE slice = $1 AND due_at >= $2 AND (due_at, timer_id) > ($2, $3) AND due_at <= $4" \
+	"  ORDER BY " limit ") t"                                                                \
 	" ORDER BY t.due_at, t.timer_id"
 
 static KeptPlan due_timers = { .sql = DUE_TIMERS("due_at, timer_id LIMIT $5") };
@@ -328,6 +326,15 @@ static KeptPlan due_timers = { .sql = DUE_TIMERS("due_at, timer_id LIMIT $5") };
 /* a replay must not cut an instant in two: events come first at each */
 static KeptPlan due_timers_with_ties = {
 	.sql = DUE_TIMERS("due_at FETCH FIRST $5 ROWS WITH TIES")
+};
+
+/* By itself, so that timers of runs do not open every partition of the events. */
+static KeptPlan dated_events = {
+	.sql =
+		"SELECT i.n, w.name FROM unnest($1, $2, $3, $4) AS i (n, contact, at, event_id)"
+		" CROSS JOIN LATERAL (SELECT v.name FROM journey_state.event v"
+		"  WHERE v.contact = i.contact AND v.at = i.at AND v.event_id = i.event_id"
+		"  AND v.at >= $5 AND v.at <= $6 OFFSET 0) w"
 };
 
 typedef struct DueStep
@@ -356,6 +363,50 @@ add_steps(Batch *batch, DueStep *due, int n)
 }
 
 /*
+ * The names of the events among the timers in SPI_tuptable; NULL for those of
+ * runs, and where the event was purged meanwhile.
+ */
+static char **
+dated_names(const Site *site, uint64 rows)
+{
+	MemoryContext context = CurrentMemoryContext;
+	char **names = palloc0_array(char *, rows + 1);
+	uint64 *owner = palloc_array(uint64, rows + 1);
+	SPITupleTable *timers = SPI_tuptable;
+	TimestampTz first = DT_NOEND;
+	TimestampTz last = DT_NOBEGIN;
+	Params params;
+	Datum *contact, *at, *event;
+	uint64 found;
+	int n = 0;
+
+	for (uint64 row = 0; row < rows; row++)
+		if (!pgj_row_null(row, 7))
+			owner[n++] = row;
+	if (n == 0)
+		return names;
+	contact = pgj_params_contacts(&params, site, n);
+	at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	event = pgj_params_column(&params, INT8OID, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		contact[i] = pgj_row_value(owner[i], 3);
+		event[i] = pgj_row_value(owner[i], 7);
+		at[i] = pgj_row_value(owner[i], 8);
+		first = Min(first, DatumGetTimestampTz(at[i]));
+		last = Max(last, DatumGetTimestampTz(at[i]));
+	}
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(first));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(last));
+	found = pgj_plan_execute(&dated_events, &params);
+	for (uint64 row = 0; row < found; row++)
+		names[owner[pgj_row_int4(row, 1, 0)]] = pgj_row_text(context, row, 2);
+	SPI_freetuptable(SPI_tuptable);
+	SPI_tuptable = timers;
+	return names;
+}
+
+/*
  * Take in a batch of timers due by "until".  Returns true when these were all.
  * Loads the runs of all contacts of the batch, so it is called last.
  */
@@ -365,6 +416,7 @@ pgj_take_timers(Batch *batch, Progress *progress, TimestampTz until)
 	Params params;
 	DueStep *due;
 	int ndue = 0;
+	char **names;
 	uint64 rows;
 	bool all;
 
@@ -378,19 +430,19 @@ pgj_take_timers(Batch *batch, Progress *progress, TimestampTz until)
 							&params);
 	all = rows < pgj_batch_size;
 	due = palloc_array(DueStep, rows + 1);
+	names = dated_names(batch->site, rows);
 
 	for (uint64 row = 0; row < rows; row++)
 	{
 		TimestampTz due_at = pgj_row_int8(row, 1, 0);
 		Datum contact = pgj_row_value(row, 3);
-		char *name = pgj_row_text(CurrentMemoryContext, row, 9);
+		char *name = names[row];
 
 		progress->due_at = due_at;
 		progress->due_id = pgj_row_int8(row, 2, 0);
 		progress->changed = true;
 		if (pgj_row_int8(row, 7, 0) != 0)
 		{
-			/* name is null when the event was purged meanwhile */
 			if (name != NULL && pgj_event_matters(batch->definitions, name))
 				pgj_batch_event(batch, contact, due_at, pgj_row_int8(row, 7, 0),
 								pgj_row_int8(row, 8, 0), name);

@@ -16,9 +16,10 @@
  * and whether it counts at all.
  *
  * One index range over message (contact, decided_at) finds them: nothing is
- * handed over once it has expired, so what matters was decided after the start of
- * the longest window less the longest expiry.  The cost does not grow with what
- * lies before.
+ * handed over once it has expired, so what matters expires after the start of the
+ * longest window, and was decided after that less the longest expiry
+ * (outbox/span.c).  The cost does not grow with what lies before, nor with its
+ * partitions, which the executor leaves out.
  *
  * A message that finds a cap full is withheld, or put off to the next slot
  * (slot.c), or withheld and its run ended, as its SEND says.
@@ -37,66 +38,34 @@
 
 #include "clock.h"
 #include "gate/cap.h"
-#include "guc.h"
+#include "outbox/span.h"
 #include "pg_journey.h"
 #include "plan.h"
 
-/*
- * The longest expiry is known for steps that state one.  For others it is a
- * setting, which may have been longer when a message was decided: up to this
- * long it may be lowered without a message being missed.
- */
-#define MIN_EXPIRY (INT64CONST(31) * USECS_PER_DAY)
-
-/* The longest period of a calendar, in the strangest zone. */
-#define MAX_PERIOD (INT64CONST(33) * USECS_PER_DAY)
-
-/* A hundred years in seconds: no message is older, whatever its step says. */
-#define FOREVER (100.0 * 366 * SECS_PER_DAY)
+/* No period of a calendar began longer ago, in the strangest zone. */
+static const int64 longest_period[] = { [ZONE_DAY] = 3 * USECS_PER_DAY,
+										[ZONE_WEEK] = 9 * USECS_PER_DAY,
+										[ZONE_MONTH] = 33 * USECS_PER_DAY };
 
 /* Message ids listed in the evidence of one cap, the newest. */
 #define MAX_LISTED 20
 
-/*
- * No message lasts longer than this.  A month counts as 30 days when intervals
- * are compared and in their epoch, and has up to 31.
- */
-static int64
-longest_expiry(const Site *site)
-{
-	static KeptPlan plan = {
-		.sql =
-			"SELECT COALESCE(pg_catalog.max(EXTRACT(epoch FROM s.duration)), 0)::double precision "
-			"FROM journey.step AS s WHERE s.kind OPERATOR(pg_catalog.=) 'send'"
-	};
-	Params params;
-	double stated;
-
-	SPI_connect();
-	pgj_params_init(&params, site, 0);
-	(void) pgj_plan_execute(&plan, &params);
-	stated = Min(DatumGetFloat8(pgj_row_value(0, 1)) * 31 / 30, FOREVER);
-	SPI_finish();
-	return Max(Max(MIN_EXPIRY, pgj_message_expiry * USECS_PER_SEC),
-			   (int64) (stated * USECS_PER_SEC));
-}
-
-/* Where the range of decided_at starts that may matter to a request. */
+/* The start of the longest window, or before it: what was handed over earlier does not matter. */
 static TimestampTz
-range_start(int64 expiry, const Capped *capped)
+window_start(const Capped *capped)
 {
 	TimestampTz at = capped->check->request->at;
-	TimestampTz window = at;
+	TimestampTz start = at;
 	ListCell *cell;
 
 	foreach (cell, capped->caps)
 	{
 		const Cap *cap = lfirst(cell);
 
-		window = Min(window, cap->per != NULL ? pgj_exactly_minus(at, cap->per)
-											  : at - MAX_PERIOD);
+		start = Min(start, cap->per != NULL ? pgj_exactly_minus(at, cap->per)
+											: at - longest_period[cap->period]);
 	}
-	return window - expiry - USECS_PER_DAY; /* they are added in local time */
+	return start;
 }
 
 enum
@@ -124,9 +93,10 @@ enum
 static KeptPlan read_messages_plan = {
 	.sql =
 		"SELECT r.n, m.message_id, m.enrollment_id, m.step_no, m.channel, m.topic, m.class, m.journey_id, m.counts, m.priority, m.since, m.expires_at, m.claimed_at, m.lease_until "
-		"FROM unnest($1, $2, $3, $4, $5) AS r (n, contact, message_id, since, at) "
+		"FROM unnest($1, $2, $3, $4, $5, $6) AS r (n, contact, message_id, start, since, at) "
 		"JOIN journey_state.message AS m ON m.contact = r.contact "
-		"AND m.decided_at OPERATOR(pg_catalog.>) r.since "
+		"AND m.decided_at OPERATOR(pg_catalog.>=) r.since "
+		"AND m.decided_at OPERATOR(pg_catalog.>=) $7 AND m.expires_at OPERATOR(pg_catalog.>) r.start "
 		"WHERE (m.counts OR m.message_id OPERATOR(pg_catalog.=) r.message_id) "
 		"AND (m.claimed_at IS NOT NULL OR "
 		"m.status OPERATOR(pg_catalog.=) 'pending' AND m.expires_at OPERATOR(pg_catalog.>) r.at "
@@ -175,24 +145,34 @@ newest_first(const ListCell *a, const ListCell *b)
 static void
 read_messages(const Site *site, Capped *capped, int n)
 {
-	int64 expiry = longest_expiry(site);
 	MemoryContext context = CurrentMemoryContext;
 	Params params;
 	Datum *contact = pgj_params_contacts(&params, site, n);
 	Datum *message = pgj_params_column(&params, INT8OID, NULL);
+	Datum *start = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
 	Datum *since = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
 	Datum *at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	TimestampTz first = DT_NOEND;
+	int64 span;
 	uint64 nrows;
 
 	for (int i = 0; i < n; i++)
 	{
 		const GateRequest *request = capped[i].check->request;
+		TimestampTz window = window_start(&capped[i]);
 
 		contact[i] = request->contact;
 		message[i] = Int64GetDatum(request->message_id);
-		since[i] = TimestampTzGetDatum(range_start(expiry, &capped[i]));
+		start[i] = TimestampTzGetDatum(window);
 		at[i] = TimestampTzGetDatum(request->at);
+		first = Min(first, window);
 	}
+	span = pgj_message_span(site, first);
+	for (int i = 0; i < n; i++)
+		since[i] = TimestampTzGetDatum(DatumGetTimestampTz(start[i]) - span);
+	pgj_params_scalar(&params, TIMESTAMPTZOID,
+					  TimestampTzGetDatum(first - span));
+
 	SPI_connect();
 	if (PGJ_SABOTAGE == 6)
 	{

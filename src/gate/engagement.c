@@ -30,9 +30,9 @@
 #include "utils/timestamp.h"
 
 #include "gate/engagement.h"
-#include "guc.h"
 #include "measure/rate.h"
 #include "measure/special.h"
+#include "outbox/span.h"
 #include "plan.h"
 
 #define CERTAIN 0.8
@@ -40,6 +40,9 @@
 #define LOW_RATE 0.10
 #define DROP_RATIO 0.7
 #define MIN_SENDS 4
+
+/* The sixty days; a day of local time may have 25 hours, or more. */
+#define SPAN (INT64CONST(62) * USECS_PER_DAY)
 
 static const struct
 {
@@ -60,20 +63,20 @@ pgj_engagement_class_of(const char *name)
 
 /*
  * Nothing is handed over once it has expired, so what was handed over in sixty
- * days was decided in those and the longest expiry before them.  That of SENDs
- * which state none is a setting; up to $5 it may have been longer.
+ * days was decided in those and the longest expiry before them (r.since).  The
+ * scalars are the bounds of all requests, for the executor to leave partitions out.
  */
 static KeptPlan count_sends = {
 	.sql =
 		"SELECT r.n, p.a0, p.b0, c.sends, c.clicks, c.sends_before, c.clicks_before "
-		"FROM unnest($1, $2, $3, $4) AS r (n, contact, channel, at) "
+		"FROM unnest($1, $2, $3, $4, $5) AS r (n, contact, channel, at, since) "
 		"JOIN journey_state.engagement_prior AS p ON p.channel OPERATOR(pg_catalog.=) r.channel "
 		"CROSS JOIN LATERAL ("
 		" WITH response AS MATERIALIZED ("
 		"  SELECT e.at, e.properties OPERATOR(pg_catalog.->>) 'message_id' AS message_id "
 		"  FROM journey_state.event AS e "
 		"  WHERE e.contact = r.contact AND e.at OPERATOR(pg_catalog.>) (r.at OPERATOR(pg_catalog.-) interval '60 days') "
-		"  AND e.at OPERATOR(pg_catalog.<=) r.at "
+		"  AND e.at OPERATOR(pg_catalog.<=) r.at AND e.at OPERATOR(pg_catalog.>) $7 AND e.at OPERATOR(pg_catalog.<=) $8 "
 		"  AND EXISTS (SELECT FROM journey.engagement_event AS g WHERE g.event OPERATOR(pg_catalog.=) e.name) "
 		"  AND (e.properties OPERATOR(pg_catalog.->>) 'machine') IS DISTINCT FROM 'true'), "
 		" sent AS ("
@@ -83,8 +86,7 @@ static KeptPlan count_sends = {
 		"    AND a.at OPERATOR(pg_catalog.<) (m.claimed_at OPERATOR(pg_catalog.+) interval '24 hours'))) AS clicked "
 		"  FROM journey_state.message AS m "
 		"  WHERE m.contact = r.contact AND m.channel OPERATOR(pg_catalog.=) r.channel "
-		"  AND m.decided_at OPERATOR(pg_catalog.>) (r.at OPERATOR(pg_catalog.-) interval '60 days' OPERATOR(pg_catalog.-) GREATEST($5, "
-		"   (SELECT pg_catalog.max(s.duration) FROM journey.step AS s WHERE s.kind OPERATOR(pg_catalog.=) 'send'))) "
+		"  AND m.decided_at OPERATOR(pg_catalog.>=) r.since AND m.decided_at OPERATOR(pg_catalog.>=) $6 "
 		"  AND m.claimed_at OPERATOR(pg_catalog.>) (r.at OPERATOR(pg_catalog.-) interval '60 days') "
 		"  AND m.claimed_at OPERATOR(pg_catalog.<=) r.at "
 		"  AND m.status OPERATOR(pg_catalog.=) ANY (ARRAY['claimed', 'sent'])) "
@@ -97,18 +99,27 @@ void
 pgj_engagement_read(const Site *site, Engagement *asked, int n)
 {
 	Params params;
-	Datum *number, *contact, *channel, *at;
-	Interval *expiry;
+	Datum *number, *contact, *channel, *at, *since;
+	TimestampTz first = DT_NOEND;
+	TimestampTz last = DT_NOBEGIN;
+	int64 span;
 	uint64 nrows;
 
 	if (n == 0)
 		return;
+	for (int i = 0; i < n; i++)
+	{
+		first = Min(first, asked[i].at - SPAN);
+		last = Max(last, asked[i].at);
+	}
+	span = pgj_message_span(site, first);
 	SPI_connect();
 	pgj_params_init(&params, site, n);
 	number = pgj_params_column(&params, INT4OID, NULL);
 	contact = pgj_params_column(&params, site->key_type, NULL);
 	channel = pgj_params_column(&params, TEXTOID, NULL);
 	at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	since = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
 	for (int i = 0; i < n; i++)
 	{
 		asked[i].known = false;
@@ -116,11 +127,12 @@ pgj_engagement_read(const Site *site, Engagement *asked, int n)
 		contact[i] = asked[i].contact;
 		channel[i] = CStringGetTextDatum(asked[i].channel);
 		at[i] = TimestampTzGetDatum(asked[i].at);
+		since[i] = TimestampTzGetDatum(asked[i].at - SPAN - span);
 	}
-	expiry = palloc0_object(Interval);
-	expiry->time = Max(INT64CONST(31) * USECS_PER_DAY,
-					   (int64) pgj_message_expiry * USECS_PER_SEC);
-	pgj_params_scalar(&params, INTERVALOID, IntervalPGetDatum(expiry));
+	pgj_params_scalar(&params, TIMESTAMPTZOID,
+					  TimestampTzGetDatum(first - span));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(first));
+	pgj_params_scalar(&params, TIMESTAMPTZOID, TimestampTzGetDatum(last));
 	nrows = pgj_plan_execute(&count_sends, &params);
 	for (uint64 row = 0; row < nrows; row++)
 	{

@@ -264,15 +264,39 @@ fill(Params *params, const Site *site, Entry *const *entries, int n)
 #define LEDGER_REQUESTS \
 	"unnest($1, $2, $3, $4, $5, $6) AS r (n, channel, address, content, contact, since)"
 
+/* A message that did not go in the end keeps nobody from the address. */
+static void
+forgive_failed(const Site *site, Entry *const *entries, int n)
+{
+	static KeptPlan plan = {
+		.sql =
+			"SELECT r.n FROM " LEDGER_REQUESTS
+			" JOIN journey_state.address_message AS a ON " LEDGER_ROW
+			" WHERE EXISTS (SELECT FROM journey_state.message AS m WHERE m.message_id OPERATOR(pg_catalog.=) a.message_id AND m.contact = a.contact "
+			"AND m.status OPERATOR(pg_catalog.=) ANY (ARRAY['withheld', 'bounced', 'failed', 'parked']))"
+	};
+	Entry **foreign = palloc_array(Entry *, Max(n, 1));
+	Params params;
+	int nforeign = 0;
+	uint64 nrows;
+
+	for (int i = 0; i < n; i++)
+		if (entries[i]->foreign)
+			foreign[nforeign++] = entries[i];
+	if (nforeign == 0)
+		return;
+	fill(&params, site, foreign, nforeign);
+	nrows = pgj_plan_execute(&plan, &params);
+	for (uint64 row = 0; row < nrows; row++)
+		foreign[pgj_row_int4(row, 1, 0)]->foreign = false;
+}
+
 static void
 read_entries(const Site *site, Entry *const *entries, int n)
 {
 	static KeptPlan plan = {
 		.sql =
-			"SELECT r.n, NOT (a.contact = r.contact) AND a.at OPERATOR(pg_catalog.>) r.since "
-			"AND NOT EXISTS (SELECT FROM journey_state.message AS m WHERE m.message_id OPERATOR(pg_catalog.=) a.message_id AND m.contact = a.contact "
-			"AND m.status OPERATOR(pg_catalog.=) ANY (ARRAY['withheld', 'bounced', 'failed', 'parked'])), "
-			"a.message_id, a.at "
+			"SELECT r.n, NOT (a.contact = r.contact) AND a.at OPERATOR(pg_catalog.>) r.since, a.message_id, a.at "
 			"FROM " LEDGER_REQUESTS
 			" JOIN journey_state.address_message AS a ON " LEDGER_ROW
 	};
@@ -290,6 +314,7 @@ read_entries(const Site *site, Entry *const *entries, int n)
 		entry->message_id = pgj_row_int8(row, 3, 0);
 		entry->at = pgj_row_int8(row, 4, 0);
 	}
+	forgive_failed(site, entries, n);
 }
 
 static void

@@ -23,6 +23,7 @@
 
 #include "append.h"
 #include "outbox/outbox.h"
+#include "outbox/span.h"
 #include "pg_journey.h"
 #include "plan.h"
 #include "sha256.h"
@@ -111,6 +112,7 @@ insert_messages(const Site *site, MessageRow *rows, int n, bool assume_sent)
 		log.nulls[20][i] = log.nulls[21][i] = !assume_sent;
 	}
 	pgj_append(site, &log);
+	pgj_message_span_note(site, rows, n);
 }
 
 /*
