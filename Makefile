@@ -118,7 +118,7 @@ OBJS = \
        src/script/script_scan.o src/script/script_token.o src/script/script_gram.o src/script/script_names.o \
        src/script/interval.o src/script/script_check.o src/script/script_step.o src/script/expression.o src/script/expression_rewrite.o \
        src/script/script_graph.o src/script/script_insert.o src/script/bound.o src/script/journey.o src/script/diagram.o \
-       src/engine/definition.o src/engine/rows.o src/engine/tick.o src/engine/source.o src/engine/batch.o src/engine/run.o \
+       src/engine/definition.o src/engine/rows.o src/engine/tick.o src/engine/fresh.o src/engine/source.o src/engine/batch.o src/engine/run.o \
        src/engine/prepare.o src/engine/intake.o src/engine/react.o src/engine/recall.o src/engine/enter.o src/engine/entry_cap.o src/engine/wave.o \
        src/engine/step.o src/engine/send.o src/engine/evaluate.o src/engine/evict.o src/engine/claim.o src/engine/offer.o src/engine/handover.o src/engine/outcome.o src/engine/forecast.o \
        src/engine/report.o src/engine/report_write.o src/engine/report_address.o src/engine/launcher.o src/engine/workers.o \

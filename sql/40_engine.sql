@@ -58,6 +58,14 @@ $body$;
 REVOKE ALL ON FUNCTION journey._segments_due(timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey._segments_due(timestamptz) IS 'internal: which slices have marks or memberships to check, and when each has its next check; slice -1: scans';
 
+CREATE FUNCTION journey._have_events(slices smallint[], since xid8[], until xid8[])
+RETURNS boolean[]
+LANGUAGE C STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_have_events';
+REVOKE ALL ON FUNCTION journey._have_events(smallint[], xid8[], xid8[]) FROM PUBLIC;
+COMMENT ON FUNCTION journey._have_events(smallint[], xid8[], xid8[]) IS 'internal: of each slice, whether it has events by transactions from since to until; until null: or later';
+
 -- What there is to do, slice by slice, found without a lock and by index only.
 -- PL/pgSQL keeps the plan; as an SQL function it would be planned by every tick.
 -- It is kept while tables grow that may be empty now, hence the settings.
@@ -72,29 +80,38 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
 	RETURN QUERY
-	WITH segments AS MATERIALIZED (SELECT g.slice, g.due, g.next_due FROM journey._segments_due(_due.at) AS g)
-	SELECT s.slice::integer, w.found OR coalesce(g.due, false), least(t.due_at, g.next_due), NOT w.found
-	FROM journey_state.slice s
-	LEFT JOIN LATERAL (
-		SELECT p.seen, p.upto, p.due_at, p.due_id FROM journey_state.progress p
-		WHERE p.slice = s.slice AND p.lane = 'engine'
-		ORDER BY p.seq DESC LIMIT 1) p ON true
-	CROSS JOIN LATERAL (
-		SELECT p.upto IS NOT NULL
-			OR EXISTS (SELECT FROM journey_state.event v
-				WHERE v.slice = s.slice AND v.xid >= coalesce(pg_snapshot_xmax(p.seen), '1'::xid8))
-			OR EXISTS (SELECT FROM pg_snapshot_xip(p.seen) AS x (xid)
-				JOIN journey_state.event v ON v.slice = s.slice AND v.xid = x.xid)) AS e (found)
+	WITH segments AS MATERIALIZED (SELECT g.slice, g.due, g.next_due FROM journey._segments_due(_due.at) AS g),
+	progress AS MATERIALIZED (
+		SELECT s.slice, p.seen, p.upto, p.due_at, p.due_id
+		FROM journey_state.slice s
+		LEFT JOIN LATERAL (
+			SELECT p.seen, p.upto, p.due_at, p.due_id FROM journey_state.progress p
+			WHERE p.slice = s.slice AND p.lane = 'engine'
+			ORDER BY p.seq DESC LIMIT 1) p ON true
+	), probe AS MATERIALIZED (
+		SELECT array_agg(b.slice) AS slices, array_agg(b.since) AS since, array_agg(b.until) AS until
+		FROM (
+			SELECT p.slice, coalesce(pg_snapshot_xmax(p.seen), '1'::xid8), NULL::xid8 FROM progress p
+			UNION ALL
+			SELECT p.slice, x.xid, x.xid FROM progress p CROSS JOIN LATERAL pg_snapshot_xip(p.seen) AS x (xid)
+		) AS b (slice, since, until)
+	), fresh AS MATERIALIZED (
+		SELECT f.slice FROM probe b CROSS JOIN LATERAL unnest(b.slices, journey._have_events(b.slices, b.since, b.until)) AS f (slice, found)
+		WHERE f.found
+	)
+	SELECT p.slice::integer, w.found OR coalesce(g.due, false), least(t.due_at, g.next_due), NOT w.found
+	FROM progress p
+	CROSS JOIN LATERAL (SELECT p.upto IS NOT NULL OR EXISTS (SELECT FROM fresh f WHERE f.slice = p.slice)) AS e (found)
 	CROSS JOIN LATERAL (
 		SELECT EXISTS (SELECT FROM journey_state.held h JOIN journey.journey j ON j.journey_id = h.journey_id
-			WHERE h.slice = s.slice AND j.status <> 'paused' AND h.enrollment_id IS NOT NULL)) AS h (found)
+			WHERE h.slice = p.slice AND j.status <> 'paused' AND h.enrollment_id IS NOT NULL)) AS h (found)
 	LEFT JOIN LATERAL (
 		SELECT t.due_at FROM journey_state.timer t
-		WHERE t.slice = s.slice AND t.due_at >= coalesce(p.due_at, '-infinity')
+		WHERE t.slice = p.slice AND t.due_at >= coalesce(p.due_at, '-infinity')
 			AND (t.due_at, t.timer_id) > (coalesce(p.due_at, '-infinity'), coalesce(p.due_id, 0))
 		ORDER BY t.due_at, t.timer_id LIMIT 1) t ON true
 	CROSS JOIN LATERAL (SELECT e.found OR h.found OR coalesce(t.due_at <= _due.at, false)) AS w (found)
-	LEFT JOIN segments g ON g.slice = s.slice
+	LEFT JOIN segments g ON g.slice = p.slice
 	UNION ALL
 	SELECT g.slice, g.due, g.next_due, true FROM segments g WHERE g.slice = -1;
 END

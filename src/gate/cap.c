@@ -50,7 +50,7 @@ static const int64 longest_period[] = { [ZONE_DAY] = 3 * USECS_PER_DAY,
 /* Message ids listed in the evidence of one cap, the newest. */
 #define MAX_LISTED 20
 
-/* The start of the longest window, or before it: what was handed over earlier does not matter. */
+/* What was handed over before does not matter: the start of the longest window. */
 static TimestampTz
 window_start(const Capped *capped)
 {

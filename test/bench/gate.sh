@@ -19,15 +19,18 @@ for caps in 0 1 3 10; do
 done
 dropdb bench_caps_10
 
-printf '\na tick that decides one message, under 10 caps; ms\n%18s %8s %8s %8s\n' 'earlier messages' median p99 growth
+printf '\na tick that decides one message under 10 caps, beside one that begins a wait; ms\n%18s %11s %8s %8s %8s %8s %12s %8s\n' \
+	'earlier messages' partitions median p99 growth wait 'the message' growth
 first=
 for history in "${histories[@]}"; do
 	createdb bench_history
-	psql -X -q -d bench_history -v contacts=$people -f "$here/setup.sql"
-	psql -X -q -d bench_history -v contacts=$people -v caps=10 -v single=$single -v history="$history" -v people=$people -f "$here/gate.sql"
-	median=$(value bench_history "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) FROM bench.result WHERE what = 'one'")
-	p99=$(value bench_history "SELECT percentile_cont(0.99) WITHIN GROUP (ORDER BY ms) FROM bench.result WHERE what = 'one'")
-	first=${first:-$median}
-	awk -v h="$history" -v m="$median" -v p="$p99" -v f="$first" 'BEGIN { printf "%18d %8.2f %8.2f %8.2f\n", h, m, p, m / f }'
+	psql -X -q -d bench_history -v contacts=100 -f "$here/setup.sql"
+	psql -X -q -d bench_history -v contacts=100 -v caps=10 -v single=$single -v history="$history" -v people=$people -f "$here/gate.sql"
+	read -r median p99 wait <<<"$(value bench_history "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) FILTER (WHERE what = 'one'),
+		percentile_cont(0.99) WITHIN GROUP (ORDER BY ms) FILTER (WHERE what = 'one'), percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) FILTER (WHERE what = 'none') FROM bench.result" | tr '|' ' ')"
+	partitions=$(value bench_history "SELECT count(*) FROM pg_inherits WHERE inhparent = 'journey_state.message'::regclass")
+	first=${first:-$median $wait}
+	awk -v h="$history" -v n="$partitions" -v m="$median" -v p="$p99" -v w="$wait" -v f="$first" \
+		'BEGIN { split(f, a, " "); printf "%18d %11d %8.2f %8.2f %8.2f %8.2f %12.2f %8.2f\n", h, n, m, p, m / a[1], w, m - w, (m - w) / (a[1] - a[2]) }'
 	dropdb bench_history
 done

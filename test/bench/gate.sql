@@ -2,8 +2,10 @@
  * :caps caps that all hold and none of which is full.  Either :contacts runs
  * come to a SEND at once, seven times, a day apart, beside the same rows of
  * message, outbox and verdict put into tables of the same shape by INSERT …
- * SELECT; or :single times one run does, of one of :people contacts each of whom
- * has had :history messages: ten of them in the last month, the others before.
+ * SELECT; or :single times one run does, and another one begins a wait, of one of
+ * :people contacts each of whom has had :history messages: ten of them in the last
+ * month, the others before, one each half hour, with the monthly partitions there
+ * would be after so long.
  */
 \set ON_ERROR_STOP on
 SET SESSION AUTHORIZATION shop;
@@ -15,6 +17,8 @@ SELECT journey.create_journey('send', 'ON EVENT started TOPIC promotions ' || re
 SELECT journey.activate('send') \g /dev/null
 SELECT journey.create_journey('one', 'ON EVENT one KEY event.properties->>''k'' TOPIC promotions SEND email hello;') \g /dev/null
 SELECT journey.activate('one') \g /dev/null
+SELECT journey.create_journey('none', 'ON EVENT none KEY event.properties->>''k'' TOPIC promotions WAIT ''1 year'';') \g /dev/null
+SELECT journey.activate('none') \g /dev/null
 CREATE TABLE bench.result (what text, ms float8);
 CREATE TABLE bench.message (LIKE journey_state.message INCLUDING ALL);
 CREATE TABLE bench.outbox (LIKE journey_state.outbox INCLUDING ALL);
@@ -51,34 +55,29 @@ BEGIN
 END
 $$;
 
-CREATE PROCEDURE bench.one_by_one(people integer, history integer, single integer) LANGUAGE plpgsql AS $$
+-- a tick in which one run begins that sends or, for comparison, waits
+CREATE PROCEDURE bench.begin_run(contact bigint, event text, k integer, now_at timestamptz, counted boolean) LANGUAGE plpgsql AS $$
 DECLARE
-	t0 timestamptz := '2026-01-01';
-	now_at timestamptz;
 	started timestamptz;
 	decided bigint;
 BEGIN
-	-- one message of each contact by the engine, for the rest to be like it
-	PERFORM journey.track(id, 'one', '{"k": "first"}', t0) FROM bench.contact;
+	PERFORM journey.track(contact, event, jsonb_build_object('k', k), now_at);
 	COMMIT;
-	PERFORM journey.tick(t0);
-	INSERT INTO journey_state.message
-	SELECT (jsonb_populate_record(m, jsonb_build_object('message_id', nextval('journey_state.message_id_seq'), 'decided_at', x.at, 'idempotency_key', format('h%s-%s', m.contact, i),
-		'since', x.at, 'expires_at', x.at + interval '3 days', 'status', 'sent', 'attempt', 1, 'claimed_at', x.at, 'finished_at', x.at))).*
-	FROM journey_state.message m, generate_series(1, history) i,
-		LATERAL (SELECT t0 - CASE WHEN i <= 10 THEN i * interval '2 days' ELSE interval '60 days' + i * interval '30 minutes' END) x (at);
+	started := clock_timestamp();
+	SELECT t.messages INTO decided FROM journey.tick(now_at) t;
 	COMMIT;
+	INSERT INTO bench.result SELECT event, extract(epoch FROM clock_timestamp() - started) * 1000 WHERE counted;
+	IF decided <> (event = 'one')::integer THEN
+		RAISE EXCEPTION '% %: % messages', event, k, decided;
+	END IF;
+END
+$$;
+
+CREATE PROCEDURE bench.one_by_one(people integer, single integer) LANGUAGE plpgsql AS $$
+BEGIN
 	FOR i IN 1 .. single LOOP
-		now_at := t0 + i * interval '1 hour';
-		PERFORM journey.track(1 + i % people, 'one', jsonb_build_object('k', i), now_at);
-		COMMIT;
-		started := clock_timestamp();
-		SELECT t.messages INTO decided FROM journey.tick(now_at) t;
-		COMMIT;
-		INSERT INTO bench.result SELECT 'one', extract(epoch FROM clock_timestamp() - started) * 1000 WHERE i > 20;
-		IF decided <> 1 THEN
-			RAISE EXCEPTION 'decision %: % messages', i, decided;
-		END IF;
+		CALL bench.begin_run(1 + i % people, 'one', i, '2026-01-01'::timestamptz + i * interval '1 hour', i > 30);
+		CALL bench.begin_run(1 + i % people, 'none', i, '2026-01-01'::timestamptz + i * interval '1 hour', i > 30);
 	END LOOP;
 END
 $$;
@@ -87,5 +86,20 @@ SELECT :single = 0 AS days \gset
 \if :days
 	CALL bench.days(:contacts);
 \else
-	CALL bench.one_by_one(:people, :history, :single);
+	-- one message of each contact by the engine, for the rest to be like it; every slice gets under way
+	SELECT count(journey.track(id, 'one', '{"k": "first"}', '2026-01-01')) FROM bench.contact \g /dev/null
+	SELECT messages FROM journey.tick('2026-01-01') \g /dev/null
+	CREATE TABLE bench.earlier AS SELECT '2026-01-01'::timestamptz - CASE WHEN i <= 10 THEN i * interval '2 days' ELSE interval '60 days' + i * interval '30 minutes' END AS at, i
+	FROM generate_series(1, :history) i;
+	SELECT journey._ensure_partitions(min(at), '2026-01-01') FROM bench.earlier \g /dev/null
+	-- as journey.maintain() would have dropped them
+	SELECT format('DROP TABLE journey_state.%I', c.relname) FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid
+	WHERE i.inhparent IN ('journey_state.timer'::regclass, 'journey_state.outbox'::regclass) AND right(c.relname, 7) < '2026m01' AND c.relname NOT LIKE '%default' \gexec
+	INSERT INTO journey_state.message (slice, contact, message_id, decided_at, idempotency_key, enrollment_id, journey_id, version_id, step_no, visit, channel, template, topic, class,
+		counts, priority, since, expires_at, status, attempt, claimed_at, finished_at)
+	SELECT m.slice, m.contact, nextval('journey_state.message_id_seq'), x.at, m.contact || ' ' || x.i, m.enrollment_id, m.journey_id, m.version_id, m.step_no, m.visit, m.channel, m.template, m.topic, m.class,
+		m.counts, m.priority, x.at, x.at + interval '3 days', 'sent', 1, x.at, x.at
+	FROM journey_state.message m, bench.earlier x WHERE m.contact <= :people;
+	INSERT INTO journey_state.message_span SELECT DISTINCT date_trunc('month', at) + interval '1 month', 3, 0 FROM bench.earlier;
+	CALL bench.one_by_one(:people, :single);
 \endif

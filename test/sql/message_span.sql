@@ -6,7 +6,7 @@ SET timezone = 'UTC';
 SET datestyle = 'ISO, MDY';
 RESET SESSION AUTHORIZATION;
 SELECT journey.issue_site_token() AS token \gset
-SET pg_journey.message_expiry = '50 days';
+SET pg_journey.message_expiry = '50d';
 SET SESSION AUTHORIZATION shop;
 SET client_min_messages = warning;
 SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://localhost:2525", "from": "Shop <hi@shop.example>"}');
@@ -24,7 +24,7 @@ SELECT journey.track(1, 'plain', '{"k": "a"}', '2026-01-05 10:00') \g /dev/null
 SELECT messages FROM journey.tick('2026-01-05 10:00');
 SELECT days, before - timestamptz '2026-01-05 10:00' BETWEEN interval '1 second' AND interval '30 days' AS within FROM journey_state.message_span;
 RESET SESSION AUTHORIZATION;
-SET pg_journey.message_expiry = '1 day';
+SET pg_journey.message_expiry = '1d';
 SET SESSION AUTHORIZATION shop;
 SELECT attempt FROM journey.claim('r1', at => '2026-02-24 09:59');
 -- it holds its place for two days from then on
@@ -41,7 +41,7 @@ SELECT journey.track(2, 'brief', '{"k": "a"}', '2026-02-26 11:00'), journey.trac
 SELECT messages FROM journey.tick('2026-02-26 11:00');
 SELECT count(*), count(DISTINCT before), min(days), max(days) FROM journey_state.message_span;
 RESET SESSION AUTHORIZATION;
-SET pg_journey.message_expiry = '30 hours';
+SET pg_journey.message_expiry = '30h';
 SET SESSION AUTHORIZATION shop;
 SELECT journey.track(4, 'plain', '{"k": "a"}', '2026-02-26 12:00') \g /dev/null
 SELECT messages FROM journey.tick('2026-02-26 12:00');
