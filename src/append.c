@@ -20,7 +20,9 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_relation.h"
+#include "partitioning/partdesc.h"
 #include "utils/lsyscache.h"
+#include "utils/partcache.h"
 #include "utils/rel.h"
 
 #include "append.h"
@@ -146,17 +148,53 @@ fill_slot(const LogAppend *append, TupleTableSlot *slot, int row)
 	ExecStoreVirtualTuple(slot);
 }
 
+/*
+ * Which of the rows' columns alone says what partition a row belongs to, if there
+ * is one and it is passed by value; else -1.
+ */
+static int
+routing_column(const LogAppend *append)
+{
+	Relation relation = append->root->ri_RelationDesc;
+	PartitionKey key = RelationGetPartitionKey(relation);
+	PartitionDesc partitions = RelationGetPartitionDesc(relation, true);
+	int attribute;
+
+	for (int i = 0; i < partitions->nparts; i++)
+		if (!partitions->is_leaf[i])
+			return -1;
+	if (get_partition_natts(key) != 1)
+		return -1;
+	attribute = get_partition_col_attnum(key, 0) - 1;
+	if (attribute < 0 ||
+		!TupleDescAttr(RelationGetDescr(relation), attribute)->attbyval)
+		return -1;
+	for (int i = 0; i < append->rows->ncolumns; i++)
+		if (append->attribute[i] == attribute)
+			return i;
+	return -1;
+}
+
 /* The partition of every row. */
 static ResultRelInfo **
 route_rows(LogAppend *append)
 {
-	ResultRelInfo **target = palloc_array(ResultRelInfo *, append->rows->nrows);
+	const AppendRows *rows = append->rows;
+	ResultRelInfo **target = palloc_array(ResultRelInfo *, rows->nrows);
+	int column = append->routing != NULL ? routing_column(append) : -1;
 
-	for (int row = 0; row < append->rows->nrows; row++)
+	for (int row = 0; row < rows->nrows; row++)
 	{
 		if (append->routing == NULL)
 		{
 			target[row] = append->root;
+			continue;
+		}
+		if (column >= 0 && row > 0 &&
+			rows->values[column][row] == rows->values[column][row - 1] &&
+			rows->nulls[column][row] == rows->nulls[column][row - 1])
+		{
+			target[row] = target[row - 1];
 			continue;
 		}
 		fill_slot(append, append->root_slot, row);
