@@ -296,27 +296,62 @@ BEGIN
 		HAVING count(h.message_id) >= l.places
 	) AS x;
 
-	-- a ghost's run takes up an entry of its own journey alone
+	/*
+	 * A ghost's run takes up an entry of its own journey alone.  To count what came
+	 * before each run would take the square of a contact's runs, so only those are
+	 * counted for that so many runs precede within the time, or are open with, ghosts
+	 * or not.
+	 */
 	RETURN QUERY
+	WITH entry AS (
+		SELECT k.name, k.max_entries, k.per, k.journeys, coalesce(caps_since, k.created_at) AS since, e.contact, e.enrollment_id, e.journey_id, e.entered_at, e.ended_at
+		FROM journey.entry_cap AS k
+		JOIN journey.journey AS j ON k.journeys IS NULL OR j.name = ANY (k.journeys)
+		JOIN journey_state.enrollment AS e ON e.journey_id = j.journey_id
+	), crowded AS (
+		SELECT w.* FROM (
+			SELECT n.*, lag(n.entered_at, n.max_entries) OVER (PARTITION BY n.name, n.contact ORDER BY n.entered_at, n.enrollment_id) AS earlier
+			FROM entry AS n WHERE n.per IS NOT NULL
+		) AS w
+		WHERE w.earlier > (w.entered_at AT TIME ZONE 'UTC' - w.per) AT TIME ZONE 'UTC'
+		UNION ALL
+		SELECT n.*, NULL FROM (
+			SELECT b.name, b.contact, b.enrollment_id, b.max_entries, b.enters,
+				sum(CASE WHEN b.enters THEN 1 ELSE -1 END) OVER (PARTITION BY b.name, b.contact ORDER BY b.at, b.enters DESC, b.enrollment_id) AS open_runs
+			FROM (
+				SELECT n.name, n.contact, n.enrollment_id, n.max_entries, n.entered_at AS at, true AS enters FROM entry AS n WHERE n.per IS NULL
+				UNION ALL
+				SELECT n.name, n.contact, n.enrollment_id, n.max_entries, n.ended_at, false FROM entry AS n WHERE n.per IS NULL AND n.ended_at IS NOT NULL
+			) AS b
+		) AS w
+		JOIN entry AS n ON n.name = w.name AND n.contact = w.contact AND n.enrollment_id = w.enrollment_id
+		WHERE w.enters AND w.open_runs > w.max_entries
+	), limited AS (
+		SELECT w.* FROM (
+			SELECT e.contact, e.enrollment_id, e.journey_id, e.entered_at, v.limit_entries, v.limit_per,
+				lag(e.entered_at, v.limit_entries) OVER (PARTITION BY e.journey_id, e.contact ORDER BY e.entered_at, e.enrollment_id) AS earlier
+			FROM journey_state.enrollment AS e
+			JOIN journey.version AS v ON v.version_id = e.version_id
+			WHERE e.journey_id IN (SELECT l.journey_id FROM journey.version AS l WHERE l.limit_entries IS NOT NULL)
+		) AS w
+		WHERE w.earlier > (w.entered_at AT TIME ZONE 'UTC' - w.limit_per) AT TIME ZONE 'UTC'
+	)
 	SELECT 'no contact enters more runs than an entry cap or LIMIT allows', count(*), min(x.what)
 	FROM (
-		SELECT format('entry cap %s, contact %s: run %s at %s is over %s', k.name, e.contact, e.enrollment_id, e.entered_at, k.max_entries) AS what
-		FROM journey.entry_cap AS k
-		JOIN journey_state.enrollment AS e ON e.entered_at >= coalesce(caps_since, k.created_at)
-		JOIN journey.journey AS j ON j.journey_id = e.journey_id AND (k.journeys IS NULL OR j.name = ANY (k.journeys))
-		WHERE k.max_entries <= (
+		SELECT format('entry cap %s, contact %s: run %s at %s is over %s', k.name, k.contact, k.enrollment_id, k.entered_at, k.max_entries) AS what
+		FROM crowded AS k
+		WHERE k.entered_at >= k.since AND k.max_entries <= (
 			SELECT count(*) FROM journey_state.enrollment AS o JOIN journey.journey AS i ON i.journey_id = o.journey_id AND (k.journeys IS NULL OR i.name = ANY (k.journeys))
-			WHERE o.contact = e.contact AND o.enrollment_id < e.enrollment_id AND (NOT o.ghost OR o.journey_id = e.journey_id) AND o.entered_at <= e.entered_at
-			AND CASE WHEN k.per IS NULL THEN o.ended_at IS NULL OR o.ended_at > e.entered_at
-				ELSE o.entered_at > (e.entered_at AT TIME ZONE 'UTC' - k.per) AT TIME ZONE 'UTC' END)
+			WHERE o.contact = k.contact AND o.enrollment_id < k.enrollment_id AND (NOT o.ghost OR o.journey_id = k.journey_id) AND o.entered_at <= k.entered_at
+			AND CASE WHEN k.per IS NULL THEN o.ended_at IS NULL OR o.ended_at > k.entered_at
+				ELSE o.entered_at > (k.entered_at AT TIME ZONE 'UTC' - k.per) AT TIME ZONE 'UTC' END)
 		UNION ALL
-		SELECT format('LIMIT, contact %s: run %s at %s is over %s in %s', e.contact, e.enrollment_id, e.entered_at, v.limit_entries, v.limit_per)
-		FROM journey.version AS v
-		JOIN journey_state.enrollment AS e ON e.version_id = v.version_id
-		WHERE v.limit_entries <= (
+		SELECT format('LIMIT, contact %s: run %s at %s is over %s in %s', l.contact, l.enrollment_id, l.entered_at, l.limit_entries, l.limit_per)
+		FROM limited AS l
+		WHERE l.limit_entries <= (
 			SELECT count(*) FROM journey_state.enrollment AS o
-			WHERE o.contact = e.contact AND o.journey_id = e.journey_id AND o.enrollment_id < e.enrollment_id AND o.entered_at <= e.entered_at
-			AND o.entered_at > (e.entered_at AT TIME ZONE 'UTC' - v.limit_per) AT TIME ZONE 'UTC')
+			WHERE o.contact = l.contact AND o.journey_id = l.journey_id AND o.enrollment_id < l.enrollment_id AND o.entered_at <= l.entered_at
+			AND o.entered_at > (l.entered_at AT TIME ZONE 'UTC' - l.limit_per) AT TIME ZONE 'UTC')
 	) AS x;
 
 	-- what was written, by its number, before the hand-over: a withdrawal may commit after it and be dated before

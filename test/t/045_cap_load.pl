@@ -16,9 +16,7 @@ use Test::More;
 
 my $decisions = $ENV{PGJ_CAP_DECISIONS} // 0;
 my $window = $ENV{PGJ_CAP_WINDOW} // '1 day';
-# a third of the transactions track events, each of which six messages are decided on
 my $events = $decisions ? 20 : 1;
-my $transactions = $decisions ? 50 + int $decisions * 1.05 / 16 / $events : 150;
 # a deadlock would show at once
 my $shop = GateTest->new(
 	customers => q{SELECT i, 'c' || i || '@shop.example' FROM generate_series(1, 50) i},
@@ -27,35 +25,41 @@ my $shop = GateTest->new(
 sub shop { return $shop->shop($_[0]); }
 shop(<<"SQL");
 SELECT journey.create_cap('hot', 3, '$window');
-SELECT journey.create_journey(name, 'ON EVENT go SEND email t; SEND email t;') FROM unnest(ARRAY['a', 'b', 'c']) name;
+SELECT journey.create_journey(name, 'ON EVENT go KEY event.properties->>''k'' SEND email t; SEND email t;') FROM unnest(ARRAY['a', 'b', 'c']) name;
 SELECT journey.activate(name) FROM unnest(ARRAY['a', 'b', 'c']) name;
 SQL
 
 my $open_relay = $shop->open_relay(q{'r' || :client_id});
-$shop->pgbench(
-	"--client=8 --transactions=$transactions", '8 callers track, tick and claim at once',
-	{
-		'045_track@4' => qq{
-SELECT count(journey.track((1 + floor(random() * 50))::bigint, 'go')) FROM generate_series(1, $events);
+my %scripts = (
+	'045_track@4' => qq{
+SELECT count(journey.track((1 + floor(random() * 50))::bigint, 'go', jsonb_build_object('k', gen_random_uuid()))) FROM generate_series(1, $events);
 SELECT * FROM journey.tick();
 },
-		'045_tick@2' => q{
+	'045_tick@2' => q{
 SELECT * FROM journey.tick();
 },
-		'045_claim@2' => qq{
+	'045_claim@2' => qq{
 $open_relay
 SELECT coalesce(array_agg(message_id), '{}')::text AS ids, coalesce(array_agg(attempt), '{}')::text AS attempts FROM journey.claim('r' || :client_id, 100) \\gset
 SELECT journey.report('r' || :client_id, ids, attempts, array_fill('sent'::text, ARRAY[cardinality(ids)]), array_fill('250'::text, ARRAY[cardinality(ids)]), array_fill(''::text, ARRAY[cardinality(ids)]))
 	FROM (SELECT ':ids'::bigint[] AS ids, ':attempts'::integer[] AS attempts) AS g WHERE ids <> '{}';
 },
-		# receipts of many slices at once, for what went last
-		'045_receipt@4' => qq{
+	# receipts of many slices at once, for what went last
+	'045_receipt@4' => qq{
 $open_relay
 SELECT journey.report('r' || :client_id, array_agg(m.message_id), array_agg(m.attempt), array_agg('delivered'::text), array_agg(''::text), array_agg(''::text))
 	FROM shop.customers AS c CROSS JOIN LATERAL (SELECT message_id, attempt FROM journey_state.message
 		WHERE contact = c.id AND decided_at > clock_timestamp() - interval '$window' AND claimed_at IS NOT NULL LIMIT 1) AS m HAVING count(*) > 0;
 },
-	});
+);
+# a third of the transactions track events, each of which six messages are decided on
+my $decided = 0;
+do
+{
+	my $transactions = $decisions ? 50 + int(($decisions - $decided) / 16 / $events) : 150;
+	$shop->pgbench("--client=8 --transactions=$transactions", '8 callers track, tick and claim at once', \%scripts);
+	$decided = shop("SELECT count(*) FROM journey_state.verdict WHERE stage = 'decide'");
+} while $decided < $decisions;
 $shop->nobody_waited_in_a_circle;
 $shop->tick_rest;
 $shop->claim_rest('clock_timestamp()');
@@ -71,10 +75,9 @@ is(shop('SELECT count(DISTINCT contact) FROM journey_state.message WHERE claimed
 	'50', 'every contact got something');
 cmp_ok(shop("SELECT count(*) FROM journey_state.verdict WHERE reason = 'capped'"), '>',
 	shop("SELECT 3 * count(*) FROM journey_state.message"), 'the contacts were hot: the cap withheld most messages');
-my $decided = shop("SELECT count(*) FROM journey_state.verdict WHERE stage = 'decide'");
+$decided = shop("SELECT count(*) FROM journey_state.verdict WHERE stage = 'decide'");
 my $handed = shop('SELECT count(*) FROM journey_state.message WHERE claimed_at IS NOT NULL');
 diag("$decided decisions, $handed messages handed over, at most $most of a contact within $window");
-cmp_ok($decided, '>=', $decisions, "$decided decisions") if $decisions;
 $shop->every_law_holds;
 
 done_testing();
