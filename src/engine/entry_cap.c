@@ -22,10 +22,10 @@
 #include "utils/timestamp.h"
 
 #include "engine/batch.h"
+#include "kept.h"
 
 /*
  * $1 … $3: n, contact, at; then the journey and its LIMIT, which is one more cap.
- * Where it is asked for nobody, neither costs more than a look at the caps.
  */
 static KeptPlan find_over = {
 	.sql =
@@ -45,14 +45,38 @@ static KeptPlan find_over = {
 		" ORDER BY i.n, k.words"
 };
 
+static void *
+read_whether_any(const Site *site)
+{
+	static KeptPlan plan = { .sql = "SELECT FROM journey.entry_cap LIMIT 1" };
+	bool *any = palloc_object(bool);
+
+	*any = pgj_kept_select(&plan, site) > 0;
+	return any;
+}
+
+/* Where there is none, no run needs to be written before its time. */
+static bool
+are_any(const Site *site)
+{
+	static Kept kept = { .name = "whether there are entry caps",
+						 .tables = { "entry_cap" },
+						 .read = read_whether_any };
+
+	return *(bool *) pgj_kept(&kept, site);
+}
+
 void
 pgj_entry_caps(Batch *batch, Version *version, Entrant *entrants, int n)
 {
 	Params params;
-	Datum *contact = pgj_params_contacts(&params, batch->site, n);
-	Datum *at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
+	Datum *contact, *at;
 	uint64 nrows;
 
+	if (version->limit == 0 && !are_any(batch->site))
+		return;
+	contact = pgj_params_contacts(&params, batch->site, n);
+	at = pgj_params_column(&params, TIMESTAMPTZOID, NULL);
 	for (int i = 0; i < n; i++)
 	{
 		contact[i] = entrants[i].contact;
