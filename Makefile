@@ -24,7 +24,7 @@ help:
 	@echo 'make crash-sabotage   prove that it notices faults planted on purpose'
 	@echo 'make gate-model       random histories against a model of the gate for CYCLES=300 cycles; SEED=n'
 	@echo 'make gate-load        8 callers on 50 hot contacts with a cap, DECISIONS=1000000'
-	@echo 'make consent-race     withdrawals of consent against claims, RACES=100000 times'
+	@echo 'make consent-race     withdrawals and suppressions against claims, RACES=100000 times'
 	@echo 'make gate-sabotage    prove that the tests of the gate notice faults planted on purpose'
 	@echo 'make segments         random segments against plain SQL for CYCLES=500 cycles; SEED=n'
 	@echo 'make segments-sabotage prove that it notices faults planted on purpose'

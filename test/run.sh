@@ -14,7 +14,7 @@
 #	segments-sabotage	the same for the segments suite
 #	gate-sabotage	the same for the model and the load test of the gate
 #	gate-load	CAP_DECISIONS (1000000) on hot contacts with a cap; a short run is in tap
-#	consent-race	CONSENT_RACES (100000) of withdrawals against claims; a short run is in tap
+#	consent-race	CONSENT_RACES (100000) of withdrawals and suppressions against claims; a short run is in tap
 #
 # Prints "N passed, N failed" last; exits 1 when anything failed.  PGJ_TEST_DATA
 # names the directory of test data that may not be shipped (../shared/data if

@@ -146,7 +146,7 @@ COMMIT;
 	$shop->claim_rest("$now + interval '30 seconds'") while shop($pending) > 0;
 	shop("INSERT INTO shop.raced SELECT * FROM shop.race WHERE contact BETWEEN $from AND $to");
 	$raced = shop('SELECT count(*) FROM shop.raced');
-	$violations = shop(q{SELECT string_agg(format('message %s, way %s, %s after', message_id, way, committed - stopped), ', ') FROM shop.raced WHERE status = 'claimed' AND committed > stopped});
+	$violations = shop(q{SELECT string_agg(format('message %s, way %s, %s after', message_id, way, committed - stopped), ', ') FROM (SELECT * FROM shop.raced WHERE status = 'claimed' AND committed > stopped LIMIT 5) v});
 	diag(sprintf('%d messages, %d of %d races, this round in %.0f s', $to, $raced, $races, time - $started)) if $races > $round_size;
 }
 
