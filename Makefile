@@ -126,7 +126,7 @@ OBJS = \
        src/gate/gate.o src/gate/scope.o src/gate/topic.o \
        src/gate/consented.o src/gate/contacted.o src/gate/zone.o src/gate/local.o src/gate/quiet_rule.o src/gate/quiet.o \
        src/gate/choose.o src/gate/engagement.o src/gate/send_hours.o src/gate/send_time.o src/gate/send_times.o \
-       src/gate/cap.o src/gate/cap_definition.o src/gate/cap_preview.o src/gate/slot.o src/gate/rival.o \
+       src/gate/cap.o src/gate/cap_definition.o src/gate/cap_law.o src/gate/cap_preview.o src/gate/slot.o src/gate/rival.o \
        src/gate/consent.o src/gate/consent_request.o src/gate/consent_import.o src/gate/preference.o src/gate/unsettled.o \
        src/gate/suppress.o src/gate/suppressed.o src/gate/onlooker.o src/gate/hold.o src/gate/addressed.o src/gate/address_rule.o src/gate/ledger.o src/gate/argument.o \
        src/gate/verdict.o \

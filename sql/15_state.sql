@@ -378,8 +378,10 @@ BEGIN
 			relay			text,
 			code			text,
 			response		text,
+			caps			text[],
 			PRIMARY KEY (contact, at, receipt_id)
 		) PARTITION BY RANGE (at);
+		COMMENT ON COLUMN journey_state.receipt.caps IS 'of a hand-over: the frequency caps that had a place for it then. By tabs: the cap''s definition, with /definition of a quota, or a frequency that the contact asked for, with channel and topic; then the time zone of a calendar.';
 		COMMENT ON TABLE journey_state.receipt IS 'What relays reported of messages; append only';
 
 		CREATE TABLE journey_state.consent

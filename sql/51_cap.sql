@@ -28,11 +28,13 @@ CREATE TABLE journey.cap
 	overrides			text[]		NOT NULL DEFAULT '{}',
 	look_ahead			interval	NOT NULL DEFAULT '0',
 	created_at			timestamptz	NOT NULL,
+	definition			bigint		GENERATED ALWAYS AS IDENTITY,
 	CHECK ((per IS NULL) <> (calendar IS NULL))
 );
 COMMENT ON TABLE journey.cap IS 'Frequency caps per contact: of the messages counted at most max_messages handed over in any window of length per, or in each day, week or month of the contact''s calendar. Null in a column of names stands for all.';
 COMMENT ON COLUMN journey.cap.counts_channels IS 'which messages use the cap up, as against channels, topics, classes and journeys: those that obey it';
 COMMENT ON COLUMN journey.cap.overrides IS 'caps that do not hold for a message that obeys this one';
+COMMENT ON COLUMN journey.cap.definition IS 'another one whenever the cap is changed; receipts name it';
 COMMENT ON COLUMN journey.cap.look_ahead IS 'more important messages that will be due within this time keep their places';
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.cap
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
@@ -44,6 +46,7 @@ CREATE TABLE journey.quota
 	name				text		NOT NULL,
 	share				numeric		NOT NULL CHECK (share >= 0 AND share < 1),
 	created_at			timestamptz	NOT NULL,
+	definition			bigint		GENERATED ALWAYS AS IDENTITY,
 	PRIMARY KEY (cap, kind, name)
 );
 COMMENT ON TABLE journey.quota IS 'Of a cap''s places at most floor(share * max_messages) go to messages of this class or topic';
@@ -174,7 +177,7 @@ BEGIN
 	made := ROW(name, max_messages, per, calendar, channels, topics, classes, journeys,
 		CASE WHEN countries IS NOT NULL THEN ARRAY(SELECT upper(upper(btrim(c) COLLATE "C") COLLATE "default") FROM unnest(countries) AS c) END,
 		journey._counted(counts_channels, channels), journey._counted(counts_topics, topics), journey._counted(counts_classes, classes), journey._counted(counts_journeys, journeys),
-		engagement, coalesce(overrides, '{}'), look_ahead, at);
+		engagement, coalesce(overrides, '{}'), look_ahead, at, NULL);
 	RETURN made;
 END
 $$;
@@ -193,11 +196,11 @@ DECLARE
 	made CONSTANT journey.cap := journey._make_cap(name, max_messages, per, calendar, channels, topics, classes, journeys, countries,
 		counts_channels, counts_topics, counts_classes, counts_journeys, engagement, overrides, look_ahead, at);
 BEGIN
-	INSERT INTO journey.cap AS k VALUES (made.*)
+	INSERT INTO journey.cap AS k OVERRIDING USER VALUE VALUES (made.*)
 	ON CONFLICT ON CONSTRAINT cap_pkey DO UPDATE SET max_messages = EXCLUDED.max_messages, per = EXCLUDED.per, calendar = EXCLUDED.calendar,
 		channels = EXCLUDED.channels, topics = EXCLUDED.topics, classes = EXCLUDED.classes, journeys = EXCLUDED.journeys, countries = EXCLUDED.countries,
 		counts_channels = EXCLUDED.counts_channels, counts_topics = EXCLUDED.counts_topics, counts_classes = EXCLUDED.counts_classes, counts_journeys = EXCLUDED.counts_journeys,
-		engagement = EXCLUDED.engagement, overrides = EXCLUDED.overrides, look_ahead = EXCLUDED.look_ahead, created_at = EXCLUDED.created_at;
+		engagement = EXCLUDED.engagement, overrides = EXCLUDED.overrides, look_ahead = EXCLUDED.look_ahead, created_at = EXCLUDED.created_at, definition = DEFAULT;
 
 	IF EXISTS (
 		WITH RECURSIVE over (name) AS (
@@ -285,7 +288,7 @@ BEGIN
 	ELSE
 		PERFORM journey._check_list('topic', ARRAY[topic], ARRAY(SELECT t.name FROM journey.topic AS t), 'Create it with journey.create_topic().');
 	END IF;
-	made := ROW(cap, CASE WHEN class IS NULL THEN 'topic' ELSE 'class' END, coalesce(class, topic), share, at);
+	made := ROW(cap, CASE WHEN class IS NULL THEN 'topic' ELSE 'class' END, coalesce(class, topic), share, at, NULL);
 	RETURN made;
 END
 $$;
@@ -303,8 +306,8 @@ BEGIN
 	-- the cap stays until this has committed
 	PERFORM FROM journey.cap AS k WHERE k.name = create_quota.cap FOR KEY SHARE;
 	made := journey._make_quota(cap, class, topic, share, at);
-	INSERT INTO journey.quota AS q VALUES (made.*)
-	ON CONFLICT ON CONSTRAINT quota_pkey DO UPDATE SET share = EXCLUDED.share, created_at = EXCLUDED.created_at;
+	INSERT INTO journey.quota AS q OVERRIDING USER VALUE VALUES (made.*)
+	ON CONFLICT ON CONSTRAINT quota_pkey DO UPDATE SET share = EXCLUDED.share, created_at = EXCLUDED.created_at, definition = DEFAULT;
 END
 $$;
 REVOKE ALL ON FUNCTION journey.create_quota(text, text, text, numeric, timestamptz) FROM PUBLIC;
@@ -540,3 +543,11 @@ END
 $$;
 REVOKE ALL ON FUNCTION journey.preview_entry_cap(text, integer, interval, text[], interval, timestamptz) FROM PUBLIC;
 COMMENT ON FUNCTION journey.preview_entry_cap(text, integer, interval, text[], interval, timestamptz) IS 'whom a cap on entries with these arguments would have touched in the time back before at: how many runs the contact entered, and how many of them would have been refused';
+
+CREATE FUNCTION journey._caps_exceeded(since timestamptz)
+RETURNS TABLE (cap text, contact text, message_id bigint, at timestamptz, places integer, quota text)
+LANGUAGE C STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'pgj_sql_caps_exceeded';
+REVOKE ALL ON FUNCTION journey._caps_exceeded(timestamptz) FROM PUBLIC;
+COMMENT ON FUNCTION journey._caps_exceeded(timestamptz) IS 'internal: hand-overs that found no place in a frequency cap; see cap_law.c';

@@ -228,73 +228,13 @@ BEGIN
 	) AS x;
 
 	/*
-	 * A message that obeys a cap is over it when as many as the cap allows were
-	 * handed over before it in its window.  What was handed over before the cap
-	 * was made or changed is not held against it, unless the caller names another
-	 * time to look from (with a virtual clock the two times are not of one clock).
-	 * Of two at one instant the one with the higher number is the later; of those
-	 * that count without obeying, the receipts say which came before.
-	 *
-	 * Whether a cap by country or one that others override held for a message, and
-	 * in which zone a calendar was read, is in the evidence of its decision.  Caps
-	 * by engagement are left out: the class of a contact is not kept.
+	 * By what the receipts of the hand-overs say: see cap_law.c.  Of caps that were
+	 * changed since nothing is said.
 	 */
 	RETURN QUERY
-	WITH all_bounds AS (
-		SELECT k.name, k.max_messages AS places, k.per, k.calendar, k.channels, k.topics, k.classes, k.journeys, k.counts_channels, k.counts_topics, k.counts_classes, k.counts_journeys,
-			NULL AS quota_class, NULL AS quota_topic, k.created_at AS since, NULL AS contact,
-			k.calendar IS NOT NULL OR k.countries IS NOT NULL OR EXISTS (SELECT FROM journey.cap AS o WHERE k.name = ANY (o.overrides)) AS by_evidence
-		FROM journey.cap AS k WHERE k.engagement IS NULL
-		UNION ALL
-		SELECT k.name, floor(q.share * k.max_messages)::integer, k.per, k.calendar, k.channels, k.topics, k.classes, k.journeys, k.counts_channels, k.counts_topics, k.counts_classes, k.counts_journeys,
-			CASE WHEN q.kind = 'class' THEN q.name END, CASE WHEN q.kind = 'topic' THEN q.name END, greatest(k.created_at, q.created_at), NULL,
-			k.calendar IS NOT NULL OR k.countries IS NOT NULL OR EXISTS (SELECT FROM journey.cap AS o WHERE k.name = ANY (o.overrides))
-		FROM journey.cap AS k JOIN journey.quota AS q ON q.cap = k.name WHERE k.engagement IS NULL
-		UNION ALL
-		SELECT format('preference: %s, channel %s, topic %s', f.frequency, f.channel, f.topic), 1, NULL, CASE f.frequency WHEN 'daily' THEN 'day' WHEN 'weekly' THEN 'week' ELSE 'month' END,
-			nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, nullif(ARRAY[f.channel], '{*}'), nullif(ARRAY[f.topic], '{*}'), NULL, NULL, NULL, NULL, f.at, f.contact::text, true
-		FROM journey_state.frequency AS f WHERE f.frequency <> 'all'
-	), bound AS MATERIALIZED (
-		SELECT a.*, row_number() OVER () AS bound_no FROM all_bounds AS a
-	), message AS MATERIALIZED (
-		SELECT m.*, m.contact::text AS contact_text, j.name AS journey, coalesce(t.obeys_caps, true) AS obeys
-		FROM journey_state.message AS m
-		LEFT JOIN journey.journey AS j ON j.journey_id = m.journey_id
-		LEFT JOIN journey.topic AS t ON t.name = m.topic
-		WHERE m.claimed_at IS NOT NULL
-	), handed AS (
-		-- each pair of a cap and a message that uses it up, in the order of a contact's hand-overs
-		SELECT k.bound_no, k.name, k.quota_class, k.quota_topic, k.places, k.per, k.calendar, k.since, k.by_evidence, m.contact, m.message_id, m.decided_at, m.claimed_at,
-			m.obeys AND (k.channels IS NULL OR m.channel = ANY (k.channels)) AND (k.topics IS NULL OR m.topic = ANY (k.topics)) AND (k.classes IS NULL OR m.class = ANY (k.classes))
-			AND (k.journeys IS NULL OR m.journey = ANY (k.journeys)) AND (k.quota_class IS NULL OR m.class = k.quota_class) AND (k.quota_topic IS NULL OR m.topic = k.quota_topic) AS obeys,
-			m.counts AND (k.counts_channels IS NULL OR m.channel = ANY (k.counts_channels)) AND (k.counts_topics IS NULL OR m.topic = ANY (k.counts_topics)) AND (k.counts_classes IS NULL OR m.class = ANY (k.counts_classes))
-			AND (k.counts_journeys IS NULL OR m.journey = ANY (k.counts_journeys)) AND (k.quota_class IS NULL OR m.class = k.quota_class) AND (k.quota_topic IS NULL OR m.topic = k.quota_topic) AS counts
-		FROM bound AS k JOIN message AS m ON k.contact IS NULL OR k.contact = m.contact_text
-	), looked AS (
-		SELECT h.*, z.zone
-		FROM handed AS h
-		LEFT JOIN LATERAL (
-			SELECT c.cap ->> 'zone' AS zone
-			FROM journey_state.verdict AS v CROSS JOIN LATERAL jsonb_array_elements(CASE jsonb_typeof(v.evidence -> 'caps') WHEN 'array' THEN v.evidence -> 'caps' ELSE '[]' END) AS c (cap)
-			WHERE h.by_evidence AND v.contact = h.contact AND v.at = h.decided_at AND v.message_id = h.message_id AND v.stage = 'decide'
-			AND c.cap ->> 'name' = h.name AND c.cap ? 'limit' AND (c.cap ->> 'class') IS NOT DISTINCT FROM h.quota_class AND (c.cap ->> 'topic') IS NOT DISTINCT FROM h.quota_topic
-		) AS z ON true
-		WHERE h.obeys AND h.claimed_at >= coalesce(caps_since, h.since) AND (NOT h.by_evidence OR z IS NOT NULL) AND (h.calendar IS NULL OR z.zone IS NOT NULL)
-	)
-	SELECT 'no window of a frequency cap holds more than it allows', count(*), min(x.what)
-	FROM (
-		SELECT format('cap %s, contact %s: message %s at %s is over %s in %s', l.name, l.contact, l.message_id, l.claimed_at, l.places, coalesce(l.per::text, 'a ' || l.calendar)) AS what
-		FROM looked AS l
-		LEFT JOIN handed AS h ON h.bound_no = l.bound_no AND h.contact = l.contact AND h.counts AND h.message_id <> l.message_id
-			AND CASE WHEN l.per IS NULL THEN date_trunc(l.calendar, h.claimed_at AT TIME ZONE l.zone) = date_trunc(l.calendar, l.claimed_at AT TIME ZONE l.zone)
-				ELSE h.claimed_at > (l.claimed_at AT TIME ZONE 'UTC' - l.per) AT TIME ZONE 'UTC' END
-			AND (h.claimed_at < l.claimed_at OR h.claimed_at = l.claimed_at AND h.obeys AND h.message_id < l.message_id)
-			AND (h.obeys OR NOT EXISTS (
-				SELECT FROM journey_state.receipt AS a JOIN journey_state.receipt AS b ON b.contact = a.contact AND b.message_id = l.message_id AND b.kind = 'claimed' AND b.attempt = 1
-				WHERE a.contact = h.contact AND a.message_id = h.message_id AND a.kind = 'claimed' AND a.attempt = 1 AND a.receipt_id > b.receipt_id))
-		GROUP BY l.bound_no, l.name, l.contact, l.message_id, l.claimed_at, l.places, l.per, l.calendar, l.zone
-		HAVING count(h.message_id) >= l.places
-	) AS x;
+	SELECT 'no window of a frequency cap holds more than it allows', count(*),
+		min(format('cap %s%s, contact %s: message %s at %s is over %s', x.cap, ', ' || x.quota, x.contact, x.message_id, x.at, x.places))
+	FROM journey._caps_exceeded(caps_since) AS x;
 
 	/*
 	 * A ghost's run takes up an entry of its own journey alone.  To count what came
@@ -480,4 +420,4 @@ BEGIN
 END
 $body$;
 REVOKE ALL ON FUNCTION journey.check(timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.check(timestamptz) IS 'The laws that the state tables keep whatever crashes, each with the number of rows that break it; a healthy database shows only zeros. Caps are checked from caps_since on, by default since each was made.';
+COMMENT ON FUNCTION journey.check(timestamptz) IS 'The laws that the state tables keep whatever crashes, each with the number of rows that break it; a healthy database shows only zeros. Frequency caps are checked by what the receipts of hand-overs name, caps on entries from caps_since on, by default since each was made.';

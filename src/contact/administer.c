@@ -216,7 +216,7 @@ grant_reading(Oid owner, const char *role)
 		"GRANT SELECT (issued_at) ON journey.site_token TO %s;"
 		"GRANT EXECUTE ON FUNCTION journey._require_plain_state(), journey._diagram(integer),"
 		" journey._check_rfm_thresholds, journey._make_cap, journey._check_list, journey._check_window,"
-		" journey._counted, journey._make_quota, journey._make_entry_cap, journey._check_back, journey._preview_cap TO %s",
+		" journey._counted, journey._make_quota, journey._make_entry_cap, journey._check_back, journey._preview_cap, journey._caps_exceeded TO %s",
 		role, role, role, role));
 	grant_functions(role, "p.provolatile OPERATOR(pg_catalog.<>) 'v'");
 	pgj_become_caller(saved);

@@ -57,6 +57,7 @@ typedef struct Offer
 	TimestampTz until;	/* put off */
 	bool ends_run;		/* withheld, and its run with it */
 	const char *error;	/* parked: what went wrong */
+	char *caps;			/* for the receipt, or NULL */
 	Datum evidence;		/* jsonb, or 0 when the gate was not asked */
 
 	Datum contact;

@@ -82,6 +82,7 @@ append_receipts(const Claim *claim, Offer **offers, int n)
 		rows[i].message_id = offers[i]->message_id;
 		rows[i].attempt = offers[i]->attempt + 1;
 		rows[i].kind = "claimed";
+		rows[i].caps = offers[i]->caps;
 		rows[i].relay = claim->relay;
 	}
 	pgj_receipt_append(claim->site, rows, n);

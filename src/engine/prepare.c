@@ -143,6 +143,7 @@ ask_gate(Attempt *arg)
 		Offer *offer = arg->offers[i];
 
 		offer->evidence = requests[i].evidence;
+		offer->caps = requests[i].caps;
 		offer->recipient = requests[i].address;
 		if (requests[i].busy)
 			offer->outcome = OFFER_LATER;

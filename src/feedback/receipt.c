@@ -20,14 +20,15 @@ pgj_receipt_append(const Site *site, const ReceiptRow *rows, int n)
 {
 	static KeptPlan plan = {
 		.sql =
-			"INSERT INTO journey_state.receipt (contact, receipt_id, at, message_id, attempt, kind, relay, code, response) "
-			"SELECT r.contact, pg_catalog.nextval('journey_state.row_id_seq'), r.at, r.message_id, r.attempt, r.kind, r.relay, r.code, r.response "
-			"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) "
-			"AS r (contact, at, message_id, attempt, kind, relay, code, response)"
+			"INSERT INTO journey_state.receipt (contact, receipt_id, at, message_id, attempt, kind, relay, code, response, caps) "
+			"SELECT r.contact, pg_catalog.nextval('journey_state.row_id_seq'), r.at, r.message_id, r.attempt, r.kind, r.relay, r.code, r.response, r.caps::pg_catalog.text[] "
+			"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) "
+			"AS r (contact, at, message_id, attempt, kind, relay, code, response, caps)"
 	};
 	Params params;
-	Datum *contact, *at, *message, *attempt, *kind, *relay, *code, *response;
-	bool *code_null, *response_null;
+	Datum *contact, *at, *message, *attempt, *kind, *relay, *code, *response,
+		*caps;
+	bool *code_null, *response_null, *caps_null;
 
 	if (n == 0)
 		return;
@@ -41,6 +42,7 @@ pgj_receipt_append(const Site *site, const ReceiptRow *rows, int n)
 	relay = pgj_params_column(&params, TEXTOID, NULL);
 	code = pgj_params_column(&params, TEXTOID, &code_null);
 	response = pgj_params_column(&params, TEXTOID, &response_null);
+	caps = pgj_params_column(&params, TEXTOID, &caps_null);
 	for (int i = 0; i < n; i++)
 	{
 		contact[i] = rows[i].contact;
@@ -51,6 +53,7 @@ pgj_receipt_append(const Site *site, const ReceiptRow *rows, int n)
 		relay[i] = CStringGetTextDatum(rows[i].relay);
 		code[i] = pgj_text_or_null(rows[i].code, &code_null[i]);
 		response[i] = pgj_text_or_null(rows[i].response, &response_null[i]);
+		caps[i] = pgj_text_or_null(rows[i].caps, &caps_null[i]);
 	}
 	(void) pgj_plan_execute(&plan, &params);
 	SPI_finish();

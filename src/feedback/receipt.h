@@ -21,6 +21,7 @@ typedef struct ReceiptRow
 	const char *relay;
 	const char *code;	  /* or NULL */
 	const char *response; /* or NULL */
+	const char *caps;	  /* text[], or NULL */
 } ReceiptRow;
 
 extern void pgj_receipt_append(const Site *site, const ReceiptRow *rows, int n);

@@ -369,6 +369,8 @@ judge(Capped *capped, GateStage stage)
 	appendStringInfoChar(out, ']');
 	if (full)
 		act(capped, bounds, stage);
+	else if (stage == GATE_CLAIM)
+		capped->check->request->caps = pgj_bounds_to_text(bounds);
 }
 
 static bool

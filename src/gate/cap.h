@@ -17,6 +17,7 @@
 /* At most so many of a cap's places go to this class or topic. */
 typedef struct Quota
 {
+	int64 definition;
 	bool of_topic; /* else of a class */
 	char *name;
 	int places;
@@ -25,6 +26,8 @@ typedef struct Quota
 typedef struct Cap
 {
 	char *name;
+	int64 definition;	   /* 0: none, what a contact asked for */
+	const char *frequency; /* what he asked for, else NULL */
 	int places;
 	Interval *per;	   /* NULL: a period of the contact's calendar */
 	ZonePeriod period; /* if per is NULL */
@@ -88,6 +91,9 @@ typedef struct Bound
 	int places;
 } Bound;
 
+/* Months before later times may be earlier ones, by no more than this. */
+#define PGJ_MONTH_SLACK (INT64CONST(4) * USECS_PER_DAY)
+
 /* cap_definition.c */
 extern const Caps *pgj_caps(const Site *site);
 extern void pgj_caps_read_as_if(const Site *site, Oid cap_type, Datum cap,
@@ -96,6 +102,13 @@ extern void pgj_caps_hold(const Site *site, const Caps *caps, Check *checks,
 						  int nchecks, Capped *capped, int n);
 extern void pgj_caps_apply(const Site *site, const Caps *caps, Check *checks,
 						   int nchecks, Capped *capped, int n);
+
+/* What a contact asked for, as a cap; channel and topic may be "*". */
+extern Cap *pgj_frequency_cap(const char *channel, const char *topic,
+							  const char *frequency);
+
+/* cap_law.c */
+extern char *pgj_bounds_to_text(List *bounds);
 
 /* slot.c */
 extern TimestampTz pgj_exactly_plus(TimestampTz at, const Interval *span);

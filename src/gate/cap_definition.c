@@ -57,21 +57,23 @@ enum
 	CAP_LOOK_AHEAD,
 	CAP_QUOTA_TOPICS,
 	CAP_QUOTA_NAMES,
-	CAP_QUOTA_PLACES
+	CAP_QUOTA_PLACES,
+	CAP_QUOTA_DEFINITIONS,
+	CAP_DEFINITION
 };
 
 /* A journey that is dropped and made again under its name keeps its number. */
-#define READ_CAPS(caps, quotas)                                                                                                                                           \
-	"SELECT k.name, k.max_messages, k.per, k.calendar, k.channels, k.topics, k.classes, "                                                                                 \
-	"CASE WHEN k.journeys IS NOT NULL THEN ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.name OPERATOR(pg_catalog.=) ANY (k.journeys)) END, "               \
-	"k.countries, k.counts_channels, k.counts_topics, k.counts_classes, "                                                                                                 \
-	"CASE WHEN k.counts_journeys IS NOT NULL THEN ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.name OPERATOR(pg_catalog.=) ANY (k.counts_journeys)) END, " \
-	"k.engagement, k.overrides, CASE WHEN k.look_ahead OPERATOR(pg_catalog.>) '0' THEN k.look_ahead END, "                                                                \
-	"q.topics, q.names, q.places "                                                                                                                                        \
-	"FROM " caps " AS k LEFT JOIN LATERAL ("                                                                                                                              \
-	"SELECT pg_catalog.array_agg((u.kind OPERATOR(pg_catalog.=) 'topic')::pg_catalog.text) AS topics, pg_catalog.array_agg(u.name) AS names, "                            \
-	"pg_catalog.array_agg(pg_catalog.floor(u.share OPERATOR(pg_catalog.*) k.max_messages)::pg_catalog.text) AS places "                                                   \
-	"FROM " quotas                                                                                                                                                        \
+#define READ_CAPS(caps, quotas)                                                                                                                                                                          \
+	"SELECT k.name, k.max_messages, k.per, k.calendar, k.channels, k.topics, k.classes, "                                                                                                                \
+	"CASE WHEN k.journeys IS NOT NULL THEN ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.name OPERATOR(pg_catalog.=) ANY (k.journeys)) END, "                                              \
+	"k.countries, k.counts_channels, k.counts_topics, k.counts_classes, "                                                                                                                                \
+	"CASE WHEN k.counts_journeys IS NOT NULL THEN ARRAY(SELECT j.journey_id FROM journey.journey AS j WHERE j.name OPERATOR(pg_catalog.=) ANY (k.counts_journeys)) END, "                                \
+	"k.engagement, k.overrides, CASE WHEN k.look_ahead OPERATOR(pg_catalog.>) '0' THEN k.look_ahead END, "                                                                                               \
+	"q.topics, q.names, q.places, q.definitions, COALESCE(k.definition, 0) "                                                                                                                             \
+	"FROM " caps " AS k LEFT JOIN LATERAL ("                                                                                                                                                             \
+	"SELECT pg_catalog.array_agg((u.kind OPERATOR(pg_catalog.=) 'topic')::pg_catalog.text) AS topics, pg_catalog.array_agg(u.name) AS names, "                                                           \
+	"pg_catalog.array_agg(pg_catalog.floor(u.share OPERATOR(pg_catalog.*) k.max_messages)::pg_catalog.text) AS places, pg_catalog.array_agg(COALESCE(u.definition, 0)::pg_catalog.text) AS definitions " \
+	"FROM " quotas                                                                                                                                                                                       \
 	" AS u WHERE u.cap OPERATOR(pg_catalog.=) k.name) AS q ON true"
 
 static KeptPlan read_caps_plan = { .sql = READ_CAPS("journey.cap",
@@ -90,6 +92,7 @@ read_quotas(uint64 row, Cap *cap)
 	Names topics = pgj_names_read(row, CAP_QUOTA_TOPICS);
 	Names names = pgj_names_read(row, CAP_QUOTA_NAMES);
 	Names places = pgj_names_read(row, CAP_QUOTA_PLACES);
+	Names definitions = pgj_names_read(row, CAP_QUOTA_DEFINITIONS);
 
 	cap->nquotas = names.n;
 	cap->quotas = palloc_array(Quota, names.n + 1);
@@ -98,6 +101,7 @@ read_quotas(uint64 row, Cap *cap)
 		cap->quotas[i].of_topic = topics.name[i][0] == 't';
 		cap->quotas[i].name = names.name[i];
 		cap->quotas[i].places = atoi(places.name[i]);
+		cap->quotas[i].definition = strtoi64(definitions.name[i], NULL, 10);
 	}
 }
 
@@ -106,6 +110,7 @@ read_cap(MemoryContext context, uint64 row, Cap *cap)
 {
 	cap->name = pgj_row_text(context, row, CAP_NAME);
 	cap->places = DatumGetInt32(pgj_row_value(row, CAP_PLACES));
+	cap->definition = pgj_row_int8(row, CAP_DEFINITION, 0);
 	cap->per = read_interval(context, row, CAP_PER);
 	if (cap->per == NULL)
 		cap->period = period_of(pgj_row_text(context, row, CAP_CALENDAR));
@@ -233,13 +238,14 @@ apply_caps(const Caps *caps, Capped *capped, int engagement)
 
 /* -------- what the contact asked for -------- */
 
-static Cap *
-make_frequency(const char *channel, const char *topic, const char *frequency)
+Cap *
+pgj_frequency_cap(const char *channel, const char *topic, const char *frequency)
 {
 	Cap *cap = palloc0_object(Cap);
 
 	cap->name = psprintf("preference: %s, channel %s, topic %s", frequency,
 						 channel, topic);
+	cap->frequency = pstrdup(frequency);
 	cap->places = 1;
 	cap->period = strcmp(frequency, "daily") == 0	 ? ZONE_DAY
 				  : strcmp(frequency, "weekly") == 0 ? ZONE_WEEK
@@ -286,7 +292,7 @@ apply_frequencies(const Site *site, Capped *capped, int n)
 		MemoryContext old = MemoryContextSwitchTo(context);
 
 		of->caps =
-			lappend(of->caps, make_frequency(words[0], words[1], words[2]));
+			lappend(of->caps, pgj_frequency_cap(words[0], words[1], words[2]));
 		MemoryContextSwitchTo(old);
 	}
 	SPI_finish();

@@ -44,9 +44,6 @@ PG_FUNCTION_INFO_V1(pgj_sql_preview_cap);
 /* The longest period of a calendar, in the strangest zone. */
 #define MAX_PERIOD (INT64CONST(33) * USECS_PER_DAY)
 
-/* Months before later times may be earlier ones, by no more than this. */
-#define MONTH_SLACK (INT64CONST(4) * USECS_PER_DAY)
-
 /* One message that was handed over. */
 typedef struct Handed
 {
@@ -168,7 +165,7 @@ forget_until(Preview *preview, const Check *check)
 	TimestampTz start, end;
 
 	if (preview->tried->per != NULL)
-		start = pgj_exactly_minus(at, preview->tried->per) - MONTH_SLACK;
+		start = pgj_exactly_minus(at, preview->tried->per) - PGJ_MONTH_SLACK;
 	else
 		pgj_zone_period(check->zones, at, preview->tried->period, &start, &end);
 	while (preview->first < preview->nkept &&
@@ -419,7 +416,7 @@ oldest_that_matters(const Preview *preview)
 {
 	if (preview->tried->per != NULL)
 		return pgj_exactly_minus(preview->since, preview->tried->per) -
-			   MONTH_SLACK;
+			   PGJ_MONTH_SLACK;
 	return preview->since - MAX_PERIOD;
 }
 

@@ -174,6 +174,7 @@ pgj_gate_decide(const Site *site, GateStage stage, GateRequest *requests, int n)
 		requests[i].deferred = false;
 		requests[i].ends_run = false;
 		requests[i].address = NULL;
+		requests[i].caps = NULL;
 		requests[i].busy = false;
 		initStringInfo(&checks[i].evidence);
 		appendStringInfoChar(&checks[i].evidence, '{');

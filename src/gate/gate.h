@@ -87,6 +87,8 @@ typedef struct GateRequest
 								 * ARCHITECTURE.md; NULL if granted */
 	const char *class;	/* of the topic */
 	bool counts;		/* towards frequency caps */
+	char *caps;			/* GATE_CLAIM: those that had a place for it, for
+								 * its receipt; NULL: none was looked at */
 	char *address;		/* where it would go, normalised; may be NULL */
 	Datum evidence;		/* jsonb: what was decided on */
 	bool busy;			/* GATE_CLAIM, not granted: an open transaction is

@@ -124,27 +124,50 @@ SELECT * FROM pg_temp.broken();
 ROLLBACK;
 
 -- a cap: three hand-overs in seven days are too many, but not if the first is
--- exactly seven days older than the third; transactional messages do not count
+-- exactly seven days older than the third; transactional messages do not count.
+-- Which caps had a place is in the receipts, and so is the order
 BEGIN;
 ALTER TABLE journey_state.consent_log DISABLE TRIGGER append_only;
 UPDATE journey_state.consent_log SET at = '2025-01-01';
-UPDATE journey_state.message SET claimed_at = '2026-01-06 11:00' WHERE message_id = 72;
-INSERT INTO journey.cap (name, max_messages, per, channels, counts_channels, created_at) VALUES ('other channel', 0, '7 days', '{sms}', '{sms}', '2026-01-01');
-UPDATE journey_state.message SET claimed_at = timestamptz '2026-01-06 11:00' - interval '7 days', status = 'parked' WHERE message_id = 82;
-UPDATE journey_state.message SET contact = 7 WHERE message_id = 82;
+UPDATE journey_state.message SET claimed_at = timestamptz '2026-01-06 11:00' - interval '7 days', contact = 7, status = 'parked' WHERE message_id = 82;
 UPDATE journey_state.message SET claimed_at = '2026-01-04 10:00' WHERE message_id = 71;
+UPDATE journey_state.message SET claimed_at = '2026-01-06 11:00' WHERE message_id = 72;
+DELETE FROM journey_state.receipt WHERE contact = 7 AND kind = 'claimed';
+CREATE FUNCTION pg_temp.handed(message bigint, receipt bigint, VARIADIC caps text[]) RETURNS void LANGUAGE sql AS $$
+	INSERT INTO journey_state.receipt (contact, receipt_id, at, message_id, attempt, kind, caps) SELECT m.contact, $2, m.claimed_at, $1, 1, 'claimed', $3 FROM journey_state.message m WHERE m.message_id = $1
+$$;
+SELECT definition FROM journey.cap WHERE name = 'weekly' \gset
+SELECT pg_temp.handed(82, 1001, :'definition'), pg_temp.handed(71, 1002, :'definition'), pg_temp.handed(72, 1003, :'definition');
+SAVEPOINT handed;
 SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
 UPDATE journey_state.message SET claimed_at = claimed_at + interval '1 microsecond' WHERE message_id = 82;
+UPDATE journey_state.receipt SET at = at + interval '1 microsecond' WHERE receipt_id = 1001;
 SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
-UPDATE journey_state.message SET topic = 'service', counts = false WHERE message_id = 71;
+-- had the second come last, with its earlier time, it would be over
+UPDATE journey_state.receipt SET receipt_id = 1004 WHERE receipt_id = 1002;
 SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
-ROLLBACK;
-
--- what was handed over before a cap was made is not held against it, unless asked
-BEGIN;
-INSERT INTO journey.cap (name, max_messages, per, created_at) VALUES ('none', 0, '1 day', '2026-02-01');
-SELECT violations FROM journey.check() WHERE law LIKE '%frequency cap%';
-SELECT violations FROM journey.check('-infinity') WHERE law LIKE '%frequency cap%';
+SELECT violations FROM journey.check('2026-01-07') WHERE law LIKE '%frequency cap%';
+SAVEPOINT changed;
+UPDATE journey_state.message SET topic = 'service', counts = false WHERE message_id = 82;
+SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
+ROLLBACK TO changed;
+-- of a cap that was changed since nothing is said
+SELECT journey.create_cap('weekly', 2, '7 days');
+SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
+ROLLBACK TO handed;
+-- what the contact asked for, by Honolulu's clock: there it is 4 January, a Sunday, 00:00; the first went on Tuesday
+UPDATE journey_state.receipt SET caps = ARRAY[E'daily\t*\tpromotions\tPacific/Honolulu', E'weekly\temail\t*\tPacific/Honolulu', E'monthly\tsms\t*\tPacific/Honolulu'] WHERE receipt_id = 1002;
+SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
+UPDATE journey_state.message SET claimed_at = '2026-01-05 10:00' WHERE message_id = 71;
+UPDATE journey_state.receipt SET at = '2026-01-05 10:00' WHERE receipt_id = 1002;
+SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
+-- a quota: none of the class
+SELECT journey.create_quota('weekly', 'promotional', share => 0);
+UPDATE journey_state.receipt SET caps = ARRAY[:'definition' || '/' || definition] FROM journey.quota WHERE receipt_id = 1001;
+UPDATE journey_state.receipt SET caps = NULL WHERE receipt_id > 1001;
+SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
+SELECT journey.create_quota('weekly', 'promotional', share => 0);
+SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
 ROLLBACK;
 
 -- consent withdrawn before the hand-over, for the topic and for all
