@@ -19,7 +19,7 @@ for caps in 0 1 3 10; do
 done
 dropdb bench_caps_10
 
-printf '\na tick that decides one message under 10 caps, beside one that begins a wait; ms\n%18s %11s %8s %8s %8s %8s %12s %8s\n' \
+printf '\na tick in which one run sends, under 10 caps, beside one in which a run comes to a wait; ms\n%18s %11s %8s %8s %8s %8s %12s %8s\n' \
 	'earlier messages' partitions median p99 growth wait 'the message' growth
 first=
 for history in "${histories[@]}"; do

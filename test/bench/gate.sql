@@ -2,7 +2,7 @@
  * :caps caps that all hold and none of which is full.  Either :contacts runs
  * come to a SEND at once, seven times, a day apart, beside the same rows of
  * message, outbox and verdict put into tables of the same shape by INSERT …
- * SELECT; or :single times one run does, and another one begins a wait, of one of
+ * SELECT; or :single times one run does, and another one comes to a wait, of one of
  * :people contacts each of whom has had :history messages: ten of them in the last
  * month, the others before, one each half hour, with the monthly partitions there
  * would be after so long.
@@ -15,9 +15,9 @@ SELECT journey.create_cap('cap ' || i, 1000 + i, CASE WHEN i % 3 <> 0 THEN i * i
 FROM generate_series(1, :caps) i \g /dev/null
 SELECT journey.create_journey('send', 'ON EVENT started TOPIC promotions ' || repeat('WAIT ''1 day''; SEND email hello; ', 7)) \g /dev/null
 SELECT journey.activate('send') \g /dev/null
-SELECT journey.create_journey('one', 'ON EVENT one KEY event.properties->>''k'' TOPIC promotions SEND email hello;') \g /dev/null
+SELECT journey.create_journey('one', 'ON EVENT one KEY event.properties->>''k'' TOPIC promotions WAIT ''30 minutes''; SEND email hello;') \g /dev/null
 SELECT journey.activate('one') \g /dev/null
-SELECT journey.create_journey('none', 'ON EVENT none KEY event.properties->>''k'' TOPIC promotions WAIT ''1 year'';') \g /dev/null
+SELECT journey.create_journey('none', 'ON EVENT none KEY event.properties->>''k'' TOPIC promotions WAIT ''30 minutes''; WAIT ''1 year'';') \g /dev/null
 SELECT journey.activate('none') \g /dev/null
 CREATE TABLE bench.result (what text, ms float8);
 CREATE TABLE bench.message (LIKE journey_state.message INCLUDING ALL);
@@ -55,29 +55,37 @@ BEGIN
 END
 $$;
 
--- a tick in which one run begins that sends or, for comparison, waits
-CREATE PROCEDURE bench.begin_run(contact bigint, event text, k integer, now_at timestamptz, counted boolean) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE bench.measure(event text, now_at timestamptz, counted boolean) LANGUAGE plpgsql AS $$
 DECLARE
-	started timestamptz;
+	started timestamptz := clock_timestamp();
 	decided bigint;
 BEGIN
-	PERFORM journey.track(contact, event, jsonb_build_object('k', k), now_at);
-	COMMIT;
-	started := clock_timestamp();
 	SELECT t.messages INTO decided FROM journey.tick(now_at) t;
 	COMMIT;
 	INSERT INTO bench.result SELECT event, extract(epoch FROM clock_timestamp() - started) * 1000 WHERE counted;
 	IF decided <> (event = 'one')::integer THEN
-		RAISE EXCEPTION '% %: % messages', event, k, decided;
+		RAISE EXCEPTION '% at %: % messages', event, now_at, decided;
 	END IF;
 END
 $$;
 
+-- each hour a run of either journey begins, not measured, and goes on half an hour later
 CREATE PROCEDURE bench.one_by_one(people integer, single integer) LANGUAGE plpgsql AS $$
+DECLARE
+	hour timestamptz := '2026-01-01';
 BEGIN
 	FOR i IN 1 .. single LOOP
-		CALL bench.begin_run(1 + i % people, 'one', i, '2026-01-01'::timestamptz + i * interval '1 hour', i > 30);
-		CALL bench.begin_run(1 + i % people, 'none', i, '2026-01-01'::timestamptz + i * interval '1 hour', i > 30);
+		hour := hour + interval '1 hour';
+		PERFORM journey.track(1 + i % people, 'one', jsonb_build_object('k', i), hour);
+		COMMIT;
+		PERFORM journey.tick(hour);
+		COMMIT;
+		PERFORM journey.track(1 + i % people, 'none', jsonb_build_object('k', i), hour + interval '10 minutes');
+		COMMIT;
+		PERFORM journey.tick(hour + interval '10 minutes');
+		COMMIT;
+		CALL bench.measure('one', hour + interval '30 minutes', i > 30);
+		CALL bench.measure('none', hour + interval '40 minutes', i > 30);
 	END LOOP;
 END
 $$;
@@ -89,6 +97,7 @@ SELECT :single = 0 AS days \gset
 	-- one message of each contact by the engine, for the rest to be like it; every slice gets under way
 	SELECT count(journey.track(id, 'one', '{"k": "first"}', '2026-01-01')) FROM bench.contact \g /dev/null
 	SELECT messages FROM journey.tick('2026-01-01') \g /dev/null
+	SELECT messages FROM journey.tick('2026-01-01 00:30') \g /dev/null
 	CREATE TABLE bench.earlier AS SELECT '2026-01-01'::timestamptz - CASE WHEN i <= 10 THEN i * interval '2 days' ELSE interval '60 days' + i * interval '30 minutes' END AS at, i
 	FROM generate_series(1, :history) i;
 	SELECT journey._ensure_partitions(min(at), '2026-01-01') FROM bench.earlier \g /dev/null
