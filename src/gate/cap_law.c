@@ -193,19 +193,27 @@ add(Law *law, Place *place)
 static bool
 is_exceeded(const Law *law, const Bound *bound, TimestampTz at)
 {
+	bool rolls = bound->cap->per != NULL;
 	TimestampTz start, end;
 	int count = 0;
 
-	if (bound->cap->per != NULL)
+	if (law->n < bound->places)
+		return false;
+	if (rolls)
 		start = pgj_exactly_minus(at, bound->cap->per) - PGJ_MONTH_SLACK;
 	else
 		pgj_zone_period_in(bound->zone, at, bound->cap->period, &start, &end);
-	for (int i = law->n - 1;
-		 i >= 0 && count < bound->places && law->handed[i]->claimed_at >= start;
-		 i--)
-		if (pgj_bound_counts(bound, law->handed[i]) &&
-			pgj_bound_holds(bound, at, law->handed[i]->claimed_at))
+	for (int i = law->n - 1; i >= 0 && count < bound->places; i--)
+	{
+		const Place *place = law->handed[i];
+
+		if (place->claimed_at < start)
+			break;
+		if (pgj_bound_counts(bound, place) &&
+			(rolls ? pgj_bound_holds(bound, at, place->claimed_at)
+				   : place->claimed_at < end))
 			count++;
+	}
 	return count >= bound->places;
 }
 
