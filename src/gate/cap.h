@@ -91,8 +91,12 @@ typedef struct Bound
 	int places;
 } Bound;
 
-/* Months before later times may be earlier ones, by no more than this. */
-#define PGJ_MONTH_SLACK (INT64CONST(4) * USECS_PER_DAY)
+/*
+ * How much more than a window's length is to be looked at: a month before a later
+ * time may be an earlier one, by less than this.
+ */
+#define PGJ_MONTH_SLACK(per) \
+	((per)->month != 0 ? INT64CONST(4) * USECS_PER_DAY : 0)
 
 /* cap_definition.c */
 extern const Caps *pgj_caps(const Site *site);

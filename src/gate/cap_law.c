@@ -200,7 +200,8 @@ is_exceeded(const Law *law, const Bound *bound, TimestampTz at)
 	if (law->n < bound->places)
 		return false;
 	if (rolls)
-		start = pgj_exactly_minus(at, bound->cap->per) - PGJ_MONTH_SLACK;
+		start = pgj_exactly_minus(at, bound->cap->per) -
+				PGJ_MONTH_SLACK(bound->cap->per);
 	else
 		pgj_zone_period_in(bound->zone, at, bound->cap->period, &start, &end);
 	for (int i = law->n - 1; i >= 0 && count < bound->places; i--)

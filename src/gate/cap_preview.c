@@ -165,7 +165,8 @@ forget_until(Preview *preview, const Check *check)
 	TimestampTz start, end;
 
 	if (preview->tried->per != NULL)
-		start = pgj_exactly_minus(at, preview->tried->per) - PGJ_MONTH_SLACK;
+		start = pgj_exactly_minus(at, preview->tried->per) -
+				PGJ_MONTH_SLACK(preview->tried->per);
 	else
 		pgj_zone_period(check->zones, at, preview->tried->period, &start, &end);
 	while (preview->first < preview->nkept &&
@@ -416,7 +417,7 @@ oldest_that_matters(const Preview *preview)
 {
 	if (preview->tried->per != NULL)
 		return pgj_exactly_minus(preview->since, preview->tried->per) -
-			   PGJ_MONTH_SLACK;
+			   PGJ_MONTH_SLACK(preview->tried->per);
 	return preview->since - MAX_PERIOD;
 }
 
