@@ -181,8 +181,9 @@ push_value(JsonbParseState **state, Datum datum, Oid type)
 		case DATEOID:
 		case TIMESTAMPOID:
 		case TIMESTAMPTZOID:
+			/* what is pushed is read when all is, after buf has gone */
 			push_string(state, WJB_VALUE,
-						JsonEncodeDateTime(buf, datum, type, NULL));
+						pstrdup(JsonEncodeDateTime(buf, datum, type, NULL)));
 			return;
 		case JSONBOID:
 			push_jsonb(state, DatumGetJsonbP(datum));
