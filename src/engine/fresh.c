@@ -24,6 +24,7 @@
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -154,6 +155,8 @@ pgj_sql_have_events(PG_FUNCTION_ARGS)
 	probes.until = take_array(fcinfo, 2, probes.n, &probes.endless);
 	probes.found = palloc0_array(bool, Max(probes.n, 1));
 
+	/* the next locks only what is under it */
+	LockRelationOid(event, AccessShareLock);
 	partitions = find_all_inheritors(event, AccessShareLock, NULL);
 	foreach (cell, partitions)
 	{
