@@ -65,8 +65,21 @@ COMMENT ON TABLE journey.entry_cap IS 'At most max_entries runs of a contact, in
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.entry_cap
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 
--- the longest expiry of any step is looked up with every decision
-CREATE INDEX step_expiry_idx ON journey.step (duration) WHERE kind = 'send';
+/* Of what cap_law.c reads.  NULL: no receipt names a definition. */
+CREATE FUNCTION journey._highest_definitions()
+RETURNS bigint[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN (
+		SELECT CASE WHEN count(*) > 0 THEN ARRAY[max(d.number[1]::bigint), coalesce(max(d.number[2]::bigint), 1)] END
+		FROM journey_state.receipt AS r, unnest(r.caps) AS c (words), regexp_match(c.words, '^([0-9]+)(?:/([0-9]+))?(?:\t|$)') AS d (number)
+		WHERE d.number IS NOT NULL);
+END
+$$;
+REVOKE ALL ON FUNCTION journey._highest_definitions() FROM PUBLIC;
+COMMENT ON FUNCTION journey._highest_definitions() IS 'internal: the highest numbers of caps'' and quotas'' definitions in receipts';
 
 CREATE FUNCTION journey._check_list(what text, given text[], known text[], hint text)
 RETURNS void

@@ -320,6 +320,34 @@ bury_lost_segments(Oid owner)
 }
 
 /*
+ * Receipts name caps by numbers of definitions, which another CREATE EXTENSION may
+ * have given away: no definition of today has a number of a receipt's.
+ */
+static void
+renumber_caps(Oid owner)
+{
+	SavedUser saved = pgj_become(owner);
+	Oid types[1] = { INT8ARRAYOID };
+	Datum highest[1];
+	bool isnull;
+
+	highest[0] = pgj_fetch("SELECT journey._highest_definitions()", &isnull);
+	pgj_become_caller(saved);
+	if (isnull)
+		return;
+
+	saved = pgj_become_extension_owner();
+	pgj_run_with(
+		"SELECT pg_catalog.setval('journey.cap_definition_seq', GREATEST(c.last_value, ($1)[1])),"
+		" pg_catalog.setval('journey.quota_definition_seq', GREATEST(q.last_value, ($1)[2]))"
+		" FROM journey.cap_definition_seq AS c, journey.quota_definition_seq AS q",
+		1, types, highest, NULL);
+	pgj_run("UPDATE journey.cap SET definition = DEFAULT");
+	pgj_run("UPDATE journey.quota SET definition = DEFAULT");
+	pgj_become_caller(saved);
+}
+
+/*
  * A journey_state left by DROP EXTENSION, or brought by a dump, is taken over
  * if it is whole, has the same key type and belongs to the same owner.
  */
@@ -385,6 +413,7 @@ readopt_state(Attachment *a)
 	}
 	bury_lost_journeys(a->owner);
 	bury_lost_segments(a->owner);
+	renumber_caps(a->owner);
 	pgj_segments_anew_as(a->owner);
 }
 

@@ -64,3 +64,27 @@ SELECT * FROM journey.replay('2026-02-06');
 SELECT journey_id, name, status FROM journey.journey ORDER BY journey_id;
 SELECT * FROM journey.check() WHERE violations > 0;
 RESET SESSION AUTHORIZATION;
+
+-- Receipts say which caps had a place, by numbers: those of lost caps are not
+-- given to other caps, not even to one that was made before the attachment.
+SET SESSION AUTHORIZATION shop;
+SELECT journey.create_cap('five', 5, '7 days', at => '2026-02-06');
+SELECT journey.create_quota('five', class => 'promotional', share => 0.6, at => '2026-02-06');
+SELECT journey.track(i, 'hop', at => '2026-02-07') FROM generate_series(1, 3) i \g /dev/null
+SELECT journey.track(1, 'hop', at => '2026-02-07 01:00') \g /dev/null
+SELECT * FROM journey.replay('2026-02-07 01:00');
+SELECT count(*) FROM journey.claim('r', at => '2026-02-07 01:00');
+SELECT contact, at, caps FROM journey_state.receipt WHERE caps <> '{}' ORDER BY contact, message_id;
+RESET SESSION AUTHORIZATION;
+SET client_min_messages = warning;
+DROP EXTENSION pg_journey CASCADE;
+CREATE EXTENSION pg_journey;
+SELECT journey.create_cap('one', 1, '7 days', at => '2026-02-08');
+SELECT journey.create_quota('one', class => 'promotional', share => 0.5, at => '2026-02-08');
+SELECT journey.attach('shop.customers', key => 'id', email => 'email', owner => 'shop');
+SET SESSION AUTHORIZATION shop;
+SELECT journey.create_cap('two', 2, '7 days', at => '2026-02-08');
+SELECT name, definition FROM journey.cap ORDER BY name;
+SELECT cap, name, definition FROM journey.quota;
+SELECT * FROM journey.check() WHERE violations > 0;
+RESET SESSION AUTHORIZATION;
