@@ -25,7 +25,10 @@ typedef struct Kept
 	 */
 	void *(*read)(const Site *site);
 
-	/* Give back what is not in that memory; may be NULL, must not throw. */
+	/*
+	 * Give back what is not in that memory; may be NULL, must not throw.  Contexts
+	 * made within it, such as a hash table's, are gone already.
+	 */
 	void (*release)(void *content);
 
 	/* private */

@@ -14,7 +14,6 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -79,18 +78,15 @@ load_versions(Definitions *definitions)
 	definitions->all = palloc_array(Version *, SPI_processed + 1);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		int version_id = pgj_row_int4(row, 1, 0);
-		Version *version =
-			hash_search(definitions->versions, &version_id, HASH_ENTER, NULL);
+		Version *version = palloc0_object(Version);
 
-		memset(version, 0, sizeof(Version));
-		version->version_id = version_id;
+		version->version_id = pgj_row_int4(row, 1, 0);
 		version->journey_id = pgj_row_int4(row, 2, 0);
 		version->journey = pgj_row_text(definitions->context, row, 3);
 		version->status =
 			index_of("status", pgj_row_text(definitions->context, row, 4),
 					 statuses, lengthof(statuses));
-		version->newest = pgj_row_int4(row, 5, 0) == version_id;
+		version->newest = pgj_row_int4(row, 5, 0) == version->version_id;
 		version->holdout_epoch = pgj_row_int4(row, 6, 1);
 		version->topic = pgj_row_text(definitions->context, row, 7);
 		version->transactional =
@@ -313,13 +309,8 @@ static void *
 read_definitions(const Site *site)
 {
 	Definitions *definitions = palloc0_object(Definitions);
-	HASHCTL ctl = { .keysize = sizeof(int),
-					.entrysize = sizeof(Version),
-					.hcxt = CurrentMemoryContext };
 
 	definitions->context = CurrentMemoryContext;
-	definitions->versions = hash_create("pg_journey versions", 64, &ctl,
-										HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	load_versions(definitions);
 	load_steps(definitions);
 	load_rules(
@@ -366,16 +357,25 @@ pgj_definitions(const Site *site)
 Version *
 pgj_version(Definitions *definitions, int version_id)
 {
-	Version *version =
-		hash_search(definitions->versions, &version_id, HASH_FIND, NULL);
+	int low = 0;
+	int high = definitions->nall;
 
-	if (version == NULL)
-		ereport(
-			ERROR, errcode(ERRCODE_DATA_CORRUPTED),
+	while (low < high)
+	{
+		int middle = low + (high - low) / 2;
+		Version *version = definitions->all[middle];
+
+		if (version->version_id == version_id)
+			return version;
+		if (version->version_id < version_id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
 			errmsg("version %d of a journey is missing", version_id),
 			errhint(
 				"Were rows of the tables of schema journey deleted by hand?"));
-	return version;
 }
 
 static bool

@@ -128,9 +128,8 @@ typedef struct Version
 typedef struct Definitions
 {
 	MemoryContext context;
-	HTAB *versions;
 	int nall;
-	Version **all;
+	Version **all; /* in the order of their ids */
 	bool listens_to_all; /* some WAIT FOR (expr): any event matters */
 	bool asks_segments;	 /* some expression asks who is in a segment */
 } Definitions;
