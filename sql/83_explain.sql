@@ -42,6 +42,24 @@ REVOKE ALL ON FUNCTION journey.event_words(text) FROM PUBLIC;
 COMMENT ON FUNCTION journey.event_words(text) IS 'The name of an event; of one that a segment writes, as a script says it';
 
 /*
+ * The window of a cap as the evidence has it: the cap may be another one by now.
+ * per: that of the cap of this name, which says "1 mon" where it is still so.
+ */
+CREATE FUNCTION journey.window_words(cap jsonb, per interval)
+RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $body$
+	SELECT CASE
+		WHEN $1 ? 'zone' THEN CASE WHEN w.length < interval '2 days' THEN 'a day' WHEN w.length < interval '9 days' THEN 'a week' ELSE 'a month' END
+		WHEN (w.ends AT TIME ZONE 'UTC' - $2) AT TIME ZONE 'UTC' = w.starts THEN $2::text
+		ELSE w.length::text END
+	FROM (SELECT ($1 ->> 'from')::timestamptz, ($1 ->> 'to')::timestamptz, ($1 ->> 'to')::timestamptz - ($1 ->> 'from')::timestamptz) AS w (starts, ends, length)
+$body$;
+REVOKE ALL ON FUNCTION journey.window_words(jsonb, interval) FROM PUBLIC;
+COMMENT ON FUNCTION journey.window_words(jsonb, interval) IS 'The window of a frequency cap in words, from the evidence of a verdict; per is that of the cap now';
+
+/*
  * What one check of the gate looked at, from the member of the evidence that it
  * wrote.  What is not known here is shown as it was stored.
  */
@@ -58,7 +76,7 @@ AS $body$
 			replace($2 ->> 'topic', '*', 'all topics'), ($2 ->> 'at')::timestamptz, $2 ->> 'source')
 		WHEN $1 = 'address' THEN coalesce($2 #>> '{}', 'none')
 		WHEN $1 = 'address_rule' THEN format('%s address, by the rule for %s@%s', $2 ->> 'kind', coalesce($2 ->> 'local_part', '*'), coalesce($2 ->> 'domain', '*'))
-		WHEN $1 = 'suppression' THEN format('%s, since %s%s', $2 ->> 'reason', ($2 ->> 'at')::timestamptz, CASE $2 ->> 'scope' WHEN 'promotional' THEN ', but for transactional messages' ELSE '' END)
+		WHEN $1 = 'suppression' THEN format('%s%s, since %s%s', CASE $2 ->> 'by' WHEN 'contact' THEN 'the contact: ' ELSE '' END, $2 ->> 'reason', ($2 ->> 'at')::timestamptz, CASE $2 ->> 'scope' WHEN 'promotional' THEN ', but for transactional messages' ELSE '' END)
 		WHEN $1 = 'hold' THEN format('%s: %s, since %s', $2 ->> 'name', coalesce('segment ' || ($2 ->> 'segment'), 'journey ' || ($2 ->> 'journey')), ($2 ->> 'since')::timestamptz)
 		WHEN $1 = 'sent_over' THEN format('the same content went over %s at %s', $2 ->> 'channel', ($2 ->> 'at')::timestamptz)
 		WHEN $1 = 'same_address' THEN format('message %s took the same content to this address at %s', $2 ->> 'message', ($2 ->> 'at')::timestamptz)
@@ -102,7 +120,8 @@ AS $body$
 				THEN format('consent for %s was withdrawn at %s (%s)', replace($2 #>> '{consent,topic}', '*', 'all topics'), ($2 #>> '{consent,at}')::timestamptz, $2 #>> '{consent,source}')
 				ELSE format('no consent for %s on %s was given', $5, $4) END
 		WHEN 'suppressed' THEN CASE WHEN $2 ? 'hold' THEN format('%s has held since %s', $2 #>> '{hold,name}', ($2 #>> '{hold,since}')::timestamptz)
-			ELSE format('%s is suppressed: %s, since %s', coalesce($2 ->> 'address', 'the address'), $2 #>> '{suppression,reason}', ($2 #>> '{suppression,at}')::timestamptz) END
+			ELSE format('%s is suppressed: %s, since %s', CASE WHEN $2 #>> '{suppression,by}' = 'contact' THEN 'the contact' ELSE coalesce($2 ->> 'address', 'the address') END,
+				$2 #>> '{suppression,reason}', ($2 #>> '{suppression,at}')::timestamptz) END
 		WHEN 'held' THEN format('%s holds since %s', $2 #>> '{hold,name}', ($2 #>> '{hold,since}')::timestamptz)
 		WHEN 'duplicate_content' THEN format('the same went over %s at %s', $2 #>> '{sent_over,channel}', ($2 #>> '{sent_over,at}')::timestamptz)
 		WHEN 'duplicate_address' THEN format('message %s took the same to this address at %s', $2 #>> '{same_address,message}', ($2 #>> '{same_address,at}')::timestamptz)
@@ -115,7 +134,7 @@ AS $body$
 		WHEN 'expired' THEN format('it was of use until %s', ($2 ->> 'expires_at')::timestamptz)
 		WHEN 'capped' THEN (
 			SELECT string_agg(
-				format('cap %s allows %s%s', (k.cap ->> 'name') || coalesce(' for class ' || (k.cap ->> 'class'), ' for topic ' || (k.cap ->> 'topic'), ''), k.cap ->> 'limit', coalesce(' in ' || d.per, ' in a ' || d.calendar, ''))
+				format('cap %s allows %s%s', (k.cap ->> 'name') || coalesce(' for class ' || (k.cap ->> 'class'), ' for topic ' || (k.cap ->> 'topic'), ''), k.cap ->> 'limit', coalesce(' in ' || journey.window_words(k.cap, d.per), ''))
 				|| coalesce((
 					SELECT ', ' || string_agg(
 						CASE WHEN $6 ? m.id THEN
@@ -387,7 +406,7 @@ BEGIN
 	PERFORM journey._require_plain_state();
 	RETURN QUERY
 	WITH span AS (
-		SELECT k.*, CASE WHEN k.per IS NOT NULL THEN cap_usage.at - k.per ELSE date_trunc(k.calendar, cap_usage.at, zone) - interval '1 microsecond' END AS after
+		SELECT k.*, CASE WHEN k.per IS NOT NULL THEN (cap_usage.at AT TIME ZONE 'UTC' - k.per) AT TIME ZONE 'UTC' ELSE date_trunc(k.calendar, cap_usage.at, zone) - interval '1 microsecond' END AS after
 		FROM journey.cap AS k
 	), used AS (
 		SELECT k.name, m.contact, count(*) AS n

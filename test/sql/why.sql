@@ -52,3 +52,21 @@ TABLE journey.suppression_share;
 SELECT * FROM journey.cap_usage('2026-01-07 08:30');
 SELECT cap, max_messages FROM journey.cap_use;
 TABLE journey.upcoming_sends;
+
+-- the window is the one that was looked at, also when the cap has become another one, or is gone
+SELECT journey.create_cap('daily', 5, calendar => 'week', at => '2026-01-08');
+SELECT detail FROM journey.explain(1) WHERE detail LIKE '%capped%';
+SELECT journey.drop_cap('daily');
+SELECT detail FROM journey.explain(1) WHERE detail LIKE '%capped%';
+SELECT journey.window_words('{"from": "2026-01-05T00:00:00+00:00", "to": "2026-01-12T00:00:00+00:00", "zone": "UTC"}', '1 day'),
+	journey.window_words('{"from": "2026-10-24T23:00:00+00:00", "to": "2026-10-26T00:00:00+00:00", "zone": "Europe/London"}', NULL),
+	journey.window_words('{"from": "2026-02-05T00:00:00+00:00", "to": "2026-03-05T00:00:00+00:00"}', '1 month'),
+	journey.window_words('{"from": "2026-02-05T00:00:00+00:00", "to": "2026-03-05T00:00:00+00:00"}', '3 days'),
+	journey.window_words('{}', '3 days') IS NULL AS nothing_kept;
+
+-- a day is 24 hours, whatever the session's clock does
+SELECT journey.create_cap('season', 1, '62 days', at => '2026-01-01');
+SET timezone = 'America/New_York';
+SELECT uses FROM journey.cap_usage('2026-03-09 07:50+00');
+SET timezone = 'UTC';
+SELECT uses FROM journey.cap_usage('2026-03-09 07:50+00');
