@@ -64,7 +64,7 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'pgj_sql_suppress';
 REVOKE ALL ON FUNCTION journey.suppress(text, text, text, timestamptz, text) FROM PUBLIC;
-COMMENT ON FUNCTION journey.suppress(text, text, text, timestamptz, text) IS 'nothing is sent to this address over this channel any more: with scope all not even transactional messages, with scope promotional those alone. A suppression of scope all stays one.';
+COMMENT ON FUNCTION journey.suppress(text, text, text, timestamptz, text) IS 'nothing is sent to this address over this channel any more: with scope all not even transactional messages, with scope promotional nothing but those. A suppression of scope all stays one.';
 
 CREATE FUNCTION journey.unsuppress(channel text, address text)
 RETURNS boolean
@@ -176,6 +176,10 @@ BEGIN
 	IF FOUND THEN
 		RAISE EXCEPTION '% does not exist', COALESCE(odd, 'a name that is null') USING ERRCODE = 'undefined_object';
 	END IF;
+	IF pg_catalog.cardinality(channels) OPERATOR(pg_catalog.=) 0 OR pg_catalog.cardinality(topics) OPERATOR(pg_catalog.=) 0 THEN
+		RAISE EXCEPTION '% must not be empty', CASE pg_catalog.cardinality(channels) WHEN 0 THEN 'channels' ELSE 'topics' END
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'Leave it out to mean all.';
+	END IF;
 	IF NOT COALESCE(classes OPERATOR(pg_catalog.<@) ARRAY['promotional', 'educational'] AND pg_catalog.cardinality(classes) OPERATOR(pg_catalog.>) 0, false) THEN
 		RAISE EXCEPTION 'classes of a hold are promotional and educational'
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Transactional messages are never held.';
@@ -219,15 +223,19 @@ BEGIN
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'defer sends when the hold has ended, if the message has not expired; skip withholds it.';
 	END IF;
 	PERFORM journey._check_hold_scope(channels, topics, classes, except_journeys);
+	IF EXISTS (SELECT FROM journey.hold AS h WHERE h.name OPERATOR(pg_catalog.=) create_hold.name AND h.sunset) THEN
+		RAISE EXCEPTION 'there is a sunset "%"', name
+			USING ERRCODE = 'duplicate_object', HINT = 'Choose another name, or drop it with journey.drop_sunset().';
+	END IF;
 	INSERT INTO journey.hold AS h (name, segment, journey, lasting, action, channels, topics, classes, except_journeys, created_at)
 	VALUES (create_hold.name, create_hold.segment, create_hold.journey, create_hold.lasting, create_hold.action, create_hold.channels, create_hold.topics,
 		create_hold.classes, COALESCE(create_hold.except_journeys, '{}'), create_hold.at)
 	ON CONFLICT ON CONSTRAINT hold_pkey DO UPDATE SET segment = EXCLUDED.segment, journey = EXCLUDED.journey, lasting = EXCLUDED.lasting, action = EXCLUDED.action,
-		channels = EXCLUDED.channels, topics = EXCLUDED.topics, classes = EXCLUDED.classes, except_journeys = EXCLUDED.except_journeys, sunset = false, sunset_after = NULL, sunset_messages = NULL;
+		channels = EXCLUDED.channels, topics = EXCLUDED.topics, classes = EXCLUDED.classes, except_journeys = EXCLUDED.except_journeys;
 END
 $$;
 REVOKE ALL ON FUNCTION journey.create_hold(text, text, text, interval, text, text[], text[], text[], text[], timestamptz) FROM PUBLIC;
-COMMENT ON FUNCTION journey.create_hold(text, text, text, interval, text, text[], text[], text[], text[], timestamptz) IS 'while a contact is in the segment (an open complaint), or has a run of the journey or entered it less than lasting ago, messages of other journeys are put off (defer) or not sent (skip): those over the channels, on the topics and of the classes given. Replaces a hold of that name.';
+COMMENT ON FUNCTION journey.create_hold(text, text, text, interval, text, text[], text[], text[], text[], timestamptz) IS 'while a contact is in the segment (an open complaint), or has a run of the journey or entered it less than lasting ago, messages of other journeys are put off (defer) or not sent (skip): those over the channels, on the topics and of the classes given. Replaces a hold of that name, but no sunset.';
 
 CREATE FUNCTION journey.drop_hold(name text)
 RETURNS void
@@ -235,6 +243,10 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF EXISTS (SELECT FROM journey.hold AS h WHERE h.name OPERATOR(pg_catalog.=) drop_hold.name AND h.sunset) THEN
+		RAISE EXCEPTION 'hold "%" is of a sunset', name
+			USING ERRCODE = 'wrong_object_type', HINT = 'journey.drop_sunset() drops it, and its segment.';
+	END IF;
 	DELETE FROM journey.hold AS h WHERE h.name OPERATOR(pg_catalog.=) drop_hold.name;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'hold "%" does not exist', name

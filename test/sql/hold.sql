@@ -119,6 +119,8 @@ SELECT journey.create_hold('x', journey => 'promo', action => 'wait');
 SELECT journey.create_hold('x', journey => 'promo', channels => '{pigeon}');
 SELECT journey.create_hold('x', journey => 'promo', topics => '{promtions}');
 SELECT journey.create_hold('x', journey => 'promo', topics => '{NULL}');
+SELECT journey.create_hold('x', journey => 'promo', channels => '{}');
+SELECT journey.create_hold('x', journey => 'promo', topics => '{}');
 SELECT journey.create_hold('x', journey => 'promo', except_journeys => '{nothing}');
 SELECT journey.create_hold('x', journey => 'promo', classes => '{transactional}');
 SELECT journey.create_hold('x', journey => 'promo', classes => '{}');

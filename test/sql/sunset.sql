@@ -84,6 +84,8 @@ SELECT journey.create_segment('busy', 'c.id = 1');
 SELECT journey.create_hold('busy', segment => 'busy');
 SELECT journey.create_sunset('busy');
 SELECT journey.drop_sunset('busy');
+SELECT journey.create_hold('sunset', segment => 'busy');
+SELECT journey.drop_hold('sunset');
 SELECT journey.drop_sunset();
 SELECT name FROM journey.hold;
 SELECT name FROM journey.segment;
