@@ -64,6 +64,13 @@ BEGIN
 		e.reason := reason;
 		e.until := until;
 	END IF;
+	IF stage = 'claim' AND 'capped' IN (e.reason, reason) AND (e.reason IS NULL OR reason IS NULL) AND EXISTS (SELECT FROM model.cap WHERE engagement IS NOT NULL)
+		AND EXISTS (SELECT FROM model.sending o WHERE o.contact = s.contact AND o.channels = s.channels AND o.handed_at = now) THEN
+		-- what the same claim hands over before it is asked says how the contact responds; which caps are his is not about who goes first
+		e.verdict := verdict;
+		e.reason := reason;
+		e.until := until;
+	END IF;
 	IF (e.verdict, e.reason) IS DISTINCT FROM (verdict, reason) OR model.wrong_until(s, e.until, until, reason) OR evidence ? 'asked' OR stage = 'decide' AND model.wrong_choice(s, e.over, evidence) THEN
 		PERFORM model.complain(format(E'contact %s, %s %s send %s, %s at %s:\n  should be %s, is %s\n  %s\n  evidence %s\n  others: %s', s.contact, s.journey, s.key, s.no, stage, now,
 			to_jsonb(e), jsonb_build_object('verdict', verdict, 'reason', reason, 'until', until), to_jsonb(s), evidence,
