@@ -168,6 +168,7 @@ prepare(KeptPlan *plan, const Params *params)
 	plan->plan = prepared;
 	plan->planned_sql = sql;
 	plan->planned_key_type = params->site->key_type;
+	memcpy(plan->planned_type, params->type, params->count * sizeof(Oid));
 }
 
 /*
@@ -208,6 +209,8 @@ pgj_plan_execute_snapshot(KeptPlan *plan, const Params *params,
 
 	if (plan->plan == NULL ||
 		plan->planned_key_type != params->site->key_type ||
+		memcmp(plan->planned_type, params->type, params->count * sizeof(Oid)) !=
+			0 ||
 		strcmp(plan->planned_sql, plan->sql) != 0 || is_stale(plan->uses))
 		prepare(plan, params);
 	plan->uses++;

@@ -11,10 +11,13 @@
 #include "contact/site.h"
 #include "executor/spi.h"
 
+#define PGJ_MAX_PARAMS 24
+
 /*
  * A statement and its kept plan; a static variable, zero but for sql.  sql may
  * be set anew before each execution (it then is copied): the plan is made again
- * when the text or the key's type has changed.
+ * when the text, the key's type or a parameter's has changed, as that of a row does
+ * when the extension is dropped and made again.
  */
 typedef struct KeptPlan
 {
@@ -23,11 +26,10 @@ typedef struct KeptPlan
 	/* private */
 	char *planned_sql;
 	Oid planned_key_type;
+	Oid planned_type[PGJ_MAX_PARAMS];
 	SPIPlanPtr plan;
 	uint32 uses; /* of this and earlier plans */
 } KeptPlan;
-
-#define PGJ_MAX_PARAMS 24
 
 /*
  * The parameters of one execution: columns (arrays of nrows elements each) and

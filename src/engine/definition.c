@@ -372,10 +372,10 @@ pgj_version(Definitions *definitions, int version_id)
 		else
 			high = middle;
 	}
-	ereport(ERROR, errcode(ERRCODE_DATA_CORRUPTED),
-			errmsg("version %d of a journey is missing", version_id),
-			errhint(
-				"Were rows of the tables of schema journey deleted by hand?"));
+	ereport(
+		ERROR, errcode(ERRCODE_DATA_CORRUPTED),
+		errmsg("version %d of a journey is missing", version_id),
+		errhint("Were rows of the tables of schema journey deleted by hand?"));
 }
 
 static bool

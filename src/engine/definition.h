@@ -129,7 +129,7 @@ typedef struct Definitions
 {
 	MemoryContext context;
 	int nall;
-	Version **all; /* in the order of their ids */
+	Version **all;		 /* in the order of their ids */
 	bool listens_to_all; /* some WAIT FOR (expr): any event matters */
 	bool asks_segments;	 /* some expression asks who is in a segment */
 } Definitions;

@@ -97,8 +97,10 @@ SELECT journey.quiet_until(1, 'email', 'promotions', '2026-01-05 10:00');
 --
 -- the extension is dropped and made again
 --
+SELECT count(*) FROM journey.preview_cap('none', 1, '1 day', at => '2026-01-05');
 \i :shop
 SET timezone = 'UTC';
+SELECT count(*) FROM journey.preview_cap('none', 1, '1 day', at => '2026-01-05');
 SELECT journey.create_channel('email', 'smtp', '{"url": "smtp://localhost:2525", "from": "Shop <hi@shop.example>"}');
 SELECT journey.quiet_until(1, 'email', 'promotions', '2026-01-05 10:00');
 SELECT journey.create_quiet_hours('morning', '09:00', '12:00', at => '2026-01-05');
