@@ -89,7 +89,7 @@ AS $$
 DECLARE
 	odd text;
 BEGIN
-	IF cardinality(given) = 0 OR array_position(given, NULL) IS NOT NULL OR array_ndims(given) > 1 THEN
+	IF cardinality(given) = 0 OR array_position(given, NULL) IS NOT NULL OR '' = ANY (given) OR array_ndims(given) > 1 THEN
 		RAISE EXCEPTION '% must be a list of names', what
 			USING ERRCODE = 'invalid_parameter_value', HINT = 'Leave it out to mean all.';
 	END IF;
@@ -355,6 +355,9 @@ BEGIN
 	IF name IS NULL OR max_entries IS NULL OR at IS NULL THEN
 		RAISE EXCEPTION 'name, max_entries and at must not be null'
 			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	IF name = '' THEN
+		RAISE EXCEPTION 'the name of an entry cap must not be empty' USING ERRCODE = 'invalid_name';
 	END IF;
 	IF max_entries < 0 THEN
 		RAISE EXCEPTION 'max_entries must not be negative'

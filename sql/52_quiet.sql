@@ -150,6 +150,10 @@ BEGIN
 		RAISE EXCEPTION 'name, starts, ends, days, action and jitter must not be null'
 			USING ERRCODE = 'null_value_not_allowed';
 	END IF;
+	IF name OPERATOR(pg_catalog.=) '' THEN
+		RAISE EXCEPTION 'the name of quiet hours must not be empty'
+			USING ERRCODE = 'invalid_name';
+	END IF;
 	IF starts OPERATOR(pg_catalog.=) time '24:00' THEN
 		RAISE EXCEPTION 'quiet hours cannot start at 24:00'
 			USING ERRCODE = 'invalid_parameter_value',

@@ -78,6 +78,7 @@ ROLLBACK;
 \set VERBOSITY terse
 -- caps that are none
 SELECT journey.create_entry_cap(NULL, 1);
+SELECT journey.create_entry_cap('', 1);
 SELECT journey.create_entry_cap('x', -1);
 SELECT journey.create_entry_cap('x', 1, '0');
 SELECT journey.create_entry_cap('x', 1, '1 month -20 days');

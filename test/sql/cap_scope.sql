@@ -200,6 +200,7 @@ SELECT journey.create_cap('x', 1, calendar => 'year');
 SELECT journey.create_cap('x', 1, '1 day', look_ahead => '-1 hour');
 SELECT journey.create_cap('x', 1, '1 day', look_ahead => '32 days');
 SELECT journey.create_cap('x', 1, '1 day', engagement => 'middling');
+SELECT journey.create_cap('x', 1, '1 day', countries => '{GB,""}');
 SELECT journey.create_cap('x', 1, '1 day', topics => '{}');
 SELECT journey.create_cap('x', 1, '1 day', topics => '{promotions,NULL}');
 SELECT journey.create_cap('x', 1, '1 day', topics => '{nothing}');

@@ -21,6 +21,7 @@ SELECT count(journey.set_consent(id, h, t, true, 'form', '2025-12-01')) FROM sho
 
 -- bad input
 SELECT journey.create_quiet_hours(NULL, '21:00', '08:00');
+SELECT journey.create_quiet_hours('', '21:00', '08:00');
 SELECT journey.create_quiet_hours('night', '24:00', '08:00');
 SELECT journey.create_quiet_hours('night', '21:00', '08:00', days => '{}');
 SELECT journey.create_quiet_hours('night', '21:00', '08:00', days => '{mon,Tues}');
