@@ -109,7 +109,7 @@ suite_consent-race() {
 }
 
 suite_gate-load() {
-	tap_suite as_user env PGJ_CAP_DECISIONS="${CAP_DECISIONS:-1000000}" PGJ_CAP_WINDOW='5 seconds' make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" \
+	tap_suite as_user env PGJ_CAP_DECISIONS="${CAP_DECISIONS:-1000000}" PGJ_CAP_WINDOW='20 seconds' make -s -C "$sandbox/src" PG_CONFIG="$PG_CONFIG" \
 		installcheck REGRESS= ISOLATION= PROVE_FLAGS=-v PROVE_TESTS=test/t/045_cap_load.pl
 }
 

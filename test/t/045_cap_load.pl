@@ -16,7 +16,7 @@ use Test::More;
 
 my $decisions = $ENV{PGJ_CAP_DECISIONS} // 0;
 my $window = $ENV{PGJ_CAP_WINDOW} // '1 day';
-my $events = $decisions ? 20 : 1;
+my ($events, $sends) = $decisions ? (5, 16) : (1, 2);
 # a deadlock would show at once
 my $shop = GateTest->new(
 	customers => q{SELECT i, 'c' || i || '@shop.example' FROM generate_series(1, 50) i},
@@ -25,7 +25,7 @@ my $shop = GateTest->new(
 sub shop { return $shop->shop($_[0]); }
 shop(<<"SQL");
 SELECT journey.create_cap('hot', 3, '$window');
-SELECT journey.create_journey(name, 'ON EVENT go KEY event.properties->>''k'' SEND email t; SEND email t;') FROM unnest(ARRAY['a', 'b', 'c']) name;
+SELECT journey.create_journey(name, 'ON EVENT go KEY event.properties->>''k'' ' || repeat('SEND email t; ', $sends)) FROM unnest(ARRAY['a', 'b', 'c']) name;
 SELECT journey.activate(name) FROM unnest(ARRAY['a', 'b', 'c']) name;
 SQL
 
@@ -52,11 +52,11 @@ SELECT journey.report('r' || :client_id, array_agg(m.message_id), array_agg(m.at
 		WHERE contact = c.id AND decided_at > clock_timestamp() - interval '$window' AND claimed_at IS NOT NULL LIMIT 1) AS m HAVING count(*) > 0;
 },
 );
-# a third of the transactions track events, each of which six messages are decided on
+# a third of the transactions track events, of each of which three runs come to all their SENDs
 my $decided = 0;
 do
 {
-	my $transactions = $decisions ? 50 + int(($decisions - $decided) / 16 / $events) : 150;
+	my $transactions = $decisions ? 50 + int(($decisions - $decided) / 8 / $events / $sends) : 150;
 	$shop->pgbench("--client=8 --transactions=$transactions", '8 callers track, tick and claim at once', \%scripts);
 	$decided = shop("SELECT count(*) FROM journey_state.verdict WHERE stage = 'decide'");
 } while $decided < $decisions;
