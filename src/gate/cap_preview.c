@@ -179,6 +179,8 @@ is_full(const Preview *preview, const Bound *bound, TimestampTz at)
 {
 	int count = 0;
 
+	if (preview->nkept - preview->first < bound->places)
+		return false;
 	for (int i = preview->nkept - 1;
 		 i >= preview->first && count < bound->places; i--)
 		if (pgj_bound_counts(bound, preview->kept[i]) &&
@@ -203,6 +205,7 @@ would_be_over(Preview *preview, Capped *capped)
 static void
 go_on(Preview *preview, Handed *handed, Capped *capped)
 {
+	CHECK_FOR_INTERRUPTS(); /* a window may be long */
 	if (preview->contact == NULL ||
 		strcmp(preview->contact, handed->contact) != 0)
 	{
@@ -391,7 +394,6 @@ go_through_all(Preview *preview, TimestampTz oldest, TimestampTz at)
 		Handed *handed;
 		int n;
 
-		CHECK_FOR_INTERRUPTS();
 		SPI_cursor_fetch(cursor, true, BATCH);
 		MemoryContextSwitchTo(preview->batch_context);
 		n = (int) SPI_processed;
@@ -421,6 +423,24 @@ oldest_that_matters(const Preview *preview)
 	return preview->since - MAX_PERIOD;
 }
 
+/* Nothing but the table's constraints says what a row of its type holds. */
+static char *
+name_of_cap(HeapTupleHeader cap)
+{
+	bool no_name, no_places, rolls_not, no_calendar;
+	Datum name = GetAttributeByName(cap, "name", &no_name);
+
+	(void) GetAttributeByName(cap, "max_messages", &no_places);
+	(void) GetAttributeByName(cap, "per", &rolls_not);
+	(void) GetAttributeByName(cap, "calendar", &no_calendar);
+	if (no_name || no_places || (rolls_not && no_calendar))
+		ereport(
+			ERROR, errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			errmsg("a cap must have name, max_messages, and per or calendar"),
+			errhint("journey.preview_cap() makes one of its arguments."));
+	return TextDatumGetCString(name);
+}
+
 /*
  * journey._preview_cap(cap journey.cap, quotas journey.quota[], since timestamptz,
  * at timestamptz) returns table (contact text, messages bigint, over bigint,
@@ -432,9 +452,7 @@ pgj_sql_preview_cap(PG_FUNCTION_ARGS)
 	Preview preview = { .site = pgj_site(),
 						.result = (ReturnSetInfo *) fcinfo->resultinfo,
 						.since = PG_GETARG_TIMESTAMPTZ(2) };
-	HeapTupleHeader cap = PG_GETARG_HEAPTUPLEHEADER(0);
-	bool isnull;
-	Datum name = GetAttributeByName(cap, "name", &isnull);
+	char *name = name_of_cap(PG_GETARG_HEAPTUPLEHEADER(0));
 
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
@@ -450,7 +468,7 @@ pgj_sql_preview_cap(PG_FUNCTION_ARGS)
 						PG_GETARG_DATUM(0),
 						get_fn_expr_argtype(fcinfo->flinfo, 1),
 						PG_GETARG_DATUM(1), &preview.caps);
-	keep_what_matters(&preview, TextDatumGetCString(name));
+	keep_what_matters(&preview, name);
 	if (preview.asks_contact)
 		pgj_require_member(preview.site);
 	go_through_all(&preview, oldest_that_matters(&preview),

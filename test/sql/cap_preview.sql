@@ -196,3 +196,7 @@ SELECT journey.preview_entry_cap('e', 1, back => '0');
 RESET SESSION AUTHORIZATION;
 SELECT count(*) > 0 AS touched FROM journey.preview_cap('x', 1, '1 day', back => '60 days', at => '2026-04-20');
 SELECT count(*) FROM journey.preview_cap('x', 1, calendar => 'day', back => '60 days', at => '2026-04-20');
+
+-- rows of the type that are no caps
+SELECT * FROM journey._preview_cap(jsonb_populate_record(NULL::journey.cap, '{"name": "x", "max_messages": 1}'), '{}', '2026-03-01', '2026-03-08');
+SELECT * FROM journey._preview_cap(jsonb_populate_record(NULL::journey.cap, '{"max_messages": 1, "per": "1 day"}'), '{}', '2026-03-01', '2026-03-08');
