@@ -104,6 +104,7 @@ look_into(Relation partition, Probes *probes)
 	{
 		if (probes->found[i])
 			continue;
+		CHECK_FOR_INTERRUPTS();
 		key[0].sk_argument = probes->slice[i];
 		key[1].sk_argument = probes->since[i];
 		key[2].sk_argument = probes->endless[i]

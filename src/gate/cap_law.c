@@ -302,6 +302,7 @@ go_on(Law *law, uint64 row)
 	Datum names = pgj_row_nullable(row, HANDED_CAPS, &isnull);
 	Place *place;
 
+	CHECK_FOR_INTERRUPTS(); /* a window may be long */
 	if (law->contact == NULL || strcmp(law->contact, contact) != 0)
 		begin_contact(law, contact);
 	place = read_handed(law->contact_context, row);
@@ -323,7 +324,6 @@ go_through_all(Law *law)
 									   true, 0);
 	do
 	{
-		CHECK_FOR_INTERRUPTS();
 		SPI_cursor_fetch(cursor, true, BATCH);
 		MemoryContextSwitchTo(batch_context);
 		for (uint64 row = 0; row < SPI_processed; row++)
