@@ -53,6 +53,26 @@ COMMENT ON TABLE journey.quota IS 'Of a cap''s places at most floor(share * max_
 CREATE TRIGGER definitions_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON journey.quota
 	FOR EACH STATEMENT EXECUTE FUNCTION journey._definitions_changed();
 
+CREATE FUNCTION journey._redefine()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	-- what it overrides does not say what it allows
+	IF NEW.definition = OLD.definition AND to_jsonb(NEW) - 'overrides' <> to_jsonb(OLD) - 'overrides' THEN
+		NEW.definition := nextval(TG_ARGV[0]::regclass);
+	END IF;
+	RETURN NEW;
+END
+$$;
+REVOKE ALL ON FUNCTION journey._redefine() FROM PUBLIC;
+COMMENT ON FUNCTION journey._redefine() IS 'internal: gives a row another definition when it is updated by hand';
+CREATE TRIGGER redefine BEFORE UPDATE ON journey.cap
+	FOR EACH ROW EXECUTE FUNCTION journey._redefine('journey.cap_definition_seq');
+CREATE TRIGGER redefine BEFORE UPDATE ON journey.quota
+	FOR EACH ROW EXECUTE FUNCTION journey._redefine('journey.quota_definition_seq');
+
 CREATE TABLE journey.entry_cap
 (
 	name				text		PRIMARY KEY,

@@ -154,6 +154,13 @@ ROLLBACK TO changed;
 -- of a cap that was changed since nothing is said
 SELECT journey.create_cap('weekly', 2, '7 days');
 SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
+ROLLBACK TO changed;
+-- nor if that was done by hand
+UPDATE journey.cap SET max_messages = 1 WHERE name = 'weekly';
+SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
+ROLLBACK TO changed;
+UPDATE journey.cap SET overrides = '{other}' WHERE name = 'weekly';
+SELECT * FROM pg_temp.broken() WHERE law LIKE '%frequency cap%';
 ROLLBACK TO handed;
 -- what the contact asked for, by Honolulu's clock: there it is 4 January, a Sunday, 00:00; the first went on Tuesday
 UPDATE journey_state.receipt SET caps = ARRAY[E'daily\t*\tpromotions\tPacific/Honolulu', E'weekly\temail\t*\tPacific/Honolulu', E'monthly\tsms\t*\tPacific/Honolulu'] WHERE receipt_id = 1002;
