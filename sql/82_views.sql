@@ -166,10 +166,10 @@ BEGIN
 		JOIN journey.step AS s ON s.version_id = e.version_id AND s.step_no = w.next_step AND s.kind = 'send'
 		WHERE e.status = 'active' AND NOT e.ghost AND e.send_step IS NULL AND t.due_at IS NOT NULL
 	) AS u
-	JOIN journey.journey AS j ON j.journey_id = u.journey_id
+	JOIN journey.journey AS j ON j.journey_id = u.journey_id AND j.status <> 'paused'
 	GROUP BY 1, 2, 3, 4
 	ORDER BY 1, 2, 3, 4;
-	COMMENT ON VIEW journey.upcoming_sends IS 'Messages by the hour at which they are to go: pending (decided, waiting for a relay), deferred (put off by the gate), waiting (a run''s wait ends in a SEND). journey.forecast() also asks the gate.';
+	COMMENT ON VIEW journey.upcoming_sends IS 'Messages by the hour at which they are to go, but for those of paused journeys: pending (decided, waiting for a relay), deferred (put off by the gate), waiting (a run''s wait ends in a SEND). journey.forecast() also asks the gate.';
 
 	CREATE VIEW journey.enrollments WITH (security_invoker = true) AS
 	SELECT j.name AS journey, v.version, e.contact, e.enrollment_id, nullif(e.key, '') AS key, e.ordinal,

@@ -26,6 +26,9 @@ SELECT count(journey.track(id, 'go', '{"k": "a"}', '2026-01-05 22:30')) FROM sho
 SELECT count(journey.track(id, 'offer', '{}', '2026-01-05 22:30')) FROM shop.customers WHERE id = 2;
 SELECT journey.tick('2026-01-05 22:30');
 TABLE journey.upcoming_sends;
+SELECT journey.pause('offer');
+SELECT journey FROM journey.upcoming_sends;
+SELECT journey.resume('offer');
 SELECT journey.tick('2026-01-06 08:00');
 SELECT message_id, attempt FROM journey.claim('r1', at => '2026-01-06 08:10');
 SELECT journey.report('r1', '{1}', '{1}', '{sent}', '{250}', '{""}', '2026-01-06 08:10');
