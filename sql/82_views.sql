@@ -12,7 +12,7 @@ SET client_min_messages = warning		-- DROP IF EXISTS need not tell of it
 AS $create$
 DECLARE
 	view_names CONSTANT text[] := ARRAY['funnel', 'journey_performance', 'lifts', 'message_reasons', 'enrollments', 'messages', 'segments', 'segment_member',
-		'segment_history', 'segment_progress', 'consents', 'health', 'engagement', 'send_times', 'suppression_share', 'cap_use', 'upcoming_sends'];
+		'segment_history', 'segment_progress', 'consents', 'health', 'engagement', 'send_times', 'suppression_share', 'refusals', 'cap_use', 'upcoming_sends'];
 	key_type CONSTANT regtype := (SELECT t.atttypid FROM pg_catalog.pg_attribute AS t
 		WHERE t.attrelid = 'journey_state.membership'::pg_catalog.regclass AND t.attname = 'contact');
 	grants text[];
@@ -137,6 +137,23 @@ BEGIN
 	GROUP BY n.journey, n.arm, n.reason, a.messages
 	ORDER BY n.journey, n.arm DESC, count(*) DESC, n.reason;
 	COMMENT ON VIEW journey.suppression_share IS 'Of the messages that runs came to send, by journey, arm and reason: how many were withheld, when they were decided or when a relay asked. What was put off and then sent is not among them.';
+
+	CREATE VIEW journey.refusals WITH (security_invoker = true) AS
+	WITH refused AS (
+		SELECT r.journey_id, r.reason, count(*) AS refused, count(DISTINCT r.contact) AS contacts FROM journey_state.refusal AS r GROUP BY 1, 2
+	), asked AS (
+		SELECT x.journey_id, sum(x.n) AS entries
+		FROM (
+			SELECT f.journey_id, f.refused AS n FROM refused AS f
+			UNION ALL
+			SELECT e.journey_id, count(*) FROM journey_state.enrollment AS e GROUP BY 1
+		) AS x
+		GROUP BY 1
+	)
+	SELECT j.name AS journey, f.reason, f.refused, f.contacts, a.entries::bigint AS entries, (f.refused / a.entries)::float8 AS share
+	FROM refused AS f JOIN asked AS a USING (journey_id) JOIN journey.journey AS j USING (journey_id)
+	ORDER BY j.name, f.refused DESC, f.reason;
+	COMMENT ON VIEW journey.refusals IS 'Of the events that matched an entry of a journey: how many did not enter, of how many contacts, by reason. journey.explain() says what a refusal looked at.';
 
 	CREATE VIEW journey.cap_use WITH (security_invoker = true) AS
 	SELECT u.* FROM journey.cap_usage() AS u;

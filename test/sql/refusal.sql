@@ -23,3 +23,5 @@ SELECT count(journey.track(id, 'go', at => '2025-01-03')) FROM shop.customers WH
 SELECT events FROM journey.tick('2025-01-03');
 SELECT r.contact, r.reason, r.channel, r.evidence - 'consent' AS evidence, r.evidence -> 'consent' ->> 'granted' AS granted, x.detail
 FROM journey_state.refusal r JOIN LATERAL journey.explain(r.contact) x ON x.what = 'refused' ORDER BY 1;
+TABLE journey.refusals;
+SELECT count(*) FROM journey_state.enrollment;
