@@ -124,7 +124,7 @@ my $writer = load(600, $write);
 my @seen;
 ok(tick(sub { push @seen, split /\n/, sql("SELECT scanned || ' of ' || expected || ' ' || status FROM journey.segment_progress WHERE segment = 'buyers'"); }),
 	'the first build comes to an end while orders come and go');
-kill 'INT', $writer;
+kill 'TERM', $writer; # a shell in the background may have left INT ignored
 waitpid $writer, 0;
 ok(tick(), 'what was written meanwhile is taken in');
 my @steps = grep { /^(\d+) of (\d+) building/ && $1 > 0 && $1 < $contacts } @seen;
