@@ -167,7 +167,9 @@ SQL
 diag($ways);
 cmp_ok(shop("SELECT count(*) FROM shop.raced WHERE status = 'withheld'"), '>', $races / 20, 'those who left were first');
 cmp_ok(shop('SELECT count(*) FROM shop.raced WHERE claimed_at IS NOT NULL'), '>', $races / 40, 'claims were first, and somebody left afterwards');
-is(shop('SELECT count(DISTINCT way) FROM shop.raced'), '7', 'in each way');
+# a complaint needs a twin that has got its message: in a short run there are few, or none
+is(shop('SELECT count(DISTINCT way) FROM shop.raced WHERE way <> 7'), '6', 'in each way but by a complaint');
+cmp_ok(shop('SELECT count(*) FROM shop.raced WHERE way = 7'), '>', 0, 'by a complaint, too') if $races >= 5000;
 my $put_off = shop('SELECT count(*) - (SELECT count(*) FROM journey_state.message) FROM journey_state.outbox WHERE attempt = 0');
 cmp_ok($put_off, '>', 0, "$put_off times a message was put off because something was open");
 
